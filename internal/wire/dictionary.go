@@ -1,0 +1,62 @@
+package wire
+
+import (
+	"encoding/json"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// Dictionary is the content of one of the memory's state events. It is
+// immutable once shared: With returns a changed copy.
+type Dictionary struct {
+	Entries map[string]Entry           // by memory key
+	Rest    map[string]json.RawMessage // members whose name is no key; kept as they are when the dictionary is written again
+}
+
+// With returns the dictionary with some entries changed. A change is what
+// EncodeValue or EncodePointer gave, or another entry's Raw; a nil one deletes
+// its key.
+func (d Dictionary) With(changes map[string]json.RawMessage) Dictionary {
+	entries := make(map[string]Entry, len(d.Entries)+len(changes))
+	maps.Copy(entries, d.Entries)
+	for key, raw := range changes {
+		if raw == nil {
+			delete(entries, key)
+		} else {
+			entries[key] = DecodeValue(raw)
+		}
+	}
+	return Dictionary{Entries: entries, Rest: d.Rest}
+}
+
+// Content gives the dictionary as JSON for a state event: members sorted by
+// name, nothing escaped that need not be, no white space.
+func (d Dictionary) Content() json.RawMessage {
+	type part struct {
+		name string
+		raw  json.RawMessage
+	}
+	parts := make([]part, 0, len(d.Entries)+len(d.Rest))
+	for key, entry := range d.Entries {
+		parts = append(parts, part{EncodeKey(key), entry.Raw})
+	}
+	for name, raw := range d.Rest {
+		parts = append(parts, part{name, raw})
+	}
+	slices.SortFunc(parts, func(a, b part) int { return strings.Compare(a.name, b.name) })
+	size := len(`{}`)
+	for _, p := range parts {
+		size += len(p.name) + len(p.raw) + len(`"":,`)
+	}
+	content := append(make([]byte, 0, size), '{')
+	for i, p := range parts {
+		if i > 0 {
+			content = append(content, ',')
+		}
+		content = appendString(content, p.name)
+		content = append(content, ':')
+		content = append(content, p.raw...)
+	}
+	return append(content, '}')
+}

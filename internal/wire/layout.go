@@ -1,0 +1,121 @@
+package wire
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+)
+
+var (
+	// ErrForeign says that an event is not of this memory, which has no
+	// business with it.
+	ErrForeign = errors.New("the state event does not belong to this memory")
+
+	// ErrMalformed says that an event is of this memory's type and state key
+	// but holds something else than a memory writes.
+	ErrMalformed = errors.New("the state event does not hold a dictionary")
+)
+
+// Layout says which state events hold a memory. The zero Layout is opsdroid's
+// default: one dictionary under the empty state key.
+type Layout struct {
+	PerKey   bool   // a state event for each key
+	StateKey string // of the one dictionary, if not PerKey
+}
+
+// Of gives the state key of the event that holds key.
+func (l Layout) Of(key string) string {
+	if l.PerKey {
+		return StateKey(key)
+	}
+	return l.StateKey
+}
+
+// Owns reports whether an event under stateKey can be the memory's at all. In
+// the per-key layout only its content tells.
+func (l Layout) Owns(stateKey string) bool {
+	return l.PerKey || stateKey == l.StateKey
+}
+
+// Decode reads the content of the state event under stateKey. In the per-key
+// layout it gives ErrForeign unless the content is {} or exactly one entry
+// whose key belongs to stateKey. What is no JSON object gives ErrMalformed, and
+// so do two members of one name, because only one of them would survive.
+// The result shares no memory with content.
+func (l Layout) Decode(stateKey string, content json.RawMessage) (Dictionary, error) {
+	if !l.Owns(stateKey) {
+		return Dictionary{}, ErrForeign
+	}
+	d, err := decodeDictionary(content)
+	if err != nil || !l.PerKey || len(d.Entries)+len(d.Rest) == 0 {
+		return d, err
+	}
+	for key := range d.Entries {
+		if len(d.Entries)+len(d.Rest) == 1 && StateKey(key) == stateKey {
+			return d, nil
+		}
+	}
+	return Dictionary{}, ErrForeign
+}
+
+// DecodeLegacy is Decode for events of the older type opsdroid.database. There,
+// a per-key event's state key is the key, and its content is the value itself;
+// {} means that there is none.
+func (l Layout) DecodeLegacy(stateKey string, content json.RawMessage) (Dictionary, error) {
+	if !l.PerKey {
+		return l.Decode(stateKey, content)
+	}
+	s, err := scanObject(content)
+	if err != nil {
+		return Dictionary{}, err
+	}
+	entries := map[string]Entry{}
+	if len(s.members) > 0 {
+		entries[stateKey] = decodeEntry(s.out, s.lookalike)
+	}
+	return Dictionary{Entries: entries}, nil
+}
+
+func scanObject(content json.RawMessage) (scanner, error) {
+	s, ok := scan(content, false)
+	if !ok || s.out[0] != '{' {
+		return s, fmt.Errorf("%w: its content is no JSON object", ErrMalformed)
+	}
+	return s, nil
+}
+
+func decodeDictionary(content json.RawMessage) (Dictionary, error) {
+	s, err := scanObject(content)
+	if err != nil {
+		return Dictionary{}, err
+	}
+	d := Dictionary{Entries: make(map[string]Entry, len(s.members))}
+	for _, m := range s.members {
+		name := string(m.name)
+		raw := json.RawMessage(s.out[m.value:m.end:m.end])
+		key, ok := DecodeKey(name)
+		if other, twice := d.Entries[key]; ok && twice && key != EncodeKey(key) {
+			if name == key {
+				ok = false // the second name of a key that is there
+			} else {
+				d.rest(key, other.Raw)
+			}
+		}
+		if ok {
+			d.Entries[key] = decodeEntry(raw, m.lookalike)
+		} else {
+			d.rest(name, raw)
+		}
+	}
+	if len(d.Entries)+len(d.Rest) < len(s.members) {
+		return Dictionary{}, fmt.Errorf("%w: two members of its content have the same name", ErrMalformed)
+	}
+	return d, nil
+}
+
+func (d *Dictionary) rest(name string, raw json.RawMessage) {
+	if d.Rest == nil {
+		d.Rest = map[string]json.RawMessage{}
+	}
+	d.Rest[name] = raw
+}
