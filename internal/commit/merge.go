@@ -1,0 +1,213 @@
+package commit
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/go-joe/matrix-memory/internal/wire"
+)
+
+// ErrUnreadable says that an entry holds something that this version can't
+// read. It is not overwritten by accident; Delete removes it.
+var ErrUnreadable = errors.New("what stands there can't be read and is not overwritten; delete it first if it may go")
+
+// ErrTooLarge says that a content does not fit in an event.
+var ErrTooLarge = errors.New("too large")
+
+// A TooLargeError is an ErrTooLarge with its figures.
+type TooLargeError struct {
+	Size, Limit int // bytes of content
+	Keys        int // how many keys share the event
+}
+
+func (e *TooLargeError) Error() string {
+	if e.Keys > 1 {
+		return fmt.Sprintf("too large: the dictionary of %d keys would have %d bytes, and %d fit in the event", e.Keys, e.Size, e.Limit)
+	}
+	return fmt.Sprintf("too large: the value would have %d bytes, and %d fit in an event", e.Size, e.Limit)
+}
+
+func (e *TooLargeError) Unwrap() error { return ErrTooLarge }
+
+// A merge collects the changes of several writers to one dictionary.
+type merge struct {
+	base    wire.Dictionary
+	changes map[string]setting
+	size    int // of the content with the changes, in bytes
+	limit   int
+
+	encrypted bool
+	denied    error // why no value can be set
+	sealLimit int
+	opened    func(eventID, key string) ([]byte, bool)
+}
+
+// A setting is what a key is to become. A nil raw deletes it.
+type setting struct {
+	raw  json.RawMessage // in the state event, or in the encrypted event if seal is set
+	seal bool
+}
+
+// pointerSize is what an entry takes in the state when its value is elsewhere:
+// event IDs are 44 bytes long since room version 3; older ones may be longer.
+var pointerSize = len(wire.EncodePointer("$")) + 64
+
+func (q *Queue) merge(base wire.Dictionary, limit int) *merge {
+	m := &merge{
+		base:      base,
+		changes:   make(map[string]setting),
+		size:      wire.CanonicalSize(base.Content()),
+		limit:     limit,
+		sealLimit: q.env.SealLimit,
+		opened:    q.env.Opened,
+	}
+	m.encrypted, m.denied = q.env.Encrypted()
+	return m
+}
+
+// addAll merges parts and returns those that could be; the others are finished
+// with their error.
+func (m *merge) addAll(parts []part) []part {
+	merged := make([]part, 0, len(parts))
+	for _, p := range parts {
+		existed, err := m.add(p.changes)
+		if err != nil {
+			p.finish(err)
+			continue
+		}
+		p.existed = existed
+		merged = append(merged, p)
+	}
+	return merged
+}
+
+// add merges changes, all or none, and returns how many of the keys to delete
+// were there.
+func (m *merge) add(changes []Change) (existed int, err error) {
+	size := m.size
+	undo := make(map[string]*setting, len(changes))
+	for _, change := range changes {
+		if _, ok := undo[change.Key]; !ok {
+			undo[change.Key] = nil
+			if before, ok := m.changes[change.Key]; ok {
+				undo[change.Key] = &before
+			}
+		}
+		var was bool
+		if was, err = m.apply(change); err != nil {
+			break
+		}
+		if was && change.Delete {
+			existed++
+		}
+	}
+	if err == nil && m.size > m.limit && m.size > size {
+		err = &TooLargeError{Size: m.size, Limit: m.limit, Keys: m.keys()}
+	}
+	if err == nil {
+		return existed, nil
+	}
+	m.size = size
+	for key, before := range undo {
+		if before == nil {
+			delete(m.changes, key)
+		} else {
+			m.changes[key] = *before
+		}
+	}
+	return 0, err
+}
+
+// apply merges one change and reports whether the key was there.
+func (m *merge) apply(change Change) (was bool, err error) {
+	key := change.Key
+	before, entry, was := m.standing(key)
+	if change.Delete {
+		if was {
+			m.put(key, before, setting{})
+		}
+		return was, nil
+	}
+	if entry.Err != nil {
+		return was, fmt.Errorf("%w: %w", ErrUnreadable, entry.Err)
+	}
+	if was && m.same(before, entry, change) {
+		return was, nil
+	}
+	if m.denied != nil {
+		return was, m.denied
+	}
+	after := setting{raw: wire.EncodeValue(change.Value)}
+	if m.encrypted {
+		after = setting{raw: wire.EncodeSealed(change.Value), seal: true}
+		if size := memberSize(key, after.raw) + 2; size > m.sealLimit {
+			return was, &TooLargeError{Size: size, Limit: m.sealLimit, Keys: 1}
+		}
+	}
+	m.put(key, before, after)
+	return was, nil
+}
+
+// standing returns what stands under a key so far: a change merged before, or
+// else the base's entry.
+func (m *merge) standing(key string) (before setting, entry wire.Entry, was bool) {
+	if before, ok := m.changes[key]; ok {
+		return before, wire.Entry{}, before.raw != nil
+	}
+	entry, was = m.base.Entries[key]
+	return setting{raw: entry.Raw}, entry, was
+}
+
+// same says whether a change sets what stands there already.
+func (m *merge) same(before setting, entry wire.Entry, change Change) bool {
+	switch {
+	case before.seal:
+		return wire.Equal(before.raw, wire.EncodeSealed(change.Value))
+	case entry.Pointer != "":
+		value, known := m.opened(entry.Pointer, change.Key)
+		return known && (bytes.Equal(value, change.Value) || wire.Equal(wire.EncodeSealed(value), wire.EncodeSealed(change.Value)))
+	default:
+		return wire.Equal(before.raw, wire.EncodeValue(change.Value))
+	}
+}
+
+// put notes a change and what it does to the size.
+func (m *merge) put(key string, before, after setting) {
+	m.size += stateSize(key, after) - stateSize(key, before)
+	m.changes[key] = after
+}
+
+// stateSize returns how many bytes a setting takes in the state event.
+func stateSize(key string, s setting) int {
+	switch {
+	case s.raw == nil:
+		return 0
+	case s.seal:
+		return memberSize(key, nil) + pointerSize
+	default:
+		return memberSize(key, s.raw)
+	}
+}
+
+// memberSize returns how many bytes a member of an object takes, its comma included.
+func memberSize(key string, raw json.RawMessage) int {
+	name, _ := json.Marshal(wire.EncodeKey(key)) // a valid string always marshals
+	return wire.CanonicalSize(name) + 1 + wire.CanonicalSize(raw) + 1
+}
+
+// keys returns how many keys the dictionary has with the changes.
+func (m *merge) keys() int {
+	n := len(m.base.Entries)
+	for key, s := range m.changes {
+		_, was := m.base.Entries[key]
+		switch {
+		case was && s.raw == nil:
+			n--
+		case !was && s.raw != nil:
+			n++
+		}
+	}
+	return n
+}

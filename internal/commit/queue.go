@@ -1,0 +1,229 @@
+// Package commit turns a room's writes into as few requests as possible.
+//
+// A [Queue] has one worker, which runs while there is work. Writes that arrive
+// while a request is under way wait and are then committed together: one
+// request for each state event that they touch, however many writers there
+// are. Each writer gets its own result, and a value that the homeserver refuses
+// fails only its own writer. This is group commit, as in bbolt's DB.Batch, but
+// without its delay: the request under way is the delay.
+package commit
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/go-joe/matrix-memory/internal/replica"
+)
+
+var (
+	// ErrClosed says that the queue takes no more writes.
+	ErrClosed = errors.New("the memory is closed")
+	// ErrUnknownOutcome says that the homeserver may or may not have stored a write.
+	ErrUnknownOutcome = errors.New("the outcome is unknown: the homeserver may have stored the write all the same")
+	// ErrNotSent says that a write waited too long and was never sent.
+	ErrNotSent = errors.New("not sent: the writes before it took too long")
+)
+
+// An Outcome is what became of a request that stores a state event.
+type Outcome int
+
+const (
+	Stored  Outcome = iota // the homeserver answered with an event ID
+	Refused                // certainly not stored
+	Invalid                // certainly not stored, on account of its content or size
+	Unknown                // perhaps stored
+)
+
+// An Env is what a queue needs of the outside world. Its functions are called
+// by the queue's worker, one at a time.
+type Env struct {
+	// Put stores a state event and returns its ID. It retries as it sees fit
+	// until the context is done.
+	Put func(ctx context.Context, stateKey string, content json.RawMessage) (eventID string, outcome Outcome, err error)
+	// Read reads a state event; found is false if there is none.
+	Read func(ctx context.Context, stateKey string) (event replica.Event, found bool, err error)
+	// Limit returns how many bytes of content fit in the event under a state key.
+	Limit func(stateKey string) int
+
+	// Encrypted says whether values go out encrypted, or why they can't go out at all.
+	Encrypted func() (bool, error)
+	// Seal sends a timeline event with this content, encrypted, and returns its ID.
+	Seal func(ctx context.Context, content json.RawMessage) (eventID string, err error)
+	// SealLimit is how many bytes of content fit in an encrypted event.
+	SealLimit int
+	// Opened returns what an encrypted event is known to hold under a key.
+	Opened func(eventID, key string) (value []byte, known bool)
+	// Removed is told of encrypted events that a write has taken out of the state.
+	Removed func(eventIDs []string)
+
+	// Failed is told of work that no caller waits for and that could not be done.
+	Failed func(stateKey string, err error)
+}
+
+// A Change sets or deletes one key.
+type Change struct {
+	Key    string
+	Value  []byte
+	Delete bool
+}
+
+// A Queue commits the writes of one room. It is safe for concurrent use.
+type Queue struct {
+	room    *replica.Room
+	env     Env
+	timeout time.Duration
+
+	ctx    context.Context // of the worker's requests; done once Close gives up waiting
+	cancel context.CancelFunc
+	idle   sync.WaitGroup // counts the worker
+
+	mu      sync.Mutex // owns all below
+	pending []*write
+	wake    bool
+	running bool
+	closed  bool
+}
+
+// A write is the changes of one caller, who waits for done.
+type write struct {
+	ctx     context.Context
+	changes []Change
+	begun   bool // the worker has begun to send it; owned by the queue's mu
+	left    int  // parts that are not committed yet
+	existed int  // how many of the deleted keys were there
+	err     error
+	done    chan struct{}
+}
+
+// NewQueue returns the queue of a room. The timeout bounds one write, with all
+// that it waits for.
+func NewQueue(room *replica.Room, env Env, timeout time.Duration) *Queue {
+	ctx, cancel := context.WithCancel(context.Background())
+	return &Queue{room: room, env: env, timeout: timeout, ctx: ctx, cancel: cancel}
+}
+
+// Submit commits changes and waits for the result: how many of the
+// deleted keys were there, and why any of the changes failed. The changes to one state
+// event are stored all or none.
+func (q *Queue) Submit(changes ...Change) (existed int, err error) {
+	ctx, cancel := context.WithTimeout(q.ctx, q.timeout)
+	defer cancel()
+	w := &write{ctx: ctx, changes: changes, done: make(chan struct{})}
+
+	q.mu.Lock()
+	if q.closed {
+		q.mu.Unlock()
+		return 0, ErrClosed
+	}
+	q.pending = append(q.pending, w)
+	q.start()
+	q.mu.Unlock()
+
+	select {
+	case <-w.done:
+		return w.existed, w.err
+	case <-ctx.Done():
+	}
+	if q.unsent(w) {
+		return 0, ErrNotSent
+	}
+	select {
+	case <-w.done: // both at once
+		return w.existed, w.err
+	default:
+		return 0, fmt.Errorf("%w: %w", ErrUnknownOutcome, ctx.Err())
+	}
+}
+
+// Wake makes the worker look at what the replica needs done.
+func (q *Queue) Wake() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if !q.closed {
+		q.wake = true
+		q.start()
+	}
+}
+
+// Close refuses new writes, lets the accepted ones finish until the context is
+// done, and waits for the worker.
+func (q *Queue) Close(ctx context.Context) {
+	q.mu.Lock()
+	q.closed = true
+	q.mu.Unlock()
+	defer q.cancel()
+	stop := context.AfterFunc(ctx, q.cancel)
+	defer stop()
+	q.idle.Wait()
+}
+
+// start runs the worker unless it runs. The caller holds mu.
+func (q *Queue) start() {
+	if !q.running {
+		q.running = true
+		q.idle.Add(1)
+		go q.work()
+	}
+}
+
+// unsent says that the worker has not begun to send a write whose time is up, and never will.
+func (q *Queue) unsent(w *write) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return !w.begun
+}
+
+// begin returns the parts whose callers still wait; from now on these
+// can't know that nothing was sent.
+func (q *Queue) begin(parts []part) []part {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	waiting := make([]part, 0, len(parts))
+	for _, p := range parts {
+		if p.ctx.Err() != nil {
+			p.finish(ErrNotSent)
+			continue
+		}
+		p.begun = true
+		waiting = append(waiting, p)
+	}
+	return waiting
+}
+
+// busy says whether writes wait. If so, the worker looks at its chores again after them.
+func (q *Queue) busy() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.wake = q.wake || len(q.pending) > 0
+	return len(q.pending) > 0
+}
+
+// next returns all writes that wait, or false if there is nothing to do, and
+// the worker ends.
+func (q *Queue) next() ([]*write, bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.pending) == 0 && !q.wake {
+		q.running = false
+		return nil, false
+	}
+	writes := q.pending
+	q.pending, q.wake = nil, false
+	return writes, true
+}
+
+func (q *Queue) work() {
+	defer q.idle.Done()
+	for {
+		writes, ok := q.next()
+		if !ok {
+			return
+		}
+		q.commit(writes)
+		q.chores()
+	}
+}
