@@ -1,0 +1,172 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync/atomic"
+
+	"maunium.net/go/mautrix"
+	"maunium.net/go/mautrix/id"
+)
+
+// NewClient returns a client for a session to log in with. Handlers may be
+// registered at its syncer, a *mautrix.DefaultSyncer, and the syncer's filter
+// may be widened, until the session is opened. The filter lets nothing through
+// but what is added to it.
+func NewClient() *mautrix.Client {
+	none := func() *mautrix.FilterPart { return &mautrix.FilterPart{NotTypes: anyType} }
+	syncer := mautrix.NewDefaultSyncer()
+	syncer.FilterJSON = &mautrix.Filter{
+		AccountData: none(),
+		Presence:    none(),
+		Room: &mautrix.RoomFilter{
+			AccountData: none(),
+			Ephemeral:   none(),
+			State:       &mautrix.FilterPart{LazyLoadMembers: true},
+			Timeline:    &mautrix.FilterPart{Limit: 20, LazyLoadMembers: true},
+		},
+	}
+	return &mautrix.Client{
+		UserAgent: "matrix-memory " + mautrix.DefaultUserAgent,
+		Syncer:    syncer,
+		Store:     mautrix.NewMemorySyncStore(),
+	}
+}
+
+// bearer puts the present access token on every request, so that the token can
+// change while requests are under way: mautrix.Client's own field is not safe
+// for that.
+type bearer struct {
+	next  *http.Transport
+	token atomic.Pointer[string] // nil: as the client has it
+}
+
+func (b *bearer) RoundTrip(req *http.Request) (*http.Response, error) {
+	if token := b.token.Load(); token != nil && req.Header.Get("Authorization") != "" {
+		req = req.Clone(req.Context())
+		req.Header.Set("Authorization", "Bearer "+*token)
+	}
+	return b.next.RoundTrip(req)
+}
+
+func (b *bearer) CloseIdleConnections() { b.next.CloseIdleConnections() }
+
+// discover finds the homeserver's base URL: https://spec.matrix.org/v1.16/client-server-api/#server-discovery
+func (s *Session) discover(ctx context.Context) error {
+	base := s.Homeserver
+	if !strings.Contains(base, "://") {
+		ctx, cancel := context.WithTimeout(ctx, s.Timeout)
+		defer cancel()
+		found, err := mautrix.DiscoverClientAPIWithClient(ctx, s.client.Client, base)
+		switch {
+		case err != nil:
+			return fmt.Errorf("looking up the homeserver of %s: %w", base, err)
+		case found == nil || found.Homeserver.BaseURL == "":
+			base = "https://" + base // it says nothing else
+		default:
+			base = found.Homeserver.BaseURL
+		}
+	}
+	parsed, err := mautrix.ParseAndNormalizeBaseURL(strings.TrimSuffix(base, "/"))
+	if err != nil {
+		return fmt.Errorf("homeserver %q: %w", base, err)
+	}
+	s.client.HomeserverURL = parsed
+	return nil
+}
+
+// logIn logs in by password, or finds out whose the token is.
+func (s *Session) logIn(ctx context.Context) error {
+	if s.AccessToken == "" {
+		response, err := s.passwordLogin(ctx)
+		if err != nil {
+			return fmt.Errorf("login as %s at %s: %w", s.UserID, s.client.HomeserverURL, err)
+		}
+		s.client.UserID, s.client.DeviceID, s.client.AccessToken = response.UserID, response.DeviceID, response.AccessToken
+		return nil
+	}
+	s.client.AccessToken = s.AccessToken
+	var me *mautrix.RespWhoami
+	if _, err := s.Try(ctx, func(ctx context.Context) (err error) {
+		me, err = s.client.Whoami(ctx)
+		return err
+	}); err != nil {
+		return fmt.Errorf("asking %s whose the access token is: %w", s.client.HomeserverURL, err)
+	}
+	if s.UserID != "" && id.UserID(s.UserID) != me.UserID {
+		return fmt.Errorf("the access token belongs to %s, and mxid is %s", me.UserID, s.UserID)
+	}
+	if s.DeviceID != "" && me.DeviceID != "" && id.DeviceID(s.DeviceID) != me.DeviceID {
+		return fmt.Errorf("the access token belongs to the device %s, and device_id is %s", me.DeviceID, s.DeviceID)
+	}
+	s.client.UserID, s.client.DeviceID = me.UserID, me.DeviceID
+	return nil
+}
+
+func (s *Session) passwordLogin(ctx context.Context) (response *mautrix.RespLogin, err error) {
+	device := s.client.DeviceID // the one we have, when the login is not the first
+	if device == "" {
+		device = id.DeviceID(s.DeviceID)
+	}
+	_, err = s.try(ctx, func(ctx context.Context) (err error) {
+		response, err = s.client.Login(ctx, &mautrix.ReqLogin{
+			Type:                     mautrix.AuthTypePassword,
+			Identifier:               mautrix.UserIdentifier{Type: mautrix.IdentifierTypeUser, User: s.UserID},
+			Password:                 s.Password,
+			DeviceID:                 device,
+			InitialDeviceDisplayName: s.DeviceName,
+		})
+		return err
+	})
+	return response, err
+}
+
+// errTokenDead ends a session whose token the homeserver no longer takes.
+var errTokenDead = errors.New("the homeserver no longer accepts the access token: make a new one, or use a password")
+
+// logInAgain replaces a token that the homeserver logged out. rejected is the
+// token that it refused: if another goroutine has replaced it already, there is
+// nothing left to do.
+func (s *Session) logInAgain(ctx context.Context, rejected string) error {
+	if s.foreign || s.AccessToken != "" {
+		return errTokenDead
+	}
+	s.login.Lock()
+	defer s.login.Unlock()
+	if s.currentToken() != rejected {
+		return nil
+	}
+	s.Log.Warn("The homeserver has logged the bot out; logging in again")
+	response, err := s.passwordLogin(ctx)
+	if err != nil {
+		return fmt.Errorf("logging in again as %s: %w", s.UserID, err)
+	}
+	s.bearer.token.Store(&response.AccessToken)
+	return nil
+}
+
+// currentToken returns the token that requests go out with.
+func (s *Session) currentToken() string {
+	if s.bearer != nil {
+		if token := s.bearer.token.Load(); token != nil {
+			return *token
+		}
+	}
+	return s.client.AccessToken
+}
+
+// logOut removes the device of a password login, so that restarts don't pile up
+// devices. A device that the configuration names stays.
+func (s *Session) logOut() {
+	if s.AccessToken != "" || s.DeviceID != "" {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), s.attemptTimeout())
+	defer cancel()
+	if _, err := s.client.Logout(ctx); err != nil {
+		s.Log.WithError(err).Warn("Could not log out; the bot's device stays in the account's list of devices")
+	}
+}

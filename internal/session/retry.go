@@ -1,0 +1,146 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+	"maunium.net/go/mautrix"
+)
+
+// Try calls attempt until it succeeds, fails for good, or the session's timeout
+// is over. It waits as long as a homeserver that limits the rate says, and backs
+// off with jitter from one that is in trouble. acted says that an attempt that
+// failed may have been acted upon by the homeserver all the same.
+//
+// Only what may safely be done twice may be tried: Matrix makes a state event
+// with the same content, or an event with the same transaction ID, only once.
+func (s *Session) Try(ctx context.Context, attempt func(context.Context) error) (acted bool, err error) {
+	logins := 0
+	return s.try(ctx, func(ctx context.Context) error {
+		token := s.currentToken()
+		err := attempt(ctx)
+		if !errors.Is(err, mautrix.MUnknownToken) {
+			return err
+		}
+		// A login that does not last means that somebody keeps logging the device out.
+		if logins++; logins > 2 {
+			return fmt.Errorf("logged out again at once, as by another program with the same device_id: %w", err)
+		}
+		if loginErr := s.logInAgain(ctx, token); loginErr != nil {
+			return &backoff.PermanentError{Err: fmt.Errorf("%w: %w", loginErr, err)}
+		}
+		return errAgain
+	})
+}
+
+// errAgain asks for another attempt at once.
+var errAgain = errors.New("logged in again")
+
+func (s *Session) try(ctx context.Context, attempt func(context.Context) error) (acted bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, s.Timeout)
+	defer cancel()
+	ctx = mautrix.WithMaxRetries(ctx, 0) // ours are the only retries
+	deadline, _ := ctx.Deadline()
+
+	tries := 0
+	var last error
+	policy := backoff.NewExponentialBackOff()
+	policy.InitialInterval = 200 * time.Millisecond
+	policy.MaxInterval = 10 * time.Second
+	_, err = backoff.Retry(ctx, func() (struct{}, error) {
+		tries++
+		attemptCtx, cancel := context.WithTimeout(ctx, s.attemptTimeout())
+		defer cancel()
+		err := attempt(attemptCtx)
+		if err == nil {
+			return struct{}{}, nil
+		}
+		verdict := judge(err)
+		acted = acted || verdict.acted
+		if last == nil || ctx.Err() == nil {
+			last = err // that the time was over says less than what went wrong before
+		}
+		switch {
+		case ctx.Err() != nil || verdict.final:
+			return struct{}{}, backoff.Permanent(last)
+		case verdict.limited && time.Until(deadline) < verdict.wait:
+			last = fmt.Errorf("the homeserver asks to wait %s, longer than the timeout of %s leaves: %w", verdict.wait, s.Timeout, err)
+			return struct{}{}, backoff.Permanent(last)
+		case verdict.limited:
+			s.Log.WithField("wait", verdict.wait.String()).Debug("The homeserver limits the rate of requests; waiting as it says")
+			return struct{}{}, &backoff.RetryAfterError{Duration: verdict.wait}
+		}
+		return struct{}{}, last
+	}, backoff.WithBackOff(policy), backoff.WithMaxElapsedTime(time.Until(deadline)))
+	if err == nil {
+		return false, nil
+	}
+	if tries > 1 {
+		return acted, fmt.Errorf("%w (gave up after %d attempts)", last, tries)
+	}
+	return acted, last
+}
+
+// attemptTimeout bounds one attempt, so that an answer that never comes leaves
+// time for another.
+func (s *Session) attemptTimeout() time.Duration { return s.Timeout / 3 }
+
+// A verdict is what a failed attempt means.
+type verdict struct {
+	final   bool          // another attempt would fail too
+	acted   bool          // the homeserver may have acted
+	limited bool          // it asks to wait
+	wait    time.Duration // this long
+}
+
+func judge(err error) verdict {
+	var permanent *backoff.PermanentError
+	if errors.As(err, &permanent) {
+		return verdict{final: true}
+	}
+	if errors.Is(err, errAgain) {
+		return verdict{limited: true}
+	}
+	var failure mautrix.HTTPError
+	if !errors.As(err, &failure) || failure.Response == nil {
+		var op *net.OpError
+		unreached := errors.As(err, &op) && op.Op == "dial"
+		return verdict{acted: !unreached}
+	}
+	switch status := failure.Response.StatusCode; {
+	case status == http.StatusTooManyRequests:
+		wait, said := retryAfter(failure)
+		return verdict{limited: said, wait: wait}
+	case status >= 500 || status == http.StatusRequestTimeout:
+		return verdict{acted: true}
+	case status >= 400:
+		return verdict{final: true}
+	default:
+		return verdict{acted: true} // an answer that could not be understood
+	}
+}
+
+// retryAfter returns how long a homeserver that limits the rate asks to wait:
+// https://spec.matrix.org/v1.16/client-server-api/#rate-limiting has the
+// Retry-After header, and the older retry_after_ms in the body. The longer counts.
+func retryAfter(failure mautrix.HTTPError) (wait time.Duration, said bool) {
+	if header := failure.Response.Header.Get("Retry-After"); header != "" {
+		if seconds, err := strconv.ParseFloat(header, 64); err == nil && seconds >= 0 {
+			wait, said = time.Duration(seconds*float64(time.Second)), true
+		} else if date, err := http.ParseTime(header); err == nil {
+			wait, said = max(0, time.Until(date)), true
+		}
+	}
+	if failure.RespError != nil {
+		if ms, ok := failure.RespError.ExtraData["retry_after_ms"].(float64); ok && ms >= 0 {
+			wait, said = max(wait, time.Duration(ms*float64(time.Millisecond))), true
+		}
+	}
+	return wait, said
+}

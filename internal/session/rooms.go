@@ -1,0 +1,159 @@
+package session
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"maunium.net/go/mautrix"
+	"maunium.net/go/mautrix/event"
+	"maunium.net/go/mautrix/id"
+)
+
+// ErrUnknownRoom says that there is no such room, or that the bot is not in it.
+var ErrUnknownRoom = errors.New("unknown room")
+
+// Resolve returns the room that is meant by a configured name, an alias or a
+// room ID. What an alias stood for is remembered.
+func (s *Session) Resolve(ctx context.Context, room string) (id.RoomID, error) {
+	target, named := s.Rooms[room]
+	if !named {
+		target = room
+	}
+	switch {
+	case strings.HasPrefix(target, "!"):
+		return id.RoomID(target), nil
+	case !strings.HasPrefix(target, "#"):
+		return "", fmt.Errorf("%w: %q is no name in the configuration's rooms, no alias and no room ID", ErrUnknownRoom, room)
+	}
+	s.mu.RLock()
+	known, ok := s.aliases[target]
+	s.mu.RUnlock()
+	if ok {
+		return known, nil
+	}
+	var response *mautrix.RespAliasResolve
+	_, err := s.Try(ctx, func(ctx context.Context) (err error) {
+		response, err = s.client.ResolveAlias(ctx, id.RoomAlias(target))
+		return err
+	})
+	switch {
+	case IsStatus(err, http.StatusNotFound):
+		return "", fmt.Errorf("%w: the homeserver knows no alias %s: %w", ErrUnknownRoom, target, err)
+	case err != nil:
+		return "", fmt.Errorf("looking up the alias %s: %w", target, err)
+	}
+	s.mu.Lock()
+	s.aliases[target] = response.RoomID
+	s.mu.Unlock()
+	return response.RoomID, nil
+}
+
+// Join joins a room.
+func (s *Session) Join(ctx context.Context, room id.RoomID) error {
+	_, err := s.Try(ctx, func(ctx context.Context) error {
+		_, err := s.client.JoinRoom(ctx, room.String(), nil)
+		return err
+	})
+	return err
+}
+
+// State reads a room's whole state. The bot must be in the room.
+func (s *Session) State(ctx context.Context, room id.RoomID) ([]*event.Event, error) {
+	var state []*event.Event
+	_, err := s.Try(ctx, func(ctx context.Context) error {
+		byType, err := s.client.State(ctx, room)
+		state = nil
+		for _, byKey := range byType {
+			for _, evt := range byKey {
+				state = append(state, evt)
+			}
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, evt := range state {
+		if evt.Type == event.StateMember && evt.GetStateKey() == s.client.UserID.String() {
+			if evt.Content.AsMember().Membership == event.MembershipJoin {
+				return state, nil
+			}
+		}
+	}
+	return nil, fmt.Errorf("%w: the bot is not in it; invite it and let it join", ErrUnknownRoom)
+}
+
+// StateEvent reads one state event. It returns nil if there is none.
+func (s *Session) StateEvent(ctx context.Context, room id.RoomID, eventType event.Type, stateKey string) (*event.Event, error) {
+	var evt *event.Event
+	_, err := s.Try(ctx, func(ctx context.Context) (err error) {
+		evt, err = s.client.FullStateEvent(ctx, room, eventType, stateKey)
+		return err
+	})
+	switch {
+	case errors.Is(err, mautrix.MNotFound):
+		return nil, nil
+	case err != nil:
+		return nil, err
+	case evt.ID != "":
+		return evt, nil
+	}
+	// The server does not know format=event and sent the bare content.
+	state, err := s.State(ctx, room)
+	if err != nil {
+		return nil, err
+	}
+	for _, evt := range state {
+		if evt.Type == eventType && evt.GetStateKey() == stateKey {
+			return evt, nil
+		}
+	}
+	return nil, nil
+}
+
+// PutState stores a state event. acted says that the homeserver may have stored
+// it although there is an error.
+func (s *Session) PutState(ctx context.Context, room id.RoomID, eventType event.Type, stateKey string, content json.RawMessage) (eventID id.EventID, acted bool, err error) {
+	url := s.client.BuildClientURL("v3", "rooms", room, "state", eventType.Type, stateKey)
+	return s.put(ctx, url, content)
+}
+
+// Send sends an event that is not a state event. However often it is tried, it
+// stands in the room once.
+func (s *Session) Send(ctx context.Context, room id.RoomID, eventType event.Type, content json.RawMessage) (id.EventID, error) {
+	url := s.client.BuildClientURL("v3", "rooms", room, "send", eventType.Type, s.client.TxnID())
+	eventID, _, err := s.put(ctx, url, content)
+	return eventID, err
+}
+
+// put makes a request that is answered with an event ID. mautrix's own methods
+// would put the content in its log.
+func (s *Session) put(ctx context.Context, url string, content json.RawMessage) (eventID id.EventID, acted bool, err error) {
+	acted, err = s.Try(ctx, func(ctx context.Context) error {
+		var response mautrix.RespSendEvent
+		_, err := s.client.MakeFullRequest(ctx, mautrix.FullRequest{
+			Method:           http.MethodPut,
+			URL:              url,
+			Headers:          http.Header{"Content-Type": {"application/json"}},
+			RequestBytes:     content, // as RequestJSON it would be parsed and escaped once more
+			ResponseJSON:     &response,
+			SensitiveContent: true,
+		})
+		if err == nil && response.EventID == "" {
+			err = errors.New("the homeserver's answer has no event_id")
+		}
+		eventID = response.EventID
+		return err
+	})
+	return eventID, acted, err
+}
+
+// IsStatus says whether an error is a homeserver's answer with this status.
+func IsStatus(err error, status int) bool {
+	var failure mautrix.HTTPError
+	return errors.As(err, &failure) && failure.IsStatus(status)
+}

@@ -1,0 +1,135 @@
+// Package session is the bot's connection to its homeserver: login, one sync
+// loop, retries, and rooms by name, alias or ID.
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/sirupsen/logrus"
+	"maunium.net/go/mautrix"
+	"maunium.net/go/mautrix/event"
+	"maunium.net/go/mautrix/id"
+)
+
+// Options are the settings of a session.
+type Options struct {
+	Homeserver  string // base URL or server name
+	UserID      string
+	Password    string
+	AccessToken string
+	DeviceID    string
+	DeviceName  string
+	Rooms       map[string]string // names for rooms: aliases or room IDs
+
+	Types   []event.Type  // the state events to follow
+	Timeout time.Duration // bound on one call, retries included
+	Log     logrus.FieldLogger
+
+	// Update is told what sync brings of each room, in the homeserver's order,
+	// on the goroutine that syncs.
+	Update func(Update)
+	// LoggedIn is called by Open once the bot is logged in, before the first
+	// sync. It may be nil.
+	LoggedIn func(context.Context) error
+}
+
+// A Session is a connection to the homeserver. But for Open and Close, its
+// methods may be called concurrently.
+type Session struct {
+	Options
+	client  *mautrix.Client
+	foreign bool // the program logs in, syncs and logs out by itself
+	bearer  *bearer
+
+	cancel context.CancelFunc // stops the sync loop
+	loop   sync.WaitGroup     // the sync loop
+
+	login sync.Mutex // held while logging in again
+
+	mu      sync.RWMutex // owns aliases
+	aliases map[string]id.RoomID
+}
+
+// New returns a session over a client of [NewClient], or over one that the
+// program logs in and syncs by itself (foreign).
+func New(client *mautrix.Client, foreign bool) *Session {
+	return &Session{client: client, foreign: foreign, aliases: make(map[string]id.RoomID)}
+}
+
+// Client returns the session's client.
+func (s *Session) Client() *mautrix.Client { return s.client }
+
+// Open logs in, and syncs once. With a foreign client it only subscribes to the
+// client's syncs. If it fails, nothing is left running.
+func (s *Session) Open(ctx context.Context, opts Options) (err error) {
+	s.Options = opts
+	if s.foreign {
+		return s.subscribe()
+	}
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.MaxIdleConnsPerHost = 16 // rooms are written to at the same time
+	s.bearer = &bearer{next: transport}
+	s.client.Client = &http.Client{Transport: s.bearer}
+	s.client.Log = bridge(s.Log)
+	defer func() {
+		if err != nil {
+			transport.CloseIdleConnections()
+		}
+	}()
+
+	if err := s.discover(ctx); err != nil {
+		return err
+	}
+	if err := s.logIn(ctx); err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			s.logOut()
+		}
+	}()
+	if s.LoggedIn != nil {
+		if err := s.LoggedIn(ctx); err != nil {
+			return err
+		}
+	}
+	return s.startSync(ctx)
+}
+
+// Close stops the sync loop, waits for it, and logs out of a device that was
+// made for this session only.
+func (s *Session) Close() {
+	if s.foreign || s.cancel == nil {
+		return
+	}
+	s.cancel()
+	s.loop.Wait()
+	s.logOut()
+	s.client.Client.CloseIdleConnections()
+}
+
+// subscribe follows the syncs of a client that the program runs.
+func (s *Session) subscribe() error {
+	if s.client.UserID == "" || s.client.AccessToken == "" {
+		return errors.New("the client of WithClient is not logged in: it needs UserID and AccessToken")
+	}
+	syncer, ok := s.client.Syncer.(mautrix.ExtensibleSyncer)
+	if !ok {
+		return fmt.Errorf("the client of WithClient has a syncer of type %T, which takes no handlers (mautrix.ExtensibleSyncer)", s.client.Syncer)
+	}
+	if plain, ok := syncer.(*mautrix.DefaultSyncer); ok && plain.FilterJSON != nil {
+		if err := passes(plain.FilterJSON, s.Types); err != nil {
+			return err
+		}
+	}
+	syncer.OnSync(func(_ context.Context, response *mautrix.RespSync, _ string) bool {
+		s.observe(response)
+		return true
+	})
+	return nil
+}
