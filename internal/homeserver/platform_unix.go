@@ -1,0 +1,53 @@
+//go:build unix
+
+package homeserver
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"syscall"
+)
+
+// childAttr says how the processes of this package are started: as leaders of
+// their own process groups.
+var childAttr = syscall.SysProcAttr{Setpgid: true}
+
+// setChild applies childAttr to cmd and lets the process hold lock, if there is
+// one, for as long as it lives. When cmd's context ends, the whole process
+// group is interrupted, since "go build" runs compilers of its own.
+func setChild(cmd *exec.Cmd, lock *os.File) {
+	attr := childAttr
+	cmd.SysProcAttr = &attr
+	if lock != nil {
+		cmd.ExtraFiles = []*os.File{lock}
+	}
+	if cmd.Cancel != nil {
+		cmd.Cancel = func() error {
+			err := syscall.Kill(-cmd.Process.Pid, syscall.SIGINT)
+			if errors.Is(err, syscall.ESRCH) {
+				return os.ErrProcessDone
+			}
+			return err
+		}
+	}
+}
+
+// tryLock locks path, which is created when it does not exist, and reports
+// false if another holder has it. The lock lasts until the file is closed here
+// and in every process that inherited it.
+func tryLock(path string) (lock *os.File, ok bool, err error) {
+	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, false, err
+	}
+	err = syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	if err == nil {
+		return file, true, nil
+	}
+	file.Close()
+	if errors.Is(err, syscall.EWOULDBLOCK) || errors.Is(err, syscall.EINTR) {
+		return nil, false, nil
+	}
+	return nil, false, &os.PathError{Op: "lock", Path: path, Err: err}
+}

@@ -1,0 +1,298 @@
+package homeserver
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"syscall"
+	"time"
+)
+
+const (
+	startBound = 2 * time.Minute  // from the start of the process to its first answer
+	stopBound  = 15 * time.Second // for a polite stop
+	logTail    = 64 << 10         // how much of the server's log is shown, in bytes
+)
+
+// Options say how a server is started.
+type Options struct {
+	// Dir is the folder where the server keeps its data, keys and log. It is
+	// required; Start creates it when it does not exist. A server that is
+	// started on the folder of an earlier one takes over its data, and its port
+	// if that is still free. Two servers at once need two folders.
+	Dir string
+	// Progress receives a line now and then while the server is built and
+	// started. Nil means none. It is used by one goroutine at a time, and not
+	// after Start or Restart returned.
+	Progress io.Writer
+}
+
+// Server is a homeserver that runs as a child process. Its methods may be called
+// by several goroutines at once; Start, Stop, Kill and Restart wait for each
+// other.
+type Server struct {
+	dir      string
+	program  string
+	progress io.Writer
+	port     int // never changes after Start
+
+	mu   sync.Mutex // held while the server starts or stops; guards proc
+	proc *process   // nil: not running
+}
+
+// Start builds the server on first use, starts it on a free loopback port and
+// returns when its client API answers. The context bounds that, not the life of
+// the server. If it ends early, nothing is left running.
+func Start(ctx context.Context, opts Options) (*Server, error) {
+	if opts.Dir == "" {
+		return nil, errors.New("start the homeserver: Options.Dir is empty; it names the folder for the server's data")
+	}
+	dir, err := filepath.Abs(opts.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("start the homeserver: %w", err)
+	}
+	s := &Server{dir: dir, progress: opts.Progress}
+	if s.progress == nil {
+		s.progress = io.Discard
+	}
+	if s.program, err = build(ctx, s.progress); err != nil {
+		return nil, err
+	}
+	if err := s.start(ctx); err != nil {
+		return nil, fmt.Errorf("start the homeserver in %s: %w", dir, err)
+	}
+	return s, nil
+}
+
+// start is the first start of s: it also chooses the port.
+func (s *Server) start(ctx context.Context) error {
+	if err := os.MkdirAll(s.dir, 0o700); err != nil {
+		return err
+	}
+	var err error
+	if s.port, err = readPort(s.dir); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	// Between the moment that a port is found free and the one at which the
+	// server listens on it, somebody else may take it. Then it takes another.
+	const attempts = 3
+	for attempt := 1; ; attempt++ {
+		if s.port == 0 || !portIsFree(s.port) {
+			if s.port, err = freePort(); err != nil {
+				return err
+			}
+		}
+		if err = s.launch(ctx); err == nil {
+			return writePort(s.dir, s.port)
+		}
+		if attempt == attempts || ctx.Err() != nil || portIsFree(s.port) {
+			return err
+		}
+	}
+}
+
+// launch starts the process and waits until it answers. It is called with s.mu
+// held.
+func (s *Server) launch(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return context.Cause(ctx)
+	}
+	lock, ok, err := tryLock(filepath.Join(s.dir, lockFile))
+	if err != nil {
+		return err
+	}
+	if !ok {
+		return errors.New("another homeserver is running in this folder; stop it first, or use a folder of its own")
+	}
+	defer lock.Close() // the process goes on holding it
+
+	instance := randomHex() + ".invalid"
+	if err := writeConfig(s.dir, instance); err != nil {
+		return err
+	}
+	log, err := os.OpenFile(filepath.Join(s.dir, logFile), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	if err != nil {
+		return err
+	}
+	defer log.Close() // the process has its own descriptor
+
+	fmt.Fprintf(s.progress, "starting the homeserver at %s\n", s.URL())
+	begin := time.Now()
+	cmd := exec.Command(s.program,
+		"-config", configFile,
+		"-http-bind-address", net.JoinHostPort("127.0.0.1", strconv.Itoa(s.port)),
+		"-really-enable-open-registration")
+	cmd.Dir = s.dir
+	cmd.Stdout, cmd.Stderr = log, log
+	setChild(cmd, lock)
+	proc, err := startProcess(cmd)
+	if err != nil {
+		return err
+	}
+	if err := s.waitReady(ctx, proc, instance); err != nil {
+		proc.kill()
+		return fmt.Errorf("%w\nthe homeserver's log ends with:\n%s", err, s.Log())
+	}
+	s.proc = proc
+	fmt.Fprintf(s.progress, "the homeserver answers after %.1f s\n", time.Since(begin).Seconds())
+	return nil
+}
+
+// waitReady waits until the server that was started as instance answers, so that
+// another server that took the port first is not mistaken for it.
+func (s *Server) waitReady(ctx context.Context, proc *process, instance string) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, startBound, fmt.Errorf("no answer from %s within %s", s.URL(), startBound))
+	defer cancel()
+	ticker := time.NewTicker(50 * time.Millisecond)
+	defer ticker.Stop()
+	for {
+		if s.answersAs(ctx, instance) {
+			return nil
+		}
+		select {
+		case <-ticker.C:
+		case <-proc.exited:
+			return fmt.Errorf("the process ended at once: %v", proc.err)
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// answersAs reports whether both the client API answers and the server is the
+// one that was started as instance.
+func (s *Server) answersAs(ctx context.Context, instance string) bool {
+	var wellKnown struct {
+		Server string `json:"m.server"`
+	}
+	return s.get(ctx, "/.well-known/matrix/server", &wellKnown) == nil && wellKnown.Server == instance &&
+		s.get(ctx, "/_matrix/client/versions", &struct{}{}) == nil
+}
+
+// get decodes the server's answer to a GET request.
+func (s *Server) get(ctx context.Context, path string, answer any) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.URL()+path, nil)
+	if err != nil {
+		return err
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return errors.New(resp.Status)
+	}
+	return json.NewDecoder(resp.Body).Decode(answer)
+}
+
+// URL is the base URL of the server, such as "http://127.0.0.1:43210". It stays
+// the same over Stop, Kill and Restart.
+func (s *Server) URL() string { return "http://127.0.0.1:" + strconv.Itoa(s.port) }
+
+// Name is the server's name: the domain in its user IDs and room aliases.
+func (s *Server) Name() string { return serverName }
+
+// Dir is the folder where the server keeps its data, as an absolute path.
+func (s *Server) Dir() string { return s.dir }
+
+// Log returns the end of what the server has written to its log since it first
+// ran in its folder, for a failing test to show. It is empty if there is none.
+func (s *Server) Log() string {
+	file, err := os.Open(filepath.Join(s.dir, logFile))
+	if err != nil {
+		return ""
+	}
+	defer file.Close()
+	if info, err := file.Stat(); err == nil && info.Size() > logTail {
+		file.Seek(-logTail, io.SeekEnd)
+	}
+	tail, _ := io.ReadAll(file)
+	return string(tail)
+}
+
+// Stop asks the server to finish and waits until it has. A server that does not
+// finish within 15 seconds is killed, and one that had ended by itself is
+// reported; both are errors. Stop does nothing to a server that does not run.
+func (s *Server) Stop() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	proc := s.proc
+	if proc == nil {
+		return nil
+	}
+	s.proc = nil
+	select {
+	case <-proc.exited:
+		return fmt.Errorf("the homeserver had ended by itself: %v\nits log ends with:\n%s", proc.err, s.Log())
+	default:
+	}
+	if err := proc.cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		proc.kill() // there is no polite way on this system
+		return nil
+	}
+	select {
+	case <-proc.exited:
+		return nil
+	case <-time.After(stopBound):
+		proc.kill()
+		return fmt.Errorf("the homeserver did not stop within %s and was killed\nits log ends with:\n%s", stopBound, s.Log())
+	}
+}
+
+// Kill ends the server by force, giving it no chance to finish anything, and
+// waits until it is gone. It does nothing to a server that does not run.
+func (s *Server) Kill() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.proc == nil {
+		return nil
+	}
+	s.proc.kill()
+	s.proc = nil
+	return nil
+}
+
+// Restart starts a server that was stopped or killed on the same data and the
+// same port, and returns when it answers.
+func (s *Server) Restart(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.proc != nil {
+		return errors.New("restart the homeserver: it is running; stop or kill it first")
+	}
+	if err := s.launch(ctx); err != nil {
+		return fmt.Errorf("restart the homeserver in %s: %w", s.dir, err)
+	}
+	return nil
+}
+
+// freePort finds a loopback port that nobody listens on.
+func freePort() (int, error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, fmt.Errorf("find a free port: %w", err)
+	}
+	defer listener.Close()
+	return listener.Addr().(*net.TCPAddr).Port, nil
+}
+
+func portIsFree(port int) bool {
+	listener, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+	if err != nil {
+		return false
+	}
+	listener.Close()
+	return true
+}
