@@ -1,0 +1,85 @@
+package matrix
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+
+	"maunium.net/go/mautrix/event"
+	"maunium.net/go/mautrix/id"
+)
+
+// access is what a room's state says of what the bot may do there, and how.
+type access struct {
+	encryption bool
+	levels     *event.PowerLevelsEventContent // nil: the room has none
+	create     *event.Event
+}
+
+// note takes over a state event that decides on access.
+func (r *room) note(evt *event.Event) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch evt.Type.Type {
+	case event.StateEncryption.Type:
+		// A room never becomes unencrypted again, whatever its state says:
+		// https://spec.matrix.org/v1.16/client-server-api/#mroomencryption
+		r.access.encryption = true
+	case event.StateCreate.Type:
+		create := *evt
+		create.Content = event.Content{VeryRaw: evt.Content.VeryRaw}
+		content := &event.CreateEventContent{}
+		if json.Unmarshal(evt.Content.VeryRaw, content) == nil {
+			create.Content.Parsed = content
+			r.access.create = &create
+		}
+	case event.StatePowerLevels.Type:
+		levels := &event.PowerLevelsEventContent{}
+		if json.Unmarshal(evt.Content.VeryRaw, levels) == nil {
+			r.access.levels = levels
+		}
+	}
+}
+
+// encrypted says whether values go out encrypted: commit.Env's Encrypted.
+func (r *room) encrypted() (bool, error) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	if !r.access.encryption || r.memory.conf.ShouldEncrypt == Off {
+		return false, nil
+	}
+	if r.memory.crypto != nil {
+		return true, nil
+	}
+	return true, fmt.Errorf("%w: the room is encrypted, and should_encrypt is on; nothing was sent in the clear", ErrNoEncryption)
+}
+
+// lack says which power level the bot has and which it needs to write, if that
+// is too low.
+func (r *room) lack() string {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	have, need := r.access.power(r.memory.Client().UserID, r.memory.eventType)
+	if have >= need {
+		return ""
+	}
+	return fmt.Sprintf("the bot has power level %d, and %s state events need %d: raise the one or lower the other", have, r.memory.eventType.Type, need)
+}
+
+// power returns a user's power level, and the one that a type of event needs:
+// https://spec.matrix.org/v1.16/client-server-api/#mroompower_levels
+func (a access) power(user id.UserID, eventType event.Type) (have, need int) {
+	if a.levels == nil {
+		return math.MaxInt, 0
+	}
+	levels := a.levels.Clone()
+	levels.CreateEvent = a.create
+	return levels.GetUserLevel(user), levels.GetEventLevel(eventType)
+}
+
+// warn says at the first use of a room that the bot can't write there.
+func (r *room) warn() {
+	if lack := r.lack(); lack != "" {
+		r.memory.log.WithField("room", r.id.String()).Warn("The memory of this room can't be written: " + lack)
+	}
+}

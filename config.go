@@ -1,0 +1,159 @@
+package matrix
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"strings"
+	"time"
+)
+
+// A Config says where a bot's memory stands and how to reach it. The zero value
+// of a field means its default. Write it in Go, or read it from a file with
+// [LoadConfig]; what is wrong with it is said by [Memory.Open], in one error that
+// lists every fault.
+//
+// Its secrets (Password, AccessToken, StoreKey and RecoveryKey) are left out
+// wherever a Config is printed with package fmt or turned into JSON.
+type Config struct {
+	// Homeserver is the base URL of the bot's homeserver, as in
+	// "https://matrix.example.org", or a server name, as in "example.org", to look
+	// up by .well-known (Matrix spec, client-server API, "Server discovery").
+	// Required, except with WithClient.
+	Homeserver string
+
+	// UserID is the bot's full Matrix user ID, as in "@bot:example.org".
+	// Required with a password.
+	UserID string
+
+	// Password logs the bot in.
+	Password string
+
+	// AccessToken is used in place of a login. Where a password is set too, the
+	// token is the one used, as in opsdroid.
+	AccessToken string
+
+	// DeviceID is the device to log in as. With a token the server knows it.
+	DeviceID string
+
+	// DeviceName is shown in the user's list of devices. Default: the bot's name.
+	DeviceName string
+
+	// Rooms names rooms. Each value is an alias ("#ops:example.org") or a room ID
+	// ("!abc:example.org", or without a server name as of room version 12). A name
+	// does not start with "#" or "!".
+	Rooms map[string]string
+
+	// DefaultRoom is where the bot's Store lives: a name in Rooms, an alias or a
+	// room ID. Default: the name "main".
+	DefaultRoom string
+
+	// SingleStateKey says in which state events a room's memory stands.
+	// Default: OneStateKey.
+	SingleStateKey StateKey
+
+	// ShouldEncrypt says whether values go out encrypted in an encrypted room.
+	// It has no effect in other rooms. Default: On.
+	ShouldEncrypt Switch
+
+	// EventType is the type of the state events, at most 255 bytes, and not one of
+	// Matrix's own, which start with "m.". Default: "dev.opsdroid.database".
+	EventType string
+
+	// Timeout bounds one operation on the memory, retries included: a millisecond
+	// to an hour. Default: 45 seconds, as joe gives a handler 60.
+	Timeout time.Duration
+
+	// StorePath is the folder in which package e2ee keeps its keys.
+	StorePath string
+
+	// StoreKey is the passphrase that locks the files in StorePath, which it
+	// needs.
+	StoreKey string
+
+	// RecoveryKey is the key of the account's secret storage, by which package
+	// e2ee signs the bot's device and opens the key backup.
+	RecoveryKey string
+
+	// origin is set where the Config was read from a file.
+	origin *origin
+}
+
+// A StateKey says in which state events a room's memory stands. One that is
+// neither OneStateKey nor PerKey is a custom state key: the memory is one
+// dictionary under that state key, a name space of its own. It has at most 255
+// bytes of UTF-8 without NUL, and does not start with "@" (homeservers refuse a
+// state key that is another user's ID; Matrix spec, "Authorization rules").
+type StateKey string
+
+const (
+	// OneStateKey keeps the memory as one dictionary under the empty state key.
+	// It is the default, and `single_state_key: true` in a file.
+	OneStateKey StateKey = ""
+
+	// PerKey keeps each key in a state event of its own. It is
+	// `single_state_key: false` in a file. It holds a NUL, which no state key can.
+	PerKey StateKey = "\x00per-key"
+)
+
+// A Switch is a setting that is on unless it is switched off.
+type Switch uint8
+
+// The positions of a Switch.
+const (
+	On Switch = iota
+	Off
+)
+
+// The defaults of Config's fields.
+const (
+	defaultRoom      = "main"
+	defaultEventType = "dev.opsdroid.database"
+	defaultTimeout   = 45 * time.Second
+)
+
+// withDefaults returns the Config with every default filled in, and a Rooms of
+// its own.
+func (c Config) withDefaults(botName string) Config {
+	if c.DeviceName == "" {
+		c.DeviceName = botName
+	}
+	if c.DefaultRoom == "" {
+		c.DefaultRoom = defaultRoom
+	}
+	if c.EventType == "" {
+		c.EventType = defaultEventType
+	}
+	if c.Timeout == 0 {
+		c.Timeout = defaultTimeout
+	}
+	c.Rooms = maps.Clone(c.Rooms)
+	return c
+}
+
+// printable is a Config as it may be shown: it has no secrets, and none of
+// Config's methods.
+type printable Config
+
+func (c Config) printable() printable {
+	for _, secret := range []*string{&c.Password, &c.AccessToken, &c.StoreKey, &c.RecoveryKey} {
+		if *secret != "" {
+			*secret = "(secret)"
+		}
+	}
+	if strings.Contains(c.Homeserver, "@") { // a URL that holds a password
+		c.Homeserver = "(secret)"
+	}
+	c.origin = nil
+	return printable(c)
+}
+
+// Format prints the Config without its secrets, whatever the verb.
+func (c Config) Format(s fmt.State, verb rune) {
+	fmt.Fprintf(s, fmt.FormatString(s, verb), c.printable())
+}
+
+// MarshalJSON gives the Config as JSON without its secrets, as loggers do.
+func (c Config) MarshalJSON() ([]byte, error) {
+	return json.Marshal(c.printable())
+}

@@ -1,0 +1,35 @@
+package matrix_test
+
+import (
+	"testing"
+
+	"github.com/go-joe/joe"
+	"maunium.net/go/mautrix/id"
+
+	matrix "github.com/go-joe/matrix-memory"
+	"github.com/go-joe/matrix-memory/memorytest"
+)
+
+// Every layout passes the suite that any joe.Memory has to pass.
+func TestConformance(t *testing.T) {
+	for name, layout := range layouts {
+		t.Run(name, func(t *testing.T) {
+			bot := register(t)
+			rooms := make(map[string]id.RoomID)
+			memorytest.Run(t, func(t *testing.T) joe.Memory {
+				room, ok := rooms[t.Name()]
+				if !ok {
+					room = bot.newRoom(t)
+					rooms[t.Name()] = room
+				}
+				conf := bot.config(room)
+				conf.SingleStateKey = layout
+				memory := matrix.New(conf, matrix.WithLogger(quiet(t)))
+				if err := memory.Open(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				return memory
+			})
+		})
+	}
+}

@@ -1,0 +1,293 @@
+package matrix_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/go-joe/joe"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/zap/zaptest"
+	"maunium.net/go/mautrix/id"
+
+	matrix "github.com/go-joe/matrix-memory"
+)
+
+// A testBot is a joe bot on a Matrix memory, and how to speak to it.
+type testBot struct {
+	*joe.Bot
+	memory *matrix.Memory
+	stop   func() error // ends Run
+}
+
+// chat is a joe.Adapter that passes nothing on.
+type chat struct{}
+
+func (chat) RegisterAt(*joe.Brain)           {}
+func (chat) Send(text, channel string) error { return nil }
+func (chat) Close() error                    { return nil }
+func (c chat) Apply(conf *joe.Config) error  { conf.SetAdapter(c); return nil }
+func (b testBot) say(channel, text string) {
+	handled := make(chan struct{})
+	b.Brain.Emit(joe.ReceiveMessageEvent{Text: text, Channel: channel}, func(joe.Event) { close(handled) })
+	<-handled
+}
+
+// newBot makes a bot; run starts it.
+func newBot(t *testing.T, conf matrix.Config, modules ...joe.Module) testBot {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	memory := matrix.New(conf)
+	all := append([]joe.Module{joe.WithContext(ctx), joe.WithLogger(zaptest.NewLogger(t)), memory, chat{}}, modules...)
+	bot := joe.New("example", all...)
+	ended := make(chan error, 1)
+	stop := sync.OnceValue(func() error { cancel(); return <-ended })
+	t.Cleanup(func() { require.NoError(t, stop()); require.NoError(t, memory.Close()) })
+	go func() { ended <- bot.Run() }()
+	return testBot{bot, memory, stop}
+}
+
+func TestBotUsesTheMemory(t *testing.T) {
+	account := register(t)
+	room := account.newRoom(t)
+	bot := newBot(t, account.config(room))
+	require.NoError(t, bot.Store.Set("tea", map[string]string{"colour": "green"}))
+	require.NoError(t, bot.stop())
+	require.ErrorIs(t, bot.Store.Set("tea", 1), matrix.ErrClosed)
+	require.JSONEq(t, `{"tea":{"colour":"green"}}`, account.state(t, room)[""])
+}
+
+func TestInEventRoom(t *testing.T) {
+	account := register(t)
+	home, other := account.newRoom(t), account.newRoom(t)
+	alias := "#" + account.UserID().Localpart() + ":localhost"
+	_, err := account.CreateAlias(t.Context(), id.RoomAlias(alias), other)
+	require.NoError(t, err)
+	conf := account.config(home)
+	conf.Rooms["other"] = alias
+	bot := newBot(t, conf)
+
+	type call struct {
+		where, key string
+		err        error
+	}
+	calls := make(chan call, 100)
+	where := func() string {
+		switch keys, err := bot.Store.Keys(); {
+		case err != nil:
+			return err.Error()
+		default:
+			return strings.Join(keys, " ")
+		}
+	}
+	require.NoError(t, bot.Store.Set("home", true))
+	require.NoError(t, bot.memory.InRoom("other").Set("other", true))
+
+	bot.Respond("where", bot.memory.InEventRoom(func(joe.Message) error {
+		calls <- call{where: where()}
+		return nil
+	}))
+	bot.Respond("plain", func(joe.Message) error {
+		calls <- call{where: where()}
+		return nil
+	})
+	bot.Respond("fail", bot.memory.InEventRoom(func(joe.Message) error { return errors.New("as asked") }))
+	bot.Respond("panic", func(msg joe.Message) (err error) {
+		defer func() { err = fmt.Errorf("%v", recover()); calls <- call{where: where(), err: err} }()
+		return bot.memory.InEventRoom(func(joe.Message) error { panic("as asked") })(msg)
+	})
+	bot.Respond("exit", func(msg joe.Message) error {
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			defer func() { calls <- call{where: where()} }()
+			_ = bot.memory.InEventRoom(func(joe.Message) error { runtime.Goexit(); return nil })(msg)
+		}()
+		<-ended
+		return nil
+	})
+	bot.Respond("nest", bot.memory.InEventRoom(func(msg joe.Message) error {
+		msg.Channel = ""
+		err := bot.memory.InEventRoom(func(joe.Message) error { calls <- call{where: where()}; return nil })(msg)
+		calls <- call{where: where()}
+		return err
+	}))
+	bot.Respond("goroutine", bot.memory.InEventRoom(func(msg joe.Message) error {
+		done := make(chan string)
+		go func() { done <- where() }()
+		calls <- call{where: <-done}
+		_, err := bot.memory.InRoom(msg.Channel).Get("other", nil)
+		return err
+	}))
+	bot.Respond("auth", bot.memory.InEventRoom(func(msg joe.Message) error {
+		granted, err := bot.Auth.Grant("admin", "@alice:localhost")
+		calls <- call{where: fmt.Sprint(granted, " ", bot.Auth.CheckPermission("admin.x", "@alice:localhost"), " ", where()), err: err}
+		return nil
+	}))
+
+	next := func() call {
+		t.Helper()
+		select {
+		case c := <-calls:
+			return c
+		case <-time.After(10 * time.Second):
+			t.Fatal("no handler ran")
+			return call{}
+		}
+	}
+	for channel, want := range map[string]string{other.String(): "other", alias: "other", "other": "other", "": "home", home.String(): "home"} {
+		bot.say(channel, "where")
+		require.Equal(t, want, next().where, "channel %q", channel)
+		bot.say(channel, "plain")
+		require.Equal(t, "home", next().where, "an unbound handler")
+	}
+	bot.say("!nowhere:localhost", "where")
+	bot.say("nowhere", "where")
+	require.Empty(t, calls, "a handler ran for an unknown room")
+	err = bot.memory.InEventRoom(func(joe.Message) error { t.Error("the handler ran"); return nil })(joe.Message{Channel: "nowhere"})
+	require.ErrorIs(t, err, matrix.ErrUnknownRoom)
+	require.ErrorContains(t, err, "the handler was not run")
+
+	bot.say(other.String(), "fail")
+	bot.say(other.String(), "plain")
+	require.Equal(t, "home", next().where, "after an error")
+	bot.say(other.String(), "panic")
+	require.Equal(t, call{where: "home", err: errors.New("as asked")}.where, next().where, "after a panic")
+	bot.say(other.String(), "exit")
+	require.Equal(t, "home", next().where, "after runtime.Goexit")
+	bot.say(other.String(), "nest")
+	require.Equal(t, "home", next().where, "the inner binding")
+	require.Equal(t, "other", next().where, "the outer binding again")
+	bot.say(other.String(), "goroutine")
+	require.Equal(t, "home", next().where, "a goroutine that a handler starts is not bound")
+
+	// Whoever runs the other room can't grant themselves rights.
+	require.NoError(t, bot.memory.InRoom("other").Set("joe.permissions.@mallory:localhost", []string{"admin"}))
+	bot.say(other.String(), "auth")
+	granted := next()
+	require.NoError(t, granted.err)
+	require.Equal(t, "true <nil> joe.permissions.@alice:localhost other", granted.where)
+	bot.Respond("mallory", bot.memory.InEventRoom(func(joe.Message) error {
+		calls <- call{err: bot.Auth.CheckPermission("admin", "@mallory:localhost")}
+		return nil
+	}))
+	bot.say(other.String(), "mallory")
+	require.ErrorIs(t, next().err, joe.ErrNotAllowed)
+	require.Contains(t, account.state(t, home)[""], "joe.permissions.@alice:localhost")
+	require.NotContains(t, account.state(t, other)[""], "@alice:localhost")
+}
+
+// Many handlers at once over many rooms, others on the default room meanwhile:
+// not one operation lands in the wrong room.
+func TestInEventRoomManyAtOnce(t *testing.T) {
+	account := register(t)
+	home := account.newRoom(t)
+	memory := open(t, account.config(home))
+	store := joe.NewStorage(zaptest.NewLogger(t))
+	store.SetMemory(memory)
+
+	const rooms, handlers = 4, 3
+	var channels []string
+	for range rooms {
+		channels = append(channels, account.newRoom(t).String())
+	}
+	var all sync.WaitGroup
+	for _, channel := range channels {
+		for h := range handlers {
+			all.Go(func() {
+				handler := memory.InEventRoom(func(msg joe.Message) error {
+					for i := range 2 {
+						key := fmt.Sprintf("%d-%d", h, i)
+						if err := store.Set(key, msg.Channel); err != nil {
+							return err
+						}
+						var got string
+						if ok, err := store.Get(key, &got); err != nil || !ok || got != msg.Channel {
+							return fmt.Errorf("%s holds %q: %v, %w", key, got, ok, err)
+						}
+					}
+					if h == 0 {
+						_, err := store.Delete("0-0")
+						return err
+					}
+					return nil
+				})
+				if err := handler(joe.Message{Channel: channel}); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+	}
+	for h := range handlers {
+		all.Go(func() {
+			for i := range 4 {
+				if err := store.Set(fmt.Sprintf("home-%d-%d", h, i), "home"); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	all.Wait()
+	for _, channel := range channels {
+		want := make(map[string]string)
+		for h := range handlers {
+			for i := range 2 {
+				want[fmt.Sprintf("%d-%d", h, i)] = channel
+			}
+		}
+		delete(want, "0-0")
+		require.Equal(t, want, stored(t, memory.InRoom(channel)))
+	}
+	want := make(map[string]string)
+	for h := range handlers {
+		for i := range 4 {
+			want[fmt.Sprintf("home-%d-%d", h, i)] = "home"
+		}
+	}
+	require.Equal(t, want, stored(t, memory.InRoom(home.String())))
+}
+
+// stored returns all that a room remembers.
+func stored(t testing.TB, room *matrix.Room) map[string]string {
+	t.Helper()
+	keys, err := room.Keys()
+	require.NoError(t, err)
+	values := make(map[string]string)
+	for _, key := range keys {
+		var value string
+		ok, err := room.Get(key, &value)
+		require.NoError(t, err)
+		require.True(t, ok)
+		values[key] = value
+	}
+	return values
+}
+
+// A handler that joe gave up waiting for keeps its room, and the handlers after
+// it have theirs.
+func TestInEventRoomOutlivesItsTimeout(t *testing.T) {
+	account := register(t)
+	home, slow, quick := account.newRoom(t), account.newRoom(t), account.newRoom(t)
+	bot := newBot(t, account.config(home), joe.WithHandlerTimeout(2*time.Second))
+	release, done := make(chan struct{}), make(chan error, 1)
+	bot.Respond("slow", bot.memory.InEventRoom(func(msg joe.Message) error {
+		<-release
+		done <- bot.Store.Set("who", "slow")
+		return nil
+	}))
+	bot.Respond("quick", bot.memory.InEventRoom(func(joe.Message) error { return bot.Store.Set("who", "quick") }))
+	bot.Respond("plain", func(joe.Message) error { return bot.Store.Set("who", "home") })
+	bot.say(slow.String(), "slow") // returns once joe has given up
+	bot.say(quick.String(), "quick")
+	bot.say(slow.String(), "plain")
+	close(release)
+	require.NoError(t, <-done)
+	for room, want := range map[id.RoomID]string{home: "home", slow: "slow", quick: "quick"} {
+		eventually(t, func() bool { return account.state(t, room)[""] == `{"who":"`+want+`"}` }, "%s in its own room", want)
+	}
+}

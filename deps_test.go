@@ -1,0 +1,80 @@
+package matrix_test
+
+import (
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// list runs go list and returns its lines, each a package.
+func list(t *testing.T, args ...string) []string {
+	t.Helper()
+	cmd := exec.Command("go", append([]string{"list"}, args...)...)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=1") // or packages with cgo would list their other files
+	var complaints strings.Builder
+	cmd.Stderr = &complaints
+	output, err := cmd.Output()
+	require.NoError(t, err, complaints.String())
+	return strings.Split(strings.TrimSpace(string(output)), "\n")
+}
+
+// Who keeps a bot's memory in a room must not pay for encryption, a database or
+// a C compiler. (mautrix itself needs crypto/olm, which declares interfaces only.)
+func TestDependenciesStaySmall(t *testing.T) {
+	unwanted := []string{
+		"maunium.net/go/mautrix/crypto",
+		"maunium.net/go/mautrix/crypto/goolm",
+		"maunium.net/go/mautrix/crypto/goolm/account",
+		"maunium.net/go/mautrix/crypto/goolm/session",
+		"maunium.net/go/mautrix/crypto/libolm",
+		"github.com/mattn/go-sqlite3",
+		"github.com/lib/pq",
+		"github.com/jackc/pgx",
+		"modernc.org/sqlite",
+		"testing",
+		"github.com/stretchr/testify",
+		"github.com/go-joe/matrix-memory/internal/homeserver",
+		"github.com/go-joe/matrix-memory/adapter",
+		"github.com/go-joe/matrix-memory/e2ee",
+	}
+	found := list(t, "-deps", "-f", "{{.ImportPath}}", ".")
+	require.Contains(t, found, "maunium.net/go/mautrix", "go list lists what the package needs")
+	for _, name := range unwanted {
+		require.NotContains(t, found, name)
+	}
+	withCgo := list(t, "-deps", "-f", "{{if not .Standard}}{{if .CgoFiles}}{{.ImportPath}}{{end}}{{end}}", ".")
+	require.Equal(t, []string{""}, withCgo, "packages that need a C compiler")
+}
+
+// The order of the module's packages: each may import those that follow.
+func TestDependenciesPointOneWay(t *testing.T) {
+	const module = "github.com/go-joe/matrix-memory"
+	allowed := map[string][]string{
+		module:                       {"/internal/session", "/internal/commit", "/internal/replica", "/internal/wire"},
+		module + "/internal/session": {},
+		module + "/internal/commit":  {"/internal/replica", "/internal/wire"},
+		module + "/internal/replica": {"/internal/wire"},
+		module + "/internal/wire":    {},
+		module + "/memorytest":       {},
+	}
+	for name, below := range allowed {
+		for _, dependency := range list(t, "-deps", "-f", "{{.ImportPath}}", name) {
+			part, ours := strings.CutPrefix(dependency, module)
+			require.True(t, !ours || dependency == name || slices.Contains(below, part), "%s imports %s", name, dependency)
+		}
+	}
+}
+
+func TestEveryPackageHasADocumentation(t *testing.T) {
+	for _, line := range list(t, "-tags", "goolm", "-f", "{{.ImportPath}}|{{.Doc}}|{{len .GoFiles}}", "./...") {
+		fields := strings.Split(line, "|")
+		require.Len(t, fields, 3, line)
+		if fields[2] != "0" { // a folder may hold tests only
+			require.NotEmpty(t, fields[1], "package %s has no documentation", fields[0])
+		}
+	}
+}

@@ -1,0 +1,73 @@
+// Package matrix keeps a Joe bot's memory in Matrix rooms. It is the Go
+// counterpart of opsdroid's Matrix database, and reads what that wrote.
+//
+//	conf, err := matrix.LoadConfig("configuration.yaml")
+//	…
+//	bot := joe.New("example", matrix.New(conf))
+//
+// From then on bot.Store lives in the state events of a room, the default room.
+// It is replicated by every homeserver in that room, it needs no database, and
+// any Matrix client can look at it.
+//
+// # Guarantees
+//
+// Acknowledged means stored: Set and Delete return nil only after the homeserver
+// has stored the change. Until then, and when they fail, Get returns what was
+// there before. If no answer came at all, the homeserver may have stored the
+// change all the same; the error says so, and the state event is read again
+// before anything is written upon it.
+//
+// Reads are local: once a room is loaded, Get and Keys don't touch the network. A
+// memory sees its own writes at once, and what others write (a second bot,
+// opsdroid, a person) after the next sync. It never goes back to an older value.
+//
+// A write costs one request, and none if the value is there already. Writes that
+// meet are sent together; each caller gets its own result.
+//
+// What can't be read is never taken for "no data" and never overwritten by
+// accident.
+//
+// Requests are tried again after a failure that may pass, as long as the
+// homeserver says and in all at most for Config.Timeout. Close waits for the
+// writes that were accepted.
+//
+// Matrix has no compare-and-swap. If two programs write the same dictionary at
+// the same moment, the later event takes the earlier one's keys away; the memory
+// notices that in the next sync and stores the other's keys again. If both write
+// the same key, one of the two values wins.
+//
+// # Rooms
+//
+// [Memory.InRoom] gives the memory of any other room that the bot is in.
+//
+// [Memory.InEventRoom] wraps a handler so that bot.Store is the memory of the
+// room that the message came from. The binding belongs to the goroutine that runs
+// the handler, because joe.Memory has no context that could carry it. A goroutine
+// that the handler starts is not bound and works on the default room; there, use
+// memory.InRoom(msg.Channel), which is explicit and goes anywhere.
+//
+// The keys of joe.Auth (they begin with "joe.permissions.") always stay in the
+// default room, as whoever runs another room could otherwise grant themselves
+// rights.
+//
+// # Concurrency
+//
+// Memory and Room are safe for concurrent use, but for Apply and Open, which are
+// called once. Values are copied on their way in and out.
+//
+// # Errors
+//
+// Every error of a Memory or a Room is an [*Error] that names the operation, the
+// room and the key. With errors.Is it can be told apart by [ErrClosed],
+// [ErrUnknownRoom], [ErrForbidden], [ErrTooLarge], [ErrUndecryptable] and
+// [ErrNoEncryption]; with errors.As the homeserver's own answer is reached, a
+// mautrix.RespError. Neither errors nor logs hold values, passwords, tokens or
+// keys.
+//
+// # Limits
+//
+// An event has at most 65,536 bytes, some two thousand of which are Matrix's own.
+// With single_state_key true, the default, or a name of its own, that is the limit
+// of a room's whole memory; with single_state_key false it is the limit of each
+// value. What does not fit is refused with [ErrTooLarge] before it is sent.
+package matrix
