@@ -1,0 +1,137 @@
+package adapter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-joe/joe"
+	"github.com/sirupsen/logrus"
+	"go.uber.org/zap"
+	"maunium.net/go/mautrix"
+	"maunium.net/go/mautrix/event"
+	"maunium.net/go/mautrix/id"
+
+	matrix "github.com/go-joe/matrix-memory"
+	"github.com/go-joe/matrix-memory/internal/session"
+)
+
+var (
+	_ joe.Adapter              = (*adapter)(nil)
+	_ joe.ReactionAwareAdapter = (*adapter)(nil)
+)
+
+// An adapter is the bot's chat. The goroutine that syncs hands what it brings to
+// the rooms' lanes, and a room's lane, one goroutine while there is something to
+// do, emits it. Nothing runs before RegisterAt or after Close.
+type adapter struct {
+	options
+	session *session.Session
+	client  *mautrix.Client
+	started time.Time
+	fault   error       // what was wrong with the client in New; Apply says it
+	botLog  *zap.Logger // for what there is no memory to log with
+
+	outlet    outlet
+	answering atomic.Pointer[thread]
+	encrypted encryption
+
+	ctx    context.Context // of the lanes' requests; ends with the shutdown
+	cancel context.CancelFunc
+	lanes  sync.WaitGroup
+	sends  sync.WaitGroup
+
+	mu      sync.Mutex // owns what follows
+	rooms   map[id.RoomID]*room
+	primed  bool // the sync that brings all rooms was seen
+	running bool
+	closed  bool
+}
+
+// New returns the module that makes Matrix the bot's chat, on the connection of
+// this memory. The memory is handed to joe.New as well. Call New before the
+// memory is opened.
+func New(memory *matrix.Memory, opts ...Option) joe.Module {
+	a := &adapter{
+		options: options{msgType: event.MsgNotice},
+		session: memory.Session(),
+		client:  memory.Client(),
+		started: time.Now(),
+		rooms:   make(map[id.RoomID]*room),
+	}
+	a.encrypted.rooms = make(map[id.RoomID]bool)
+	a.ctx, a.cancel = context.WithCancel(context.Background())
+	for _, opt := range opts {
+		opt(&a.options)
+	}
+	a.fault = a.subscribe()
+	return joe.ModuleFunc(a.apply)
+}
+
+// subscribe follows the client's syncs, and sees to it that they bring what the
+// adapter needs.
+func (a *adapter) subscribe() error {
+	syncer, ok := a.client.Syncer.(mautrix.ExtensibleSyncer)
+	if !ok {
+		return fmt.Errorf("the client has a syncer of type %T, which takes no handlers (mautrix.ExtensibleSyncer)", a.client.Syncer)
+	}
+	if plain, ok := syncer.(*mautrix.DefaultSyncer); ok && plain.FilterJSON != nil {
+		if a.client.HomeserverURL != nil { // the program's own
+			if err := passes(plain.FilterJSON); err != nil {
+				return err
+			}
+		} else {
+			widen(plain.FilterJSON.Room)
+		}
+	}
+	syncer.OnSync(a.synced)
+	return nil
+}
+
+// apply is the module.
+func (a *adapter) apply(conf *joe.Config) error {
+	if err := errors.Join(a.fault, a.invites.check()); err != nil {
+		return fmt.Errorf("matrix adapter: %w", err)
+	}
+	a.botLog = conf.Logger("matrix")
+	conf.Context = a.outlet.shutFirst(conf.Context, a.cancel)
+	conf.RegisterHandler(a.began) // before the bot's own handlers
+	conf.SetAdapter(a)
+	return nil
+}
+
+// RegisterAt implements joe.Adapter: from now on the bot hears.
+func (a *adapter) RegisterAt(brain *joe.Brain) {
+	if a.client.UserID == "" {
+		a.botLog.Error("The Matrix adapter hears nothing, as its memory is not open: hand the memory to joe.New too")
+		return
+	}
+	a.outlet.open(brain)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.running = !a.closed
+	for _, r := range a.rooms {
+		a.wake(r)
+	}
+}
+
+// Close implements joe.Adapter: it stops hearing, and waits until what is being
+// said is said, or has failed.
+func (a *adapter) Close() error {
+	a.outlet.shut()
+	a.cancel()
+	a.mu.Lock()
+	a.closed = true
+	a.mu.Unlock()
+	a.lanes.Wait()
+	a.sends.Wait()
+	return nil
+}
+
+// log returns the memory's log, for a room.
+func (a *adapter) log(room id.RoomID) logrus.FieldLogger {
+	return a.session.Log.WithField("room", room.String())
+}

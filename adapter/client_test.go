@@ -1,0 +1,43 @@
+package adapter_test
+
+import (
+	"context"
+	"sync"
+	"testing"
+
+	"github.com/go-joe/joe"
+	"github.com/stretchr/testify/require"
+	"maunium.net/go/mautrix"
+
+	matrix "github.com/go-joe/matrix-memory"
+)
+
+// On a program's own client, which goes on from the token of an earlier run, the
+// bot hears what is said from its start on.
+func TestOwnClient(t *testing.T) {
+	robot := register(t)
+	room := alice.newRoom(t, robot)
+	client, err := mautrix.NewClient(server.URL(), robot.UserID, robot.token)
+	require.NoError(t, err)
+	client.Client = robot.Client.Client
+	response, err := client.FullSyncRequest(t.Context(), mautrix.ReqSync{})
+	require.NoError(t, err)
+	require.NoError(t, client.Store.SaveNextBatch(t.Context(), robot.UserID, response.NextBatch))
+	alice.say(t, room, "while it was down")
+
+	var heard record[joe.ReceiveMessageEvent]
+	b := start(t, setup{user: robot, memory: []matrix.Option{matrix.WithClient(client)}, handlers: func(b *bot) {
+		b.Brain.RegisterHandler(heard.add)
+		b.Respond("ping", func(msg joe.Message) error { return msg.RespondE("pong") })
+	}})
+	ctx, cancel := context.WithCancel(t.Context())
+	var syncing sync.WaitGroup
+	syncing.Go(func() { _ = client.SyncWithContext(ctx) })
+	defer syncing.Wait()
+	defer cancel()
+
+	alice.say(t, room, "ping")
+	require.Equal(t, []string{"pong"}, bodies(alice.answers(t, room, robot.UserID, 1)))
+	b.stop()
+	require.Len(t, heard.list(), 1)
+}

@@ -1,0 +1,69 @@
+// Package adapter makes Matrix the chat of a Joe bot, on the connection that its
+// memory has already: one login, one device, one sync.
+//
+//	memory := matrix.New(conf)
+//	bot := joe.New("example", memory, adapter.New(memory))
+//
+// # What the bot hears
+//
+// Every message that somebody sends to a room that the bot is in becomes a
+// joe.ReceiveMessageEvent: ID is the event ID, Text the message, AuthorID the
+// sender's user ID, Channel the room ID, and Data the *event.Event of mautrix,
+// decrypted and parsed. Text has no reply fallback, and not the bot's own name or
+// user ID in front if the message begins by addressing it. Of a file, Text is the
+// caption, and "" without one. Besides, these are emitted:
+//
+//   - reactions.Event when somebody reacts. Its Reaction has only the Unicode
+//     form, Raw, as Matrix has no short codes.
+//   - joe.UserTypingEvent when somebody begins to type. ID is the user ID, Name
+//     its local part, RealName the display name.
+//   - [EditEvent], [RedactionEvent], [JoinEvent], [LeaveEvent], [InvitationEvent].
+//
+// The bot does not hear itself, other bots (m.notice; Matrix spec, "m.notice"),
+// or what was said before it started. What is said between joe.New and Bot.Run is
+// heard once it runs. After trouble with the homeserver, or a pause, what was
+// missed is fetched and comes once and in its room's order: up to 500 events in
+// a room, else the log says that some were skipped. What was said while the bot
+// was not running is not answered, for a chat does not wait; and in a room that it has
+// just joined, nothing from before it joined is.
+//
+// In rooms with three or more members, [WithMentionsOnly] makes the bot hear only
+// what is meant for it.
+//
+// # What the bot says
+//
+// The channel of Send and of Bot.Say is a name from Config.Rooms, an alias or a
+// room ID. The text is Markdown; HTML in it is shown as it stands. It goes out as
+// an m.notice, so that other bots don't answer, or as m.text with
+// [WithTextMessages]. A text that is too long for an event is cut at line ends,
+// and a code block that is cut goes on as one. Each part is sent with a transaction ID of its
+// own (Matrix spec, "Transaction identifiers"), tried again as the memory tries, within
+// Config.Timeout, and said only once. Send returns when the homeserver has taken all parts.
+//
+// A message in a thread is answered in its thread. Joe does not tell an
+// adapter what it answers, but handles one event at a time: so what is sent to
+// the message's room while its handlers run goes to its thread. What
+// a handler sends later than joe waits for it (see joe.WithHandlerTimeout), or
+// from a goroutine that outlives it, goes to the room itself.
+//
+// # Invitations
+//
+// The bot joins when it is invited by someone on its own homeserver, also if the
+// invitation came before it started. [WithInvitesFrom] and
+// [WithInvitesFromAnyone] change that. A refusal is logged.
+//
+// # Encrypted rooms
+//
+// With package e2ee the bot reads and writes in encrypted rooms like in others.
+// Without it, it says once a room in the log that it can't read there, and Send
+// returns matrix.ErrNoEncryption: nothing goes out in the clear.
+//
+// # A program's own client
+//
+// With matrix.WithClient, call [New] before the client syncs, and let
+// the filter of its syncer pass what the adapter needs, which is said if it does not.
+// If its first sync starts from a token that the program kept, the time at
+// the homeserver decides what was said before the start.
+//
+// No text of a message is ever logged.
+package adapter

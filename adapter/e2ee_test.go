@@ -1,0 +1,64 @@
+//go:build goolm
+
+package adapter_test
+
+import (
+	"path/filepath"
+	"testing"
+
+	"github.com/go-joe/joe"
+	"github.com/stretchr/testify/require"
+	"maunium.net/go/mautrix"
+	"maunium.net/go/mautrix/event"
+	"maunium.net/go/mautrix/id"
+
+	matrix "github.com/go-joe/matrix-memory"
+	"github.com/go-joe/matrix-memory/adapter"
+	"github.com/go-joe/matrix-memory/e2ee"
+)
+
+// Two bots, of which one plays a person, talk in an encrypted room: in a thread,
+// too, and the homeserver sees nothing of it.
+func TestEncryptedRoom(t *testing.T) {
+	encrypted := func(s setup) setup {
+		dir := t.TempDir()
+		s.user = register(t)
+		s.memory = []matrix.Option{e2ee.Enable()}
+		s.config = func(conf *matrix.Config) {
+			conf.StorePath, conf.StoreKey = filepath.Join(dir, "keys"), "a passphrase"
+		}
+		s.options = []adapter.Option{adapter.WithTextMessages()}
+		return s
+	}
+	var heard record[joe.ReceiveMessageEvent]
+	person := start(t, encrypted(setup{handlers: func(b *bot) { b.Brain.RegisterHandler(heard.add) }}))
+	t.Cleanup(person.stop)
+	robot := start(t, encrypted(setup{handlers: remembering}))
+	t.Cleanup(robot.stop)
+
+	stateKey := ""
+	created, err := person.user.CreateRoom(t.Context(), &mautrix.ReqCreateRoom{
+		Preset: "private_chat",
+		Invite: []id.UserID{robot.user.UserID},
+		InitialState: []*event.Event{{
+			Type:     event.StateEncryption,
+			StateKey: &stateKey,
+			Content:  event.Content{Parsed: &event.EncryptionEventContent{Algorithm: id.AlgorithmMegolmV1}},
+		}},
+		PowerLevelOverride: &event.PowerLevelsEventContent{Events: map[string]int{memoryType.Type: 0}},
+	})
+	require.NoError(t, err)
+	room := created.RoomID
+	eventually(t, func() bool {
+		joined, err := person.user.JoinedMembers(t.Context(), room)
+		return err == nil && len(joined.Joined) == 2
+	}, "the bot did not join")
+
+	require.NoError(t, person.Adapter.Send("remember tea is green #1", room.String()))
+	require.NoError(t, person.Adapter.Send("what is tea #2", room.String()))
+	answers := heard.wait(t, 2)
+	require.Equal(t, []string{"OK #1", "green #2"}, []string{answers[0].Text, answers[1].Text})
+	require.Equal(t, event.EventMessage, answers[0].Data.(*event.Event).Type)
+	require.Empty(t, person.user.messages(t, room, person.user.UserID), "something was said in the clear")
+	require.Empty(t, person.user.messages(t, room, robot.user.UserID), "something was answered in the clear")
+}

@@ -1,0 +1,103 @@
+package adapter
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+	"maunium.net/go/mautrix"
+	"maunium.net/go/mautrix/event"
+	"maunium.net/go/mautrix/id"
+
+	matrix "github.com/go-joe/matrix-memory"
+)
+
+// keyWait is how long a message, and what follows it in its room, waits for its
+// key, which comes by another way and may be later.
+const keyWait = 10 * time.Second
+
+// deviceWait is how long it waits besides until the sender's device, or a key in
+// the backup, has been looked up, which others may be doing already.
+const deviceWait = 5 * time.Second
+
+// Encryption knows which rooms are encrypted.
+type encryption struct {
+	mu    sync.Mutex // owns rooms
+	rooms map[id.RoomID]bool
+}
+
+// note takes over what a sync says of a room; whole if that is all its state.
+// Once encrypted, a room stays so (Matrix spec, "m.room.encryption").
+func (e *encryption) note(room id.RoomID, news *mautrix.SyncJoinedRoom, whole bool) {
+	is := func(evt *event.Event) bool {
+		return evt.Type.Type == event.StateEncryption.Type && evt.StateKey != nil && *evt.StateKey == ""
+	}
+	encrypted := slices.ContainsFunc(news.State.Events, is) || slices.ContainsFunc(news.Timeline.Events, is)
+	if encrypted || whole {
+		e.mu.Lock()
+		e.rooms[room] = encrypted || e.rooms[room]
+		e.mu.Unlock()
+	}
+}
+
+// isEncrypted says whether what is sent to a room must be encrypted. Where sync
+// has not said it, the homeserver is asked once; later changes come by sync.
+func (a *adapter) isEncrypted(ctx context.Context, room id.RoomID) (bool, error) {
+	a.encrypted.mu.Lock()
+	known, ok := a.encrypted.rooms[room]
+	a.encrypted.mu.Unlock()
+	if ok {
+		return known, nil
+	}
+	evt, err := a.session.StateEvent(ctx, room, event.StateEncryption, "")
+	if err != nil {
+		return false, fmt.Errorf("reading whether the room is encrypted: %w", err)
+	}
+	a.encrypted.mu.Lock()
+	defer a.encrypted.mu.Unlock()
+	a.encrypted.rooms[room] = a.encrypted.rooms[room] || evt != nil
+	return a.encrypted.rooms[room], nil
+}
+
+// encrypt returns a message as it is sent to an encrypted room.
+func (a *adapter) encrypt(ctx context.Context, room id.RoomID, message *event.MessageEventContent) (*event.EncryptedEventContent, error) {
+	if a.client.Crypto == nil {
+		return nil, fmt.Errorf("%w, and the room is encrypted: enable it with package e2ee; nothing was sent in the clear", matrix.ErrNoEncryption)
+	}
+	ciphertext, err := a.client.Crypto.Encrypt(ctx, room, event.EventMessage, message)
+	if err != nil {
+		return nil, fmt.Errorf("encrypting: %w", err)
+	}
+	return ciphertext, nil
+}
+
+// decrypt returns what an encrypted event says, or nil if the bot can't read it.
+func (a *adapter) decrypt(r *room, evt *event.Event) *event.Event {
+	if a.client.Crypto == nil {
+		if !r.unread {
+			r.unread = true
+			a.log(r.id).Warn("The bot can't read in this room, as it is encrypted: enable encryption with package e2ee")
+		}
+		return nil
+	}
+	if evt.Content.ParseRaw(evt.Type) != nil {
+		return nil
+	}
+	content := evt.Content.AsEncrypted()
+	a.client.Crypto.WaitForSession(a.ctx, r.id, content.SenderKey, content.SessionID, keyWait)
+	decrypted, err := backoff.Retry(a.ctx, func() (*event.Event, error) {
+		attempt := *evt // which decryption may change
+		return a.client.Crypto.Decrypt(a.ctx, &attempt)
+	}, backoff.WithMaxElapsedTime(deviceWait))
+	if err != nil {
+		if a.ctx.Err() == nil {
+			a.log(r.id).WithField("event", evt.ID.String()).WithError(err).Warn("A message could not be decrypted, and was not heard")
+		}
+		return nil
+	}
+	decrypted.RoomID = r.id
+	return decrypted
+}

@@ -1,0 +1,119 @@
+package adapter_test
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/go-joe/joe"
+	"github.com/stretchr/testify/require"
+	"maunium.net/go/mautrix"
+	"maunium.net/go/mautrix/id"
+
+	"github.com/go-joe/matrix-memory/adapter"
+	"github.com/go-joe/matrix-memory/internal/homeserver"
+)
+
+// proxied starts a bot behind a proxy, and returns what breaks its sync.
+func proxied(t *testing.T, s setup) (b *bot, breakSync func() (mend func())) {
+	t.Helper()
+	proxy, err := server.Proxy()
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, proxy.Close()) })
+	s.homeserver = proxy.URL()
+	b = start(t, s)
+	t.Cleanup(b.stop)
+	return b, func() func() {
+		return proxy.Inject(homeserver.Fault{Match: homeserver.Sync, Do: homeserver.Status(502, nil, `{}`)})
+	}
+}
+
+// ids returns the IDs of messages.
+func ids(events []joe.ReceiveMessageEvent) []id.EventID {
+	var all []id.EventID
+	for _, evt := range events {
+		all = append(all, id.EventID(evt.ID))
+	}
+	return all
+}
+
+// After trouble with the homeserver every message is heard, once and in order,
+// however many there were.
+func TestNothingMissedOrRepeatedAfterAGap(t *testing.T) {
+	t.Cleanup(adapter.Bound(5, 4, 500))
+	robot := register(t)
+	room := alice.newRoom(t, robot)
+	var heard record[joe.ReceiveMessageEvent]
+	b, breakSync := proxied(t, setup{user: robot, handlers: func(b *bot) { b.Brain.RegisterHandler(heard.add) }})
+
+	var said []id.EventID
+	say := func(n int) {
+		for range n {
+			said = append(said, alice.say(t, room, fmt.Sprint("message ", len(said))))
+		}
+	}
+	say(3)
+	heard.wait(t, 3)
+	for _, n := range []int{3, 16} { // in a timeline, and more than one page
+		mend := breakSync()
+		say(n)
+		mend()
+		require.Equal(t, said, ids(heard.wait(t, len(said))))
+	}
+	say(3)
+	heard.wait(t, len(said))
+	b.stop()
+	require.Equal(t, said, ids(heard.list()))
+	require.NotContains(t, b.log.String(), "skipped")
+}
+
+// A gap in a room that the bot has just joined goes back to its joining, and no further.
+func TestGapAfterJoining(t *testing.T) {
+	t.Cleanup(adapter.Bound(5, 4, 500))
+	robot := register(t)
+	room := alice.newRoom(t)
+	alice.say(t, room, "before the bot was here")
+	var heard record[joe.ReceiveMessageEvent]
+	b, breakSync := proxied(t, setup{user: robot, handlers: func(b *bot) { b.Brain.RegisterHandler(heard.add) }})
+	alice.say(t, b.user.newRoom(t, alice), "ping") // ends the sync that is under way
+	heard.wait(t, 1)
+
+	mend := breakSync()
+	_, err := alice.InviteUser(t.Context(), room, &mautrix.ReqInviteUser{UserID: robot.UserID})
+	require.NoError(t, err)
+	_, err = robot.JoinRoomByID(t.Context(), room)
+	require.NoError(t, err)
+	var said []id.EventID
+	for i := range 12 {
+		said = append(said, alice.say(t, room, fmt.Sprint("message ", i)))
+	}
+	mend()
+	require.Equal(t, said, ids(heard.wait(t, 1+len(said)))[1:])
+	b.stop()
+	require.Len(t, heard.list(), 1+len(said))
+}
+
+// A gap that is too long is said.
+func TestGapTooLong(t *testing.T) {
+	t.Cleanup(adapter.Bound(5, 4, 8))
+	robot := register(t)
+	room := alice.newRoom(t, robot)
+	var heard record[joe.ReceiveMessageEvent]
+	b, breakSync := proxied(t, setup{user: robot, handlers: func(b *bot) { b.Brain.RegisterHandler(heard.add) }})
+	alice.say(t, room, "first")
+	heard.wait(t, 1)
+	mend := breakSync()
+	var said []id.EventID
+	for i := range 20 {
+		said = append(said, alice.say(t, room, fmt.Sprint("message ", i)))
+	}
+	mend()
+	eventually(t, func() bool {
+		all := ids(heard.list())
+		return all[len(all)-1] == said[len(said)-1]
+	}, "the last message was not heard")
+	b.stop()
+	events := ids(heard.list())
+	require.GreaterOrEqual(t, len(events), 13)
+	require.Equal(t, said[len(said)-13:], events[len(events)-13:])
+	require.Contains(t, b.log.String(), "skipped")
+}

@@ -1,0 +1,138 @@
+package adapter
+
+import (
+	"maps"
+	"slices"
+
+	"github.com/go-joe/joe"
+	"github.com/go-joe/joe/reactions"
+	"maunium.net/go/mautrix/event"
+	"maunium.net/go/mautrix/id"
+)
+
+// receive emits what an event means to the bot.
+func (a *adapter) receive(r *room, evt *event.Event) {
+	if evt.Type == event.StateMember {
+		a.member(r, evt)
+		return
+	}
+	if evt.Sender == a.client.UserID || evt.StateKey != nil {
+		return
+	}
+	if evt.Type == event.EventEncrypted {
+		if evt = a.decrypt(r, evt); evt == nil {
+			return
+		}
+	}
+	if evt.Content.Parsed == nil && evt.Content.ParseRaw(evt.Type) != nil {
+		return // malformed, or of a type that means nothing to a bot
+	}
+	switch content := evt.Content.Parsed.(type) {
+	case *event.MessageEventContent:
+		if evt.Type == event.EventMessage {
+			a.message(r, evt, content)
+		}
+	case *event.ReactionEventContent:
+		if rel := content.RelatesTo; rel.GetAnnotationID() != "" {
+			a.outlet.emit(reactions.Event{
+				Reaction:  reactions.Reaction{Raw: rel.GetAnnotationKey()},
+				MessageID: rel.EventID.String(),
+				Channel:   r.id.String(),
+				AuthorID:  evt.Sender.String(),
+			})
+		}
+	case *event.RedactionEventContent:
+		redacted := content.Redacts // where it stands since room version 11
+		if redacted == "" {
+			redacted = evt.Redacts
+		}
+		a.outlet.emit(RedactionEvent{
+			MessageID: redacted.String(),
+			AuthorID:  evt.Sender.String(),
+			Reason:    content.Reason,
+			Channel:   r.id.String(),
+			Data:      evt,
+		})
+	}
+}
+
+// message emits a message or an edit.
+func (a *adapter) message(r *room, evt *event.Event, content *event.MessageEventContent) {
+	edited := content.RelatesTo.GetReplaceID()
+	said := content
+	if edited != "" {
+		if said = content.NewContent; said == nil {
+			return
+		}
+	}
+	text, isMessage := words(said)
+	if !isMessage {
+		return
+	}
+	bot := a.me(r)
+	pointed := bot.pointed(said)
+	named := bot.named(text)
+	text, addressed := bot.strip(text, pointed)
+	switch {
+	case edited != "":
+		a.outlet.emit(EditEvent{
+			ID:        evt.ID.String(),
+			MessageID: edited.String(),
+			Text:      text,
+			AuthorID:  evt.Sender.String(),
+			Channel:   r.id.String(),
+			Data:      evt,
+		})
+	case a.mentionsOnly && !pointed && !named && !addressed && a.crowd(r):
+		// It is not meant for the bot.
+	default:
+		a.outlet.emit(joe.ReceiveMessageEvent{
+			ID:       evt.ID.String(),
+			Text:     text,
+			AuthorID: evt.Sender.String(),
+			Channel:  r.id.String(),
+			Data:     evt,
+		}, a.ended)
+	}
+}
+
+// words returns what a person said with a message; false if it was no person, or
+// no message to the room.
+func words(content *event.MessageEventContent) (string, bool) {
+	switch content.MsgType {
+	case "", event.MsgNotice, "m.server_notice", event.MsgVerificationRequest:
+		return "", false // "": redacted
+	case event.MsgImage, event.MsgVideo, event.MsgAudio, event.MsgFile:
+		return content.GetCaption(), true
+	}
+	if content.RelatesTo.GetReplyTo() != "" {
+		return event.TrimReplyFallbackText(content.Body), true
+	}
+	return content.Body, true
+}
+
+// typing emits who has begun to type.
+func (a *adapter) typing(r *room, n news) {
+	for _, evt := range n.typing {
+		evt.Type.Class = event.EphemeralEventType
+		if evt.Type != event.EphemeralEventTyping || evt.Content.ParseRaw(evt.Type) != nil {
+			continue
+		}
+		before := r.typing
+		r.typing = make(map[id.UserID]bool)
+		for _, user := range evt.Content.AsTyping().UserIDs {
+			r.typing[user] = true
+		}
+		if n.initial {
+			continue
+		}
+		for _, user := range slices.Sorted(maps.Keys(r.typing)) {
+			if user != a.client.UserID && !before[user] {
+				a.outlet.emit(joe.UserTypingEvent{
+					User:    joe.User{ID: user.String(), Name: user.Localpart(), RealName: a.name(r, user)},
+					Channel: r.id.String(),
+				})
+			}
+		}
+	}
+}

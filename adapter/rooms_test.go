@@ -1,0 +1,158 @@
+package adapter_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/go-joe/joe"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"maunium.net/go/mautrix/id"
+
+	"github.com/go-joe/matrix-memory/internal/homeserver"
+)
+
+// remembering are handlers that know nothing of rooms.
+func remembering(b *bot) {
+	b.Respond(`remember (\S+) is (\S+) #(\S+)`, b.memory.InEventRoom(func(msg joe.Message) error {
+		if err := b.Store.Set(msg.Matches[0], msg.Matches[1]); err != nil {
+			return msg.RespondE("%v #%s", err, msg.Matches[2])
+		}
+		return msg.RespondE("OK #%s", msg.Matches[2])
+	}))
+	b.Respond(`what is (\S+) #(\S+)`, b.memory.InEventRoom(func(msg joe.Message) error {
+		var value string
+		if _, err := b.Store.Get(msg.Matches[0], &value); err != nil {
+			return msg.RespondE("%v #%s", err, msg.Matches[1])
+		}
+		return msg.RespondE("%s #%s", value, msg.Matches[1])
+	}))
+}
+
+// A dialogue is what a person says in a room, and what must be answered.
+type dialogue struct {
+	mu   sync.Mutex
+	next int
+	want map[id.RoomID][]string
+}
+
+// ask says something with a number of its own, which its answer carries.
+func (d *dialogue) ask(ctx context.Context, who *user, room id.RoomID, text, answer string) error {
+	d.mu.Lock()
+	d.next++
+	number := fmt.Sprint(d.next)
+	d.want[room] = append(d.want[room], answer+" #"+number)
+	d.mu.Unlock()
+	_, err := who.SendText(ctx, room, text+" #"+number)
+	return err
+}
+
+// talk has people talk in all rooms at once, and waits for the answers.
+func (d *dialogue) talk(t *testing.T, bot id.UserID, people []*user, rooms []id.RoomID, round int) {
+	t.Helper()
+	var talking sync.WaitGroup
+	for _, who := range people {
+		for i, room := range rooms {
+			talking.Go(func() {
+				key := who.UserID.Localpart() // the same in all rooms
+				value := fmt.Sprintf("%s-%d-%d", key, i, round)
+				for _, err := range []error{
+					d.ask(t.Context(), who, room, fmt.Sprintf("remember %s is %s", key, value), "OK"),
+					d.ask(t.Context(), who, room, "what is "+key, value),
+				} {
+					if err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
+	}
+	talking.Wait()
+	d.answered(t, bot, people[0], rooms)
+}
+
+// answered waits until all is answered, and checks that each answer came once, in
+// the right room, and that it is right.
+func (d *dialogue) answered(t *testing.T, bot id.UserID, who *user, rooms []id.RoomID) {
+	t.Helper()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, room := range rooms {
+		answers := bodies(who.answers(t, room, bot, len(d.want[room])))
+		require.ElementsMatch(t, d.want[room], answers, "in %s", room)
+	}
+}
+
+// Two people talk in three rooms with a bot that remembers, over restarts of the
+// bot and of the homeserver.
+func TestEveryRoomRemembersItsOwn(t *testing.T) {
+	server, err := homeserver.Start(t.Context(), homeserver.Options{Dir: t.TempDir(), Progress: os.Stderr})
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, server.Stop()) })
+	var people []*user
+	for _, name := range []string{"alice", "bob"} {
+		person, err := newUser(server, name)
+		require.NoError(t, err)
+		people = append(people, person)
+	}
+	robot, err := newUser(server, "robot")
+	require.NoError(t, err)
+	home := robot.newRoom(t)
+	rooms := []id.RoomID{
+		people[0].newRoom(t, people[1], robot),
+		people[0].newRoom(t, people[1], robot),
+		people[1].newRoom(t, people[0], robot),
+	}
+	settings := setup{user: robot, home: home, homeserver: server.URL(), handlers: remembering}
+	d := &dialogue{want: make(map[id.RoomID][]string)}
+
+	b := start(t, settings)
+	d.talk(t, robot.UserID, people, rooms, 1)
+
+	// The homeserver dies and comes back. Meanwhile the bot and a person try to
+	// say something. (It dies while nobody waits for an answer of its: it forgets
+	// transaction IDs when it dies, so then nobody could tell whether it was said.)
+	require.NoError(t, server.Kill())
+	var talking sync.WaitGroup
+	talking.Go(func() {
+		if err := b.Adapter.Send("I am still here", home.String()); err != nil {
+			t.Error(err)
+		}
+	})
+	talking.Go(func() {
+		key := people[0].UserID.Localpart()
+		if err := d.ask(t.Context(), people[0], rooms[0], "what is "+key, key+"-0-1"); err != nil {
+			t.Error(err)
+		}
+	})
+	require.NoError(t, server.Restart(t.Context()))
+	talking.Wait()
+	d.answered(t, robot.UserID, people[0], rooms)
+	require.Equal(t, []string{"I am still here"}, bodies(robot.messages(t, home, robot.UserID)))
+	d.talk(t, robot.UserID, people, rooms, 2)
+	require.NotContains(t, b.log.String(), "-0-2", "the log has what was said")
+
+	// The bot restarts. What is said meanwhile is not answered; what it was told
+	// before is remembered.
+	b.stop()
+	people[0].say(t, rooms[0], "what is alice #unheard")
+	start(t, settings)
+	for i, room := range rooms {
+		require.NoError(t, d.ask(t.Context(), people[1], room, "what is alice", fmt.Sprintf("alice-%d-2", i)))
+	}
+	d.answered(t, robot.UserID, people[0], rooms)
+	d.talk(t, robot.UserID, people, rooms, 3)
+
+	for i, room := range rooms {
+		evt, err := people[0].FullStateEvent(t.Context(), room, memoryType, "")
+		require.NoError(t, err)
+		require.JSONEq(t, strings.ReplaceAll(`{"alice": "alice-N-3", "bob": "bob-N-3"}`, "N", fmt.Sprint(i)), string(evt.Content.VeryRaw))
+	}
+	state, err := robot.State(t.Context(), home)
+	require.NoError(t, err)
+	require.Empty(t, state[memoryType], "the default room remembers what was said elsewhere")
+}

@@ -1,0 +1,129 @@
+package adapter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+
+	"github.com/go-joe/joe"
+	"github.com/go-joe/joe/reactions"
+	"maunium.net/go/mautrix"
+	"maunium.net/go/mautrix/event"
+	"maunium.net/go/mautrix/id"
+
+	matrix "github.com/go-joe/matrix-memory"
+	"github.com/go-joe/matrix-memory/internal/session"
+)
+
+// Send implements joe.Adapter: it says a text, in Markdown, in the room with
+// this name, alias or ID. It returns when the homeserver has taken it.
+func (a *adapter) Send(text, channel string) error {
+	err := a.busy(func(ctx context.Context) error {
+		room, err := a.session.Resolve(ctx, channel)
+		if err != nil {
+			return err
+		}
+		encrypted, err := a.isEncrypted(ctx, room)
+		if err != nil {
+			return err
+		}
+		parts := a.parts(text, room, a.relation(room), encrypted)
+		if len(parts) == 0 {
+			return errors.New("the text is empty")
+		}
+		for i, content := range parts {
+			if err := a.say(ctx, room, content, encrypted); err != nil {
+				if i > 0 {
+					return fmt.Errorf("after %d of %d parts: %w", i, len(parts), err)
+				}
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("matrix adapter: sending to %s: %w", channel, err)
+	}
+	return nil
+}
+
+// say sends one message.
+func (a *adapter) say(ctx context.Context, room id.RoomID, message *event.MessageEventContent, encrypted bool) error {
+	if !encrypted {
+		return a.put(ctx, room, event.EventMessage, message)
+	}
+	ciphertext, err := a.encrypt(ctx, room, message)
+	if err != nil {
+		return err
+	}
+	return a.put(ctx, room, event.EventEncrypted, ciphertext)
+}
+
+// React implements joe.ReactionAwareAdapter. The reaction needs a Unicode form,
+// which a few of joe's have not.
+func (a *adapter) React(reaction reactions.Reaction, msg joe.Message) error {
+	err := a.busy(func(ctx context.Context) error {
+		if reaction.Raw == "" {
+			return fmt.Errorf("the reaction %q has no Unicode form", reaction.Shortcode)
+		}
+		room, err := a.session.Resolve(ctx, msg.Channel)
+		if err != nil {
+			return err
+		}
+		content := &event.ReactionEventContent{}
+		content.RelatesTo.SetAnnotation(id.EventID(msg.ID), reaction.Raw)
+		err = a.put(ctx, room, event.EventReaction, content)
+		var refusal mautrix.RespError
+		if errors.As(err, &refusal) && refusal.ErrCode == "M_DUPLICATE_ANNOTATION" {
+			return nil // the bot has reacted so before
+		}
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("matrix adapter: reacting to %s in %s: %w", msg.ID, msg.Channel, err)
+	}
+	return nil
+}
+
+// put sends an event. All attempts have one transaction ID, so that the
+// homeserver takes it once. mautrix's own method would log the content.
+func (a *adapter) put(ctx context.Context, room id.RoomID, eventType event.Type, content any) error {
+	url := a.client.BuildClientURL("v3", "rooms", room, "send", eventType.Type, a.client.TxnID())
+	_, err := a.session.Try(ctx, func(ctx context.Context) error {
+		var response mautrix.RespSendEvent
+		_, err := a.client.MakeFullRequest(ctx, mautrix.FullRequest{
+			Method:           http.MethodPut,
+			URL:              url,
+			RequestJSON:      content,
+			ResponseJSON:     &response,
+			SensitiveContent: true,
+		})
+		if err == nil && response.EventID == "" {
+			err = errors.New("the homeserver's answer has no event_id")
+		}
+		return err
+	})
+	return err
+}
+
+// busy runs what Close waits for.
+func (a *adapter) busy(work func(context.Context) error) error {
+	a.mu.Lock()
+	switch {
+	case a.closed:
+		a.mu.Unlock()
+		return matrix.ErrClosed
+	case a.client.UserID == "":
+		a.mu.Unlock()
+		return errors.New("the memory is not open: hand it to joe.New too")
+	}
+	a.sends.Add(1)
+	a.mu.Unlock()
+	defer a.sends.Done()
+	err := work(context.Background()) // bounded by the session
+	if session.IsStatus(err, http.StatusForbidden) {
+		return fmt.Errorf("%w: is the bot in the room, and may it write there? %w", matrix.ErrForbidden, err)
+	}
+	return err
+}

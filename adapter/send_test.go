@@ -1,0 +1,108 @@
+package adapter_test
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"maunium.net/go/mautrix"
+	"maunium.net/go/mautrix/event"
+
+	matrix "github.com/go-joe/matrix-memory"
+	"github.com/go-joe/matrix-memory/internal/homeserver"
+)
+
+// Whatever goes wrong on the way, what the bot says is said once.
+func TestSaysThingsOnce(t *testing.T) {
+	robot := register(t)
+	home := robot.newRoom(t)
+	proxy, err := server.Proxy()
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, proxy.Close()) })
+	b := start(t, setup{user: robot, home: home, homeserver: proxy.URL()})
+	t.Cleanup(b.stop)
+
+	faults := map[string]homeserver.Action{
+		"rate limit":     homeserver.RateLimit(time.Second),
+		"bad gateway":    homeserver.Status(http.StatusBadGateway, nil, "not JSON"),
+		"reset before":   homeserver.ResetBefore(),
+		"reset after":    homeserver.ResetAfter(),
+		"an error after": homeserver.StatusAfter(http.StatusInternalServerError),
+		"nonsense after": homeserver.Corrupt("nonsense"),
+	}
+	var want []string
+	for name, fault := range faults {
+		proxy.Inject(homeserver.Fault{Match: homeserver.EventSend, Times: 1, Do: fault})
+		require.NoError(t, b.Adapter.Send(name, "main"), name)
+		want = append(want, name)
+	}
+	require.Equal(t, want, bodies(robot.messages(t, home, robot.UserID)))
+
+	proxy.Reset()
+	proxy.Inject(homeserver.Fault{Match: homeserver.EventSend, Times: 1, Do: homeserver.Status(http.StatusForbidden, nil, `{"errcode":"M_FORBIDDEN"}`)})
+	require.ErrorIs(t, b.Adapter.Send("not allowed", "main"), matrix.ErrForbidden)
+	require.Equal(t, 1, proxy.Count(homeserver.Seen(homeserver.EventSend)), "what can't help was tried again")
+	for _, said := range append(want, "not allowed") {
+		require.NotContains(t, b.log.String(), `"`+said+`"`, "the log has what was said")
+	}
+}
+
+// What is too long for an event is said in parts, which the homeserver takes.
+func TestLongMessages(t *testing.T) {
+	robot := register(t)
+	home := robot.newRoom(t)
+	b := start(t, setup{user: robot, home: home})
+
+	line := strings.Repeat("word ", 15) + "<&>\n"
+	text := "A list:\n" + strings.Repeat(line, 900) // formatted, it is twice as long
+	require.NoError(t, b.Adapter.Send(text, "main"))
+	said := robot.messages(t, home, robot.UserID)
+	require.Greater(t, len(said), 1)
+	var lines int
+	for _, part := range said {
+		for _, have := range strings.Split(strings.TrimSpace(part.Body), "\n") {
+			if have != "A list:" {
+				require.Equal(t, strings.TrimSpace(line), strings.TrimSpace(have), "a line was cut")
+				lines++
+			}
+		}
+	}
+	require.Equal(t, 900, lines)
+
+	require.NoError(t, b.Adapter.Send(strings.Repeat("ä", 70_000), "main"))
+	parts := robot.messages(t, home, robot.UserID)[len(said):]
+	require.Len(t, parts, 3)
+	require.Equal(t, strings.Repeat("ä", 70_000), strings.Join(bodies(parts), ""))
+}
+
+// Without encryption, nothing goes to an encrypted room in the clear, and the log
+// says once why the bot hears nothing there.
+func TestEncryptedRoomWithoutEncryption(t *testing.T) {
+	robot := register(t)
+	room, later := alice.newRoom(t, robot), alice.newRoom(t, robot)
+	encrypt := &event.EncryptionEventContent{Algorithm: "m.megolm.v1.aes-sha2"}
+	_, err := alice.SendStateEvent(t.Context(), room, event.StateEncryption, "", encrypt)
+	require.NoError(t, err)
+	b := start(t, setup{user: robot})
+
+	require.ErrorIs(t, b.Adapter.Send("a secret", room.String()), matrix.ErrNoEncryption)
+	require.NoError(t, b.Adapter.Send("not yet a secret", later.String()))
+	_, err = alice.SendStateEvent(t.Context(), later, event.StateEncryption, "", encrypt)
+	require.NoError(t, err)
+	eventually(t, func() bool { return b.Adapter.Send("a secret", later.String()) != nil }, "the bot did not notice")
+	require.ErrorIs(t, b.Adapter.Send("a secret", later.String()), matrix.ErrNoEncryption)
+
+	const warning = "can't read in this room"
+	for range 3 {
+		_, err := alice.SendMessageEvent(t.Context(), room, event.EventEncrypted, map[string]any{
+			"algorithm": "m.megolm.v1.aes-sha2", "ciphertext": "x", "session_id": "x",
+		}, mautrix.ReqSendEvent{DontEncrypt: true})
+		require.NoError(t, err)
+	}
+	alice.say(t, room, "in the clear all the same")
+	eventually(t, func() bool { return strings.Contains(b.log.String(), warning) }, "nothing was said")
+	b.stop()
+	require.Equal(t, 1, strings.Count(b.log.String(), warning))
+}

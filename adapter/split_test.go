@@ -1,0 +1,58 @@
+package adapter
+
+import (
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+)
+
+// cutUp splits a text into parts of at most most bytes.
+func cutUp(text string, most int) []string {
+	var parts []string
+	split(text, most, func(part string) bool { return len(part) <= most }, func(part string) { parts = append(parts, part) })
+	return parts
+}
+
+func TestSplit(t *testing.T) {
+	for _, test := range []struct {
+		text  string
+		most  int
+		parts []string
+	}{
+		{"short", 10, []string{"short"}},
+		{"", 10, nil},
+		{" \n\n ", 10, nil},
+		{"one\ntwo\nthree\n", 8, []string{"one\ntwo\n", "three\n"}},
+		{"one\n\n\n\n\n\n\n\n\n\ntwo", 8, []string{"one\n\n\n\n\n", "\n\n\n\n\ntwo"}},
+		{"a line that is too long\nb", 10, []string{"a line tha", "t is too l", "ong\nb"}},
+		{"ääää", 5, []string{"ää", "ää"}},
+		{"```go\n1\n2\n3\n4\n```\nend", 13, []string{"```go\n1\n2\n```", "```go\n3\n4\n```", "end"}},
+		{"~~~~\n```\n1\n~~~~\n~~~~\nab\n~~~~\n", 18, []string{"~~~~\n```\n1\n~~~~\n", "~~~~\nab\n~~~~\n"}},
+	} {
+		require.Equal(t, test.parts, cutUp(test.text, test.most), "%q", test.text)
+	}
+}
+
+// Nothing of a text is lost, whatever it is, and each part fits and is whole.
+func TestSplitKeepsEverything(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		lines := rapid.SliceOf(rapid.StringOf(rapid.RuneFrom([]rune("abcä€😀 *_")))).Draw(t, "lines")
+		text := strings.Join(lines, "\n")
+		most := rapid.IntRange(4, 60).Draw(t, "most")
+		parts := cutUp(text, most)
+		for _, part := range parts {
+			require.LessOrEqual(t, len(part), most)
+			require.True(t, utf8.ValidString(part))
+			require.NotEmpty(t, strings.TrimSpace(part))
+		}
+		bare := func(s string) string { return strings.Join(strings.Fields(s), "") }
+		require.Equal(t, bare(text), bare(strings.Join(parts, "")))
+	})
+	rapid.Check(t, func(t *rapid.T) { // and of what looks like code, it ends
+		text := rapid.StringOf(rapid.RuneFrom([]rune("`~ \na\xff"))).Draw(t, "text")
+		cutUp(text, rapid.IntRange(1, 20).Draw(t, "most"))
+	})
+}
