@@ -1,0 +1,183 @@
+//go:build goolm
+
+package e2ee
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"maunium.net/go/mautrix"
+	"maunium.net/go/mautrix/crypto"
+	"maunium.net/go/mautrix/crypto/backup"
+	"maunium.net/go/mautrix/id"
+)
+
+const (
+	backupBatch = 100         // sessions in one request
+	backupRetry = time.Minute // after an upload that failed
+)
+
+// keyBackup sends sessions to the homeserver's key backup as they are made:
+// https://spec.matrix.org/v1.16/client-server-api/#server-side-key-backups
+type keyBackup struct {
+	*crypt
+	key     *backup.MegolmBackupKey // nil: there is no backup, or it can't be opened; never changes after Start
+	version id.KeyBackupVersion
+	wake    chan struct{} // holds an element if there may be something to send
+
+	uploading sync.Mutex // held while sessions are sent
+}
+
+// publicKey returns the key that a backup's version bears.
+func publicKey(key *backup.MegolmBackupKey) id.Ed25519 {
+	return id.Ed25519(base64.RawStdEncoding.EncodeToString(key.PublicKey().Bytes()))
+}
+
+// received is told of every session that comes into the store.
+func (b *keyBackup) received(context.Context, id.RoomID, id.SessionID, uint32) {
+	select {
+	case b.wake <- struct{}{}:
+	default:
+	}
+}
+
+// run sends sessions until the context is done.
+func (b *keyBackup) run(ctx context.Context) {
+	if b.key == nil {
+		return
+	}
+	var again <-chan time.Time
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-b.wake:
+		case <-again:
+		}
+		again = nil
+		if err := b.upload(ctx); err != nil && ctx.Err() == nil {
+			b.log.WithError(err).Warn("Could not send keys to the key backup; trying again in a minute")
+			again = time.After(backupRetry)
+		}
+	}
+}
+
+// uploadNow sends what there is to send before a new session is used, so that
+// no value is lost with the store. If it fails, the value goes out all the same.
+func (b *keyBackup) uploadNow(ctx context.Context) {
+	if b.key == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	if err := b.upload(ctx); err != nil {
+		b.received(ctx, "", "", 0)
+	}
+}
+
+// finish makes a last attempt to send what is not sent yet.
+func (b *keyBackup) finish() {
+	if b.key == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), requestTimeout)
+	defer cancel()
+	if err := b.upload(ctx); err != nil {
+		b.log.WithError(err).Warn("Could not send keys to the key backup; the next start tries again")
+	}
+}
+
+// upload sends the sessions that are not in the backup yet.
+func (b *keyBackup) upload(ctx context.Context) error {
+	b.uploading.Lock()
+	defer b.uploading.Unlock()
+	pending, err := b.sessions.GetGroupSessionsWithoutKeyBackupVersion(ctx, b.version).AsList()
+	if err != nil {
+		return fmt.Errorf("reading the key store: %w", err)
+	}
+	for batch := range slices.Chunk(pending, backupBatch) {
+		request := &mautrix.ReqKeyBackup{Rooms: make(map[id.RoomID]mautrix.ReqRoomKeyBackup)}
+		for _, session := range batch {
+			data, err := b.seal(session)
+			if err != nil {
+				return fmt.Errorf("encrypting the key %s: %w", session.ID(), err)
+			}
+			room, ok := request.Rooms[session.RoomID]
+			if !ok {
+				room.Sessions = make(map[id.SessionID]mautrix.ReqKeyBackupData)
+				request.Rooms[session.RoomID] = room
+			}
+			room.Sessions[session.ID()] = *data
+		}
+		if _, err := b.client.PutKeysInBackup(ctx, b.version, request); err != nil {
+			return err
+		}
+		for _, session := range batch {
+			if err := b.sessions.SetGroupSessionKeyBackupVersion(ctx, session.ID(), b.version); err != nil {
+				return fmt.Errorf("writing the key store: %w", err)
+			}
+		}
+	}
+	return nil
+}
+
+// seal encrypts a session for the backup.
+func (b *keyBackup) seal(session *crypto.InboundGroupSession) (*mautrix.ReqKeyBackupData, error) {
+	first := session.Internal.FirstKnownIndex()
+	exported, err := session.Internal.Export(first)
+	if err != nil {
+		return nil, err
+	}
+	sealed, err := backup.EncryptSessionData(b.key, &backup.MegolmSessionData{
+		Algorithm:          id.AlgorithmMegolmV1,
+		ForwardingKeyChain: session.ForwardingChains,
+		SenderClaimedKeys:  backup.SenderClaimedKeys{Ed25519: session.SigningKey},
+		SenderKey:          session.SenderKey,
+		SessionKey:         string(exported),
+		SharedHistory:      session.SharedHistory,
+	})
+	if err != nil {
+		return nil, err
+	}
+	text, err := json.Marshal(sealed)
+	return &mautrix.ReqKeyBackupData{
+		FirstMessageIndex: int(first),
+		ForwardedCount:    len(session.ForwardingChains),
+		IsVerified:        session.Internal.IsVerified(),
+		SessionData:       text,
+	}, err
+}
+
+// restore takes over all sessions of the backup.
+func (b *keyBackup) restore(ctx context.Context) error {
+	return b.sessions.DB.DoTxn(ctx, nil, func(ctx context.Context) error {
+		return b.machine.GetAndStoreKeyBackup(ctx, b.version, b.key)
+	})
+}
+
+// fetch takes over one session of the backup. It returns nil if that can't be had.
+func (b *keyBackup) fetch(ctx context.Context, room id.RoomID, sessionID id.SessionID) *crypto.InboundGroupSession {
+	if b.key == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	response, err := b.client.GetKeyBackupForRoomAndSession(ctx, b.version, room, sessionID)
+	if err != nil {
+		return nil
+	}
+	data, err := response.SessionData.Decrypt(b.key)
+	if err != nil {
+		return nil
+	}
+	session, err := b.machine.ImportRoomKeyFromBackup(ctx, b.version, room, sessionID, data)
+	if err != nil {
+		return nil
+	}
+	return session
+}

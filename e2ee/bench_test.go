@@ -1,0 +1,133 @@
+//go:build goolm
+
+package e2ee_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.mau.fi/util/dbutil"
+	"maunium.net/go/mautrix/crypto/cryptohelper"
+	"maunium.net/go/mautrix/event"
+	"maunium.net/go/mautrix/id"
+
+	matrix "github.com/go-joe/matrix-memory"
+	"github.com/go-joe/matrix-memory/internal/homeserver"
+)
+
+// BenchmarkSet makes an encrypted Set and the same two requests by bare mautrix in
+// turns, and reports their ratio.
+func BenchmarkSet(b *testing.B) {
+	bot, bare := register(b), register(b)
+	room, bareRoom := bot.newRoom(b), bare.newRoom(b)
+	memory := open(b, bot.config(b, room))
+	require.NoError(b, memory.Set("key", []byte(`0`)))
+
+	db, err := dbutil.NewWithDialect("file:"+filepath.Join(b.TempDir(), "bare.db")+"?_txlock=immediate&_pragma=journal_mode(WAL)&_pragma=busy_timeout(10000)", "sqlite")
+	require.NoError(b, err)
+	helper, err := cryptohelper.NewCryptoHelper(bare.Client, []byte("a key"), db)
+	require.NoError(b, err)
+	require.NoError(b, helper.Init(b.Context()))
+	defer helper.Close()
+	require.NoError(b, bare.StateStore.SetEncryptionEvent(b.Context(), bareRoom, &event.EncryptionEventContent{Algorithm: id.AlgorithmMegolmV1}))
+	messageType := event.Type{Type: memoryType.Type, Class: event.MessageEventType}
+	set := func(value int) {
+		encrypted, err := helper.Encrypt(b.Context(), bareRoom, messageType, map[string]any{"key": value})
+		require.NoError(b, err)
+		sent, err := bare.SendMessageEvent(b.Context(), bareRoom, event.EventEncrypted, encrypted)
+		require.NoError(b, err)
+		_, err = bare.SendStateEvent(b.Context(), bareRoom, memoryType, "", map[string]any{"key": map[string]any{"encrypted_val": sent.EventID}})
+		require.NoError(b, err)
+	}
+	set(0)
+
+	var ours, theirs time.Duration
+	for n := 1; b.Loop(); n++ {
+		begin := time.Now()
+		require.NoError(b, memory.Set("key", fmt.Appendf(nil, "%d", n)))
+		ours += time.Since(begin)
+		begin = time.Now()
+		set(n)
+		theirs += time.Since(begin)
+	}
+	b.ReportMetric(float64(ours)/float64(theirs), "ratio")
+}
+
+// BenchmarkGet reads a value that is decrypted and a plain one in turns, and reports
+// the ratio of their times.
+func BenchmarkGet(b *testing.B) {
+	bot := register(b)
+	encrypted := open(b, bot.config(b, bot.newRoom(b)))
+	conf := bot.config(b, bot.newRoom(b))
+	conf.ShouldEncrypt = matrix.Off
+	plain := open(b, conf)
+	value, err := json.Marshal(map[string]string{"tea": "green"})
+	require.NoError(b, err)
+	require.NoError(b, encrypted.Set("key", value))
+	require.NoError(b, plain.Set("key", value))
+	const reads = 10_000
+	var ours, theirs time.Duration
+	for b.Loop() {
+		begin := time.Now()
+		for range reads {
+			encrypted.Get("key")
+		}
+		ours += time.Since(begin)
+		begin = time.Now()
+		for range reads {
+			plain.Get("key")
+		}
+		theirs += time.Since(begin)
+	}
+	b.ReportMetric(float64(ours)/float64(theirs), "ratio")
+}
+
+// BenchmarkFirstRead reads values for the first time, each in an event of its own,
+// through a proxy that takes ten milliseconds for each: at once, and one after
+// another. It reports how many times faster the former is.
+func BenchmarkFirstRead(b *testing.B) {
+	const values = 200
+	bot := register(b)
+	conf := bot.config(b, bot.newRoom(b))
+	conf.Timeout = time.Minute
+	memory := open(b, conf)
+	for i := range values {
+		require.NoError(b, memory.Set(fmt.Sprint(i), fmt.Appendf(nil, "%d", i)))
+	}
+	require.NoError(b, memory.Close())
+	slow, proxy := proxied(b, conf)
+	proxy.Inject(homeserver.Fault{
+		Match: func(r *http.Request) bool { return strings.Contains(r.URL.Path, "/event/") },
+		Do:    homeserver.Delay(10 * time.Millisecond),
+	})
+
+	var together, single time.Duration
+	for b.Loop() {
+		memory := open(b, slow)
+		begin := time.Now()
+		for i := range values {
+			requireValue(b, memory, fmt.Sprint(i), fmt.Sprint(i))
+		}
+		single += time.Since(begin)
+		require.NoError(b, memory.Close())
+
+		memory = open(b, slow)
+		begin = time.Now()
+		var all sync.WaitGroup
+		for i := range values {
+			all.Go(func() { _, _, _ = memory.Get(fmt.Sprint(i)) })
+		}
+		all.Wait()
+		together += time.Since(begin)
+		requireValue(b, memory, "7", "7")
+		require.NoError(b, memory.Close())
+	}
+	b.ReportMetric(float64(single)/float64(together), "times-faster")
+}

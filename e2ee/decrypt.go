@@ -1,0 +1,141 @@
+//go:build goolm
+
+package e2ee
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"maunium.net/go/mautrix/crypto"
+	"maunium.net/go/mautrix/event"
+	"maunium.net/go/mautrix/id"
+)
+
+// askAgain is how long the same thing is not asked for again.
+const askAgain = 5 * time.Minute
+
+// Decrypt implements matrix.Crypto.
+func (c *crypt) Decrypt(ctx context.Context, evt *event.Event) (string, json.RawMessage, error) {
+	decrypted, err := c.decrypt(ctx, evt, false)
+	if err != nil {
+		return "", nil, err
+	}
+	return decrypted.Type.Type, decrypted.Content.VeryRaw, nil
+}
+
+// decrypt returns the event that was encrypted. A message may say outside of the
+// ciphertext what it answers to, and its key may be a little late. A value has
+// nothing there, where the homeserver could put it, and its missing key is asked for.
+func (c *crypt) decrypt(ctx context.Context, evt *event.Event, message bool) (*event.Event, error) {
+	evt.Type.Class = event.MessageEventType
+	if err := evt.Content.ParseRaw(evt.Type); err != nil && !errors.Is(err, event.ErrContentAlreadyParsed) {
+		return nil, fmt.Errorf("its content is malformed: %w", err)
+	}
+	content := evt.Content.AsEncrypted()
+	if content.Algorithm != id.AlgorithmMegolmV1 {
+		return nil, fmt.Errorf("it is encrypted by the algorithm %q, which is not known", content.Algorithm)
+	}
+	if !message {
+		content.RelatesTo = nil
+	}
+	session, err := c.inbound(ctx, evt.RoomID, content.SessionID, !message)
+	if err != nil {
+		return nil, err
+	}
+	// Before the decryption, which notes that this place of the session belongs
+	// to this event.
+	if err := c.belongs(ctx, session, evt.Sender); err != nil {
+		return nil, err
+	}
+	return c.machine.DecryptMegolmEvent(ctx, evt)
+}
+
+// inbound returns the session with which an event was encrypted. If it is
+// missing and wanted, it looks into the key backup and asks the account's other
+// devices.
+func (c *crypt) inbound(ctx context.Context, room id.RoomID, sessionID id.SessionID, wanted bool) (*crypto.InboundGroupSession, error) {
+	session, err := c.sessions.GetGroupSession(ctx, room, sessionID)
+	withheld := errors.Is(err, crypto.ErrGroupSessionWithheld)
+	switch {
+	case session != nil:
+		return session, nil
+	case err != nil && !withheld:
+		return nil, fmt.Errorf("reading the key store: %w", err)
+	}
+	if wanted && c.due("session "+sessionID.String()) {
+		if session := c.backup.fetch(ctx, room, sessionID); session != nil {
+			return session, nil
+		}
+		c.ask(room, sessionID)
+	}
+	if withheld {
+		return nil, fmt.Errorf("its sender has not given the bot the key %s: %w", sessionID, err)
+	}
+	return nil, fmt.Errorf("the key %s is missing: %w", sessionID, crypto.ErrNoSessionFound)
+}
+
+// ask asks the account's other devices for a session.
+func (c *crypt) ask(room id.RoomID, sessionID id.SessionID) {
+	c.run(func(ctx context.Context) {
+		ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+		defer cancel()
+		err := c.machine.SendRoomKeyRequest(ctx, room, "", sessionID, "", map[id.UserID][]id.DeviceID{c.client.UserID: {"*"}})
+		if err != nil {
+			c.log.WithField("room", room.String()).WithError(err).Warn("Could not ask the account's other devices for a missing key")
+		}
+	})
+}
+
+// belongs says if a session is not known to be the sender's: anybody in the room
+// who has a session can send an event that decrypts with it.
+func (c *crypt) belongs(ctx context.Context, session *crypto.InboundGroupSession, sender id.UserID) error {
+	own := c.machine.OwnIdentity()
+	if session.SenderKey == own.IdentityKey {
+		if sender == own.UserID && session.SigningKey == own.SigningKey {
+			return nil
+		}
+		return fmt.Errorf("%s sent it, but the key that it is encrypted with is the bot's own", sender)
+	}
+	if session.KeySource == id.KeySourceForward && session.SourceUser != own.UserID {
+		return fmt.Errorf("its key was handed on by %s, and only the account's own devices may do that", session.SourceUser)
+	}
+	device, err := c.sessions.FindDeviceByKey(ctx, sender, session.SenderKey)
+	if err == nil && device == nil {
+		device, err = c.lookUp(ctx, sender, session.SenderKey)
+	}
+	switch {
+	case err != nil:
+		return fmt.Errorf("finding out whose the key is: %w", err)
+	case device != nil && device.SigningKey == session.SigningKey:
+		return nil
+	case device == nil && sender == own.UserID && session.KeySource != id.KeySourceDirect:
+		return nil // the account's own device of an earlier time, which is gone
+	default:
+		return fmt.Errorf("the key that it is encrypted with is not known to be that of its sender, %s", sender)
+	}
+}
+
+// lookUp asks the homeserver for a sender's device, unless it was asked just now.
+// Who comes while another asks waits for that answer.
+func (c *crypt) lookUp(ctx context.Context, sender id.UserID, key id.SenderKey) (*id.Device, error) {
+	c.lookups.Lock()
+	defer c.lookups.Unlock()
+	if !c.due("devices of " + sender.String()) {
+		return c.sessions.FindDeviceByKey(ctx, sender, key)
+	}
+	return c.machine.GetOrFetchDeviceByKey(ctx, sender, key)
+}
+
+// due says whether something may be asked for now, and notes that it is.
+func (c *crypt) due(what string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if time.Since(c.asked[what]) < askAgain {
+		return false
+	}
+	c.asked[what] = time.Now()
+	return true
+}

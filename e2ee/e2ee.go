@@ -1,0 +1,201 @@
+//go:build goolm
+
+package e2ee
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+	"github.com/sirupsen/logrus"
+	"go.mau.fi/util/exsync"
+	"maunium.net/go/mautrix"
+	"maunium.net/go/mautrix/crypto"
+	"maunium.net/go/mautrix/id"
+
+	matrix "github.com/go-joe/matrix-memory"
+	"github.com/go-joe/matrix-memory/internal/session"
+)
+
+// Enable makes a memory keep values encrypted in encrypted rooms. It needs
+// Config.StorePath.
+func Enable() matrix.Option {
+	return func(m *matrix.Memory) { matrix.WithCrypto(&crypt{})(m) }
+}
+
+// requestTimeout bounds a request that nobody waits for.
+const requestTimeout = 15 * time.Second
+
+// crypt is the encryption of one memory.
+type crypt struct {
+	conf    matrix.Config
+	session *session.Session
+	client  *mautrix.Client
+	log     logrus.FieldLogger
+
+	store    *keyStore
+	sessions *sessions
+	machine  *crypto.OlmMachine
+	backup   *keyBackup
+
+	encrypting exsync.KeyedMutex[id.RoomID] // held while a room's event is encrypted
+	lookups    sync.Mutex                   // held while a sender's devices are asked for
+
+	ctx    context.Context // of what runs in the background
+	cancel context.CancelFunc
+	tasks  sync.WaitGroup // what runs in the background
+
+	mu     sync.Mutex // owns what follows
+	closed bool
+	asked  map[string]time.Time // what was asked for, and when
+}
+
+var _ matrix.Crypto = (*crypt)(nil)
+
+// Open implements matrix.Crypto.
+func (c *crypt) Open(opts matrix.CryptoOptions) (device id.DeviceID, err error) {
+	c.conf, c.session, c.log = opts.Config, opts.Session, opts.Log
+	c.client = c.session.Client()
+	c.asked = make(map[string]time.Time)
+	c.ctx, c.cancel = context.WithCancel(context.Background())
+	if c.store, err = openStore(c.conf.StorePath, c.conf.StoreKey); err != nil {
+		return "", err
+	}
+	defer func() {
+		if err != nil {
+			c.store.close()
+		}
+	}()
+	if err := c.store.mayBelongTo(id.UserID(c.conf.UserID), id.DeviceID(c.conf.DeviceID)); err != nil {
+		return "", err
+	}
+	if c.store.device == "" && c.conf.AccessToken == "" {
+		// The device is the bot's from now on, whatever becomes of this start, so
+		// that failed ones don't pile up devices.
+		device := id.DeviceID(c.conf.DeviceID)
+		if device == "" {
+			device = id.DeviceID(rand.Text()[:10])
+		}
+		if err := c.store.belongTo(context.Background(), "", device); err != nil {
+			return "", err
+		}
+	}
+	return c.store.device, nil
+}
+
+// Start implements matrix.Crypto.
+func (c *crypt) Start(ctx context.Context) error {
+	if c.client.DeviceID == "" {
+		return errors.New("encryption: the access token belongs to no device, and keys belong to one: make a token by logging in")
+	}
+	if err := c.store.belongTo(ctx, c.client.UserID, c.client.DeviceID); err != nil {
+		return err
+	}
+	store := crypto.NewSQLCryptoStore(c.store.db, nil, "", c.client.DeviceID, c.store.pickleKey)
+	if err := store.DB.Upgrade(ctx); err != nil {
+		return fmt.Errorf("preparing the key store %s: %w", c.store.dir, err)
+	}
+	// What changed while the bot was down nobody will tell.
+	if _, err := store.DB.Exec(ctx, `UPDATE crypto_tracked_user SET devices_outdated = TRUE`); err != nil {
+		return fmt.Errorf("the key store %s: %w", c.store.dir, err)
+	}
+	c.sessions = newSessions(store)
+	states := mautrix.NewMemoryStateStore()
+	c.client.StateStore = states
+	c.machine = crypto.NewOlmMachine(c.client, &c.client.Log, c.sessions, states.(crypto.StateStore))
+	c.machine.SetBackgroundCtx(c.ctx)
+	c.machine.DisableDecryptKeyFetching = true // decrypt.go asks for what it needs
+	c.machine.DisableRatchetTracking = true
+	c.backup = &keyBackup{crypt: c, wake: make(chan struct{}, 1)}
+	c.machine.SessionReceived = c.backup.received
+	if err := c.machine.Load(ctx); err != nil {
+		return c.store.damaged(fmt.Errorf("the device's own keys can't be read: %w", err))
+	}
+	if err := c.publishDevice(ctx); err != nil {
+		return fmt.Errorf("the keys of the bot's device: %w", err)
+	}
+	if err := c.recovery(ctx); err != nil {
+		return fmt.Errorf("cross-signing and key backup: %w", err)
+	}
+	c.followSync()
+	c.client.Crypto = helper{c}
+	c.run(c.backup.run)
+	return nil
+}
+
+// publishDevice sees to it that the homeserver has the keys of the bot's device.
+func (c *crypt) publishDevice(ctx context.Context) error {
+	var devices map[id.DeviceID]*id.Device
+	if err := c.try(ctx, func(ctx context.Context) error {
+		all, err := c.machine.FetchKeys(ctx, []id.UserID{c.client.UserID}, true)
+		devices = all[c.client.UserID]
+		return err
+	}); err != nil {
+		return err
+	}
+	own, account := c.machine.OwnIdentity(), c.machine.GetAccount()
+	published := devices[c.client.DeviceID]
+	switch {
+	case published == nil:
+		account.Shared = false // never published, or the homeserver lost them
+	case published.SigningKey == own.SigningKey && published.IdentityKey == own.IdentityKey && published.Trust != id.TrustStateDeviceKeyMismatch:
+		account.Shared = true
+	case account.Shared:
+		return fmt.Errorf("the homeserver has other keys for the device %s than the key store %s: another program or store used the device since; log in as a new device, with another store_path", own.DeviceID, c.store.dir)
+	case c.conf.RecoveryKey == "":
+		return fmt.Errorf("the device %s has keys on the homeserver that are not in the key store %s: use the store that it had, or log in as a new device; to restore a lost store, set recovery_key as well", own.DeviceID, c.store.dir)
+	default:
+		c.log.WithField("device", own.DeviceID.String()).Warn("The bot's device had keys before, which are lost, and gets new ones. " +
+			"Clients that knew the old ones may refuse the new ones: better log in as a new device")
+		if _, err := c.store.db.Exec(ctx, `DELETE FROM crypto_device WHERE user_id = $1 AND device_id = $2`, own.UserID, own.DeviceID); err != nil {
+			return err
+		}
+		// The one-time keys of the lost store have to go: the new ones bear the same numbers.
+		if err := c.machine.RepairOneTimeKeys(ctx); err != nil {
+			return err
+		}
+	}
+	return c.try(ctx, func(ctx context.Context) error { return c.machine.ShareKeys(ctx, -1) })
+}
+
+// Close implements matrix.Crypto.
+func (c *crypt) Close() error {
+	c.mu.Lock()
+	c.closed = true
+	c.mu.Unlock()
+	c.cancel()
+	c.tasks.Wait()
+	if c.machine != nil {
+		c.backup.finish()
+		c.machine.Destroy()
+	}
+	return c.store.close()
+}
+
+// run runs a task in the background, which ends when its context does. Close
+// waits for it.
+func (c *crypt) run(task func(context.Context)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.closed {
+		c.tasks.Go(func() { task(c.ctx) })
+	}
+}
+
+// try makes a request, and makes it again as the memory does. What fails for
+// another reason than a request it does not try again.
+func (c *crypt) try(ctx context.Context, attempt func(context.Context) error) error {
+	_, err := c.session.Try(ctx, func(ctx context.Context) error {
+		err := attempt(ctx)
+		var request mautrix.HTTPError
+		if err != nil && !errors.As(err, &request) {
+			return backoff.Permanent(err)
+		}
+		return err
+	})
+	return err
+}

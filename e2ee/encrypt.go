@@ -1,0 +1,144 @@
+//go:build goolm
+
+package e2ee
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+
+	"maunium.net/go/mautrix"
+	"maunium.net/go/mautrix/crypto"
+	"maunium.net/go/mautrix/event"
+	"maunium.net/go/mautrix/id"
+)
+
+// Encrypt implements matrix.Crypto.
+//
+// mautrix's own EncryptMegolmEvent is not used because it copies a member called
+// m.relates_to, which can be a key of the memory, out of the content into the
+// clear, and writes each "<" as six bytes.
+func (c *crypt) Encrypt(ctx context.Context, room id.RoomID, eventType event.Type, content json.RawMessage) (json.RawMessage, error) {
+	encrypted, err := c.encrypt(ctx, room, eventType, content)
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(encrypted)
+}
+
+func (c *crypt) encrypt(ctx context.Context, room id.RoomID, eventType event.Type, content json.RawMessage) (*event.EncryptedEventContent, error) {
+	defer c.encrypting.WithLock(room)()
+	session, err := c.outbound(ctx, room)
+	if err != nil {
+		return nil, err
+	}
+	var plain bytes.Buffer
+	encoder := json.NewEncoder(&plain)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(struct {
+		RoomID  id.RoomID       `json:"room_id"`
+		Type    string          `json:"type"`
+		Content json.RawMessage `json:"content"`
+	}{room, eventType.Type, content}); err != nil {
+		return nil, err
+	}
+	ciphertext, err := session.Encrypt(bytes.TrimSpace(plain.Bytes()))
+	if err != nil {
+		return nil, err
+	}
+	return &event.EncryptedEventContent{
+		Algorithm:        id.AlgorithmMegolmV1,
+		SessionID:        session.ID(),
+		MegolmCiphertext: ciphertext,
+		// Both are deprecated, and older clients need them.
+		DeviceID:  c.client.DeviceID,
+		SenderKey: c.machine.OwnIdentity().IdentityKey,
+	}, nil
+}
+
+// outbound returns a session that all members of the room have. It shares a new
+// one if the last one is used up, or if members or their devices have changed.
+func (c *crypt) outbound(ctx context.Context, room id.RoomID) (*crypto.OutboundGroupSession, error) {
+	fetched := false
+	for range 8 {
+		session, err := c.sessions.GetOutboundGroupSession(ctx, room)
+		if err != nil {
+			return nil, err
+		}
+		if session != nil && session.Shared && !session.Expired() {
+			return session, nil
+		}
+		// What changes from here on is not surely taken into account.
+		before := c.sessions.changes(room)
+		members, err := c.members(ctx, room)
+		if err != nil {
+			return nil, fmt.Errorf("asking who is in the room, to share the key: %w", err)
+		}
+		if !fetched {
+			fetched = true
+			if asked, err := c.fetchDevices(ctx, members); err != nil {
+				return nil, fmt.Errorf("asking which devices the room's members have, to share the key: %w", err)
+			} else if asked {
+				continue
+			}
+		}
+		if err := c.try(ctx, func(ctx context.Context) error {
+			return c.machine.ShareGroupSession(ctx, room, members)
+		}); err != nil {
+			return nil, fmt.Errorf("sharing the key with the room's members: %w", err)
+		}
+		c.backup.uploadNow(ctx)
+		if c.sessions.changes(room) != before {
+			if err := c.sessions.RemoveOutboundGroupSession(ctx, room); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return nil, errors.New("the members of the room change too fast to share a key with them")
+}
+
+// members asks the homeserver who is in a room or invited to it. Sync says it
+// too, but perhaps not yet.
+func (c *crypt) members(ctx context.Context, room id.RoomID) ([]id.UserID, error) {
+	var response *mautrix.RespMembers
+	if err := c.try(ctx, func(ctx context.Context) (err error) {
+		response, err = c.client.Members(ctx, room)
+		return err
+	}); err != nil {
+		return nil, err
+	}
+	var members []id.UserID
+	for _, evt := range response.Chunk {
+		switch evt.Content.AsMember().Membership {
+		case event.MembershipJoin, event.MembershipInvite:
+			members = append(members, id.UserID(evt.GetStateKey()))
+		}
+	}
+	return members, nil
+}
+
+// fetchDevices asks for the devices of those users whose devices are not known
+// or have changed. It reports whether there were any.
+func (c *crypt) fetchDevices(ctx context.Context, users []id.UserID) (asked bool, err error) {
+	known, err := c.sessions.FilterTrackedUsers(ctx, users)
+	if err != nil {
+		return false, err
+	}
+	outdated, err := c.sessions.GetOutdatedTrackedUsers(ctx)
+	if err != nil {
+		return false, err
+	}
+	missing := slices.DeleteFunc(slices.Clone(users), func(user id.UserID) bool {
+		return slices.Contains(known, user) && !slices.Contains(outdated, user)
+	})
+	if len(missing) == 0 {
+		return false, nil
+	}
+	return true, c.try(ctx, func(ctx context.Context) error {
+		_, err := c.machine.FetchKeys(ctx, missing, true)
+		return err
+	})
+}

@@ -1,0 +1,341 @@
+//go:build goolm
+
+package e2ee_test
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/go-joe/joe"
+	"github.com/stretchr/testify/require"
+	"maunium.net/go/mautrix"
+	"maunium.net/go/mautrix/event"
+	"maunium.net/go/mautrix/id"
+
+	matrix "github.com/go-joe/matrix-memory"
+	"github.com/go-joe/matrix-memory/internal/homeserver"
+	"github.com/go-joe/matrix-memory/memorytest"
+)
+
+func TestConformance(t *testing.T) {
+	for name, layout := range layouts {
+		t.Run(name, func(t *testing.T) {
+			bot := register(t)
+			conf := bot.config(t, "")
+			conf.SingleStateKey = layout
+			conf.Timeout = time.Minute
+			rooms := make(map[string]id.RoomID)
+			memorytest.Run(t, func(t *testing.T) joe.Memory {
+				if _, ok := rooms[t.Name()]; !ok {
+					rooms[t.Name()] = bot.newRoom(t)
+				}
+				conf := conf
+				conf.Rooms = map[string]string{"main": rooms[t.Name()].String()}
+				return open(t, conf)
+			})
+			for _, room := range rooms {
+				bot.pointers(t, room) // none of it stands in the clear
+			}
+		})
+	}
+}
+
+// What was written in an encrypted room is nowhere in the clear: not in the state,
+// not in the timeline, and not in the homeserver's files or the key store.
+func TestNothingIsFoundInTheClear(t *testing.T) {
+	bot, other := register(t), newPeer(t, register(t))
+	room := bot.newRoom(t, other.account)
+	conf := bot.config(t, room)
+	memory := open(t, conf)
+	secret := "b3JhbmdlLXBla29l-nobody-else-writes-this"
+	values := map[string]string{
+		"text":         fmt.Sprintf("%q", secret),
+		"bytes":        secret,
+		"object":       fmt.Sprintf(`{"m.relates_to":{"event_id":%q,"rel_type":%q}}`, secret, secret),
+		"m.relates_to": fmt.Sprintf(`{"event_id":%q,"key":%q,"rel_type":%q}`, secret, secret, secret),
+		"m.mentions":   fmt.Sprintf(`{"user_ids":[%q]}`, secret),
+	}
+	for key, value := range values {
+		require.NoError(t, memory.Set(key, []byte(value)))
+	}
+	for key, eventID := range bot.pointers(t, room) {
+		requireValue(t, memory, key, values[key])
+		evt, err := bot.GetEvent(t.Context(), room, eventID)
+		require.NoError(t, err)
+		require.NotContains(t, string(evt.Content.VeryRaw), "m.relates_to")
+		_, err = other.decrypt(t, room, eventID)
+		require.NoError(t, err)
+	}
+	require.NoError(t, memory.Close())
+
+	traces := [][]byte{[]byte(secret), []byte(base64.StdEncoding.EncodeToString([]byte(secret)))}
+	for _, dir := range []string{server.Dir(), conf.StorePath} {
+		searched := false // a file that names the bot, so that a search finds something
+		require.NoError(t, filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+			if err != nil || !entry.Type().IsRegular() {
+				return err
+			}
+			content, err := os.ReadFile(path)
+			searched = searched || bytes.Contains(content, []byte(bot.UserID()))
+			for _, trace := range traces {
+				require.False(t, bytes.Contains(content, trace), "%s holds a value", path)
+			}
+			return err
+		}))
+		require.True(t, searched, dir)
+	}
+}
+
+// proxied returns settings that go through a proxy.
+func proxied(t testing.TB, conf matrix.Config) (matrix.Config, *homeserver.Proxy) {
+	t.Helper()
+	proxy, err := server.Proxy()
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, proxy.Close()) })
+	conf.Homeserver = proxy.URL()
+	return conf, proxy
+}
+
+// writes returns how many events of each kind were sent.
+func writes(proxy *homeserver.Proxy) (events, states int) {
+	return proxy.Count(homeserver.Seen(homeserver.EventSend)), proxy.Count(homeserver.Seen(homeserver.StateWrite))
+}
+
+func TestRequests(t *testing.T) {
+	bot := register(t)
+	conf, proxy := proxied(t, bot.config(t, bot.newRoom(t)))
+	memory := open(t, conf)
+	require.NoError(t, memory.Set("shares the key", []byte(`1`)))
+
+	others := func() int {
+		return proxy.Count(func(r homeserver.Request) bool { return !homeserver.Seen(homeserver.Sync)(r) })
+	}
+	proxy.Reset()
+	require.NoError(t, memory.Set("tea", []byte(`"green"`)))
+	require.Equal(t, 2, others(), "an encrypted Set is two requests: %+v", proxy.Requests())
+
+	proxy.Reset()
+	require.NoError(t, memory.Set("tea", []byte(`"green"`)))
+	requireValue(t, memory, "tea", `"green"`)
+	require.Zero(t, others(), "setting what is there costs nothing, nor does reading it")
+
+	proxy.Reset()
+	var all sync.WaitGroup
+	errs := make([]error, 200)
+	for i := range errs {
+		all.Go(func() { errs[i] = memory.Set(fmt.Sprint("key ", i), fmt.Appendf(nil, `"value %d"`, i)) })
+	}
+	all.Wait()
+	for _, err := range errs {
+		require.NoError(t, err)
+	}
+	events, states := writes(proxy)
+	t.Logf("200 concurrent Sets: %d encrypted events, %d state events", events, states)
+	require.LessOrEqual(t, events, 12)
+	require.LessOrEqual(t, states, 12)
+	for i := range errs {
+		requireValue(t, memory, fmt.Sprint("key ", i), fmt.Sprintf(`"value %d"`, i))
+	}
+}
+
+// If the state can't be written after the encrypted event was sent, Set fails and
+// what was there before stays.
+func TestHomeserverFailsBetweenEventAndState(t *testing.T) {
+	bot := register(t)
+	room := bot.newRoom(t)
+	conf, proxy := proxied(t, bot.config(t, room))
+	conf.Timeout = 5 * time.Second
+	memory := open(t, conf)
+	require.NoError(t, memory.Set("tea", []byte(`"green"`)))
+	remove := proxy.Inject(homeserver.Fault{Match: homeserver.StateWrite, Do: homeserver.Status(http.StatusServiceUnavailable, nil, `{}`)})
+	require.Error(t, memory.Set("tea", []byte(`"black"`)))
+	requireValue(t, memory, "tea", `"green"`)
+	remove()
+	require.NoError(t, memory.Set("coffee", []byte(`"black"`)))
+	requireValue(t, memory, "tea", `"green"`)
+	require.NoError(t, memory.Close())
+
+	memory = open(t, conf)
+	requireValue(t, memory, "tea", `"green"`)
+	requireValue(t, memory, "coffee", `"black"`)
+}
+
+func TestDeletedValuesAreRedacted(t *testing.T) {
+	bot, other := register(t), newPeer(t, register(t))
+	room := bot.newRoom(t, other.account)
+	raise(t, bot, room, other.UserID())
+	conf := bot.config(t, room)
+	memory := open(t, conf)
+
+	require.NoError(t, memory.Set("deleted", []byte(`1`)))
+	require.NoError(t, memory.Set("overwritten", []byte(`2`)))
+	require.NoError(t, memory.Set("kept", []byte(`3`)))
+	before := bot.pointers(t, room)
+	_, err := memory.Delete("deleted")
+	require.NoError(t, err)
+	require.NoError(t, memory.Set("overwritten", []byte(`4`)))
+	theirs := other.encrypt(t, room, event.Type{Type: memoryType.Type, Class: event.MessageEventType}, `{"theirs":5}`)
+	after := bot.pointers(t, room)
+	other.put(t, room, fmt.Sprintf(`{"kept":{"encrypted_val":%q},"overwritten":{"encrypted_val":%q},"theirs":{"encrypted_val":%q}}`,
+		after["kept"], after["overwritten"], theirs))
+	eventually(t, func() bool { _, ok, err := memory.Get("theirs"); return ok && err == nil }, "what another wrote can't be read")
+	_, err = memory.Delete("theirs")
+	require.NoError(t, err)
+	require.NoError(t, memory.Close()) // waits for the redactions
+
+	bot.requireRedacted(t, room, before["deleted"], true)
+	bot.requireRedacted(t, room, before["overwritten"], true)
+	bot.requireRedacted(t, room, after["overwritten"], false)
+	bot.requireRedacted(t, room, after["kept"], false)
+	bot.requireRedacted(t, room, theirs, false) // only the bot's own events are its to redact
+}
+
+// requireRedacted fails unless an event is redacted, or is not. The homeserver may
+// not know the event for a moment after its redaction.
+func (a account) requireRedacted(t testing.TB, room id.RoomID, eventID id.EventID, want bool) {
+	t.Helper()
+	eventually(t, func() bool {
+		evt, err := a.GetEvent(t.Context(), room, eventID)
+		return err == nil && want == (evt.Unsigned.RedactedBecause != nil)
+	}, "redacted or not, event %s is not as it should be", eventID)
+}
+
+// An event that several keys point at stays until the last of them is gone.
+func TestSharedEventIsRedactedWithItsLastKey(t *testing.T) {
+	bot := register(t)
+	room := bot.newRoom(t)
+	conf, proxy := proxied(t, bot.config(t, room))
+	memory := open(t, conf)
+	require.NoError(t, memory.Set("first", []byte(`0`)))
+
+	reached, release := make(chan struct{}), make(chan struct{})
+	proxy.Inject(homeserver.Fault{Match: homeserver.StateWrite, Times: 1, Do: homeserver.PauseBefore(reached, release)})
+	var all sync.WaitGroup
+	all.Go(func() { _ = memory.Set("holds the queue", []byte(`0`)) })
+	<-reached
+	queued := make(chan struct{}, 2)
+	errs := make([]error, 2)
+	for i := range errs {
+		all.Go(func() { queued <- struct{}{}; errs[i] = memory.Set(fmt.Sprint("shared ", i), []byte(`1`)) })
+	}
+	<-queued
+	<-queued
+	time.AfterFunc(300*time.Millisecond, func() { close(release) }) // both have come to the queue by then
+	all.Wait()
+	require.NoError(t, errs[0])
+	require.NoError(t, errs[1])
+	pointers := bot.pointers(t, room)
+	require.Equal(t, pointers["shared 0"], pointers["shared 1"], "values that go out together share an event")
+
+	_, err := memory.Delete("shared 0")
+	require.NoError(t, err)
+	requireValue(t, memory, "shared 1", `1`)
+	_, err = memory.Delete("shared 1")
+	require.NoError(t, err)
+	require.NoError(t, memory.Close())
+	bot.requireRedacted(t, room, pointers["shared 1"], true)
+}
+
+// Who comes after a value was written can't read it, and who has gone can't read
+// what is written after that.
+func TestKeyChangesWithTheMembers(t *testing.T) {
+	bot, early, late := register(t), newPeer(t, register(t)), newPeer(t, register(t))
+	room := bot.newRoom(t, early.account)
+	memory := open(t, bot.config(t, room))
+	sessionOf := func(key string) id.SessionID {
+		evt, err := bot.GetEvent(t.Context(), room, bot.pointers(t, room)[key])
+		require.NoError(t, err)
+		require.NoError(t, evt.Content.ParseRaw(evt.Type))
+		return evt.Content.AsEncrypted().SessionID
+	}
+	require.NoError(t, memory.Set("one", []byte(`1`)))
+
+	_, err := bot.InviteUser(t.Context(), room, &mautrix.ReqInviteUser{UserID: late.UserID()})
+	require.NoError(t, err)
+	_, err = late.JoinRoomByID(t.Context(), room)
+	require.NoError(t, err)
+	n := 0
+	eventually(t, func() bool {
+		n++
+		require.NoError(t, memory.Set("two", fmt.Appendf(nil, "%d", n)))
+		return sessionOf("two") != sessionOf("one")
+	}, "the key stays the same when a member comes")
+	_, err = late.decrypt(t, room, bot.pointers(t, room)["two"])
+	require.NoError(t, err)
+	_, err = late.decrypt(t, room, bot.pointers(t, room)["one"])
+	require.Error(t, err)
+
+	_, err = early.LeaveRoom(t.Context(), room)
+	require.NoError(t, err)
+	two := sessionOf("two")
+	eventually(t, func() bool {
+		n++
+		require.NoError(t, memory.Set("three", fmt.Appendf(nil, "%d", n)))
+		return sessionOf("three") != two
+	}, "the key stays the same when a member goes")
+	early.sync(t)
+	session, err := early.machine.CryptoStore.GetGroupSession(t.Context(), room, sessionOf("three"))
+	require.NoError(t, err)
+	require.Nil(t, session, "who has gone has the new key")
+	_, err = late.decrypt(t, room, bot.pointers(t, room)["three"])
+	require.NoError(t, err)
+}
+
+// A member's new device, and one that came while the bot was down, get the key.
+func TestNewDeviceGetsTheNextKey(t *testing.T) {
+	bot, other := register(t), register(t)
+	room := bot.newRoom(t, other)
+	conf := bot.config(t, room)
+	memory := open(t, conf)
+	require.NoError(t, memory.Set("one", []byte(`1`)))
+	require.NoError(t, memory.Close())
+
+	laptop := newPeer(t, other)
+	memory = open(t, conf)
+	require.NoError(t, memory.Set("two", []byte(`2`)))
+	_, err := laptop.decrypt(t, room, bot.pointers(t, room)["two"])
+	require.NoError(t, err)
+
+	phone := newPeer(t, login(t, other.UserID().Localpart()))
+	n := 0
+	eventually(t, func() bool {
+		n++
+		require.NoError(t, memory.Set("three", fmt.Appendf(nil, "%d", n)))
+		_, err := phone.decrypt(t, room, bot.pointers(t, room)["three"])
+		return err == nil
+	}, "a new device does not get the key")
+}
+
+func TestRoomBecomesEncryptedLater(t *testing.T) {
+	bot := register(t)
+	made, err := bot.CreateRoom(t.Context(), &mautrix.ReqCreateRoom{Preset: "private_chat"})
+	require.NoError(t, err)
+	room := made.RoomID
+	memory := open(t, bot.config(t, room))
+	require.NoError(t, memory.Set("old", []byte(`"clear"`)))
+	_, err = bot.SendStateEvent(t.Context(), room, event.StateEncryption, "", &event.EncryptionEventContent{Algorithm: id.AlgorithmMegolmV1})
+	require.NoError(t, err)
+	standing := func() map[string]json.RawMessage {
+		var state map[string]json.RawMessage
+		require.NoError(t, bot.StateEvent(t.Context(), room, memoryType, "", &state))
+		return state
+	}
+	n := 0
+	eventually(t, func() bool {
+		n++
+		require.NoError(t, memory.Set("new", fmt.Appendf(nil, "%d", n)))
+		return bytes.Contains(standing()["new"], []byte("encrypted_val"))
+	}, "values still go out in the clear")
+	require.JSONEq(t, `"clear"`, string(standing()["old"]))
+	requireValue(t, memory, "old", `"clear"`)
+	requireValue(t, memory, "new", fmt.Sprint(n))
+}

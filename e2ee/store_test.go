@@ -1,0 +1,189 @@
+//go:build goolm
+
+package e2ee_test
+
+import (
+	"bytes"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	matrix "github.com/go-joe/matrix-memory"
+	"github.com/go-joe/matrix-memory/e2ee"
+)
+
+// refuse opens a memory that can't be opened and returns the error.
+func refuse(t testing.TB, conf matrix.Config) error {
+	t.Helper()
+	memory := matrix.New(conf, matrix.WithLogger(quiet(t)), e2ee.Enable())
+	err := memory.Open(t.Context())
+	require.Error(t, err)
+	require.NoError(t, memory.Close())
+	return err
+}
+
+// contents returns the files in a folder.
+func contents(t testing.TB, dir string) map[string][]byte {
+	t.Helper()
+	files := make(map[string][]byte)
+	require.NoError(t, filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+		if err == nil && !entry.IsDir() {
+			files[path], err = os.ReadFile(path)
+		}
+		return err
+	}))
+	return files
+}
+
+func TestStoreIsForItsOwnerOnly(t *testing.T) {
+	bot := register(t)
+	conf := bot.config(t, bot.newRoom(t))
+	conf.StorePath = filepath.Join(conf.StorePath, "a folder?", "100%")
+	memory := open(t, conf)
+	require.NoError(t, memory.Set("tea", []byte(`"green"`)))
+
+	for dir := conf.StorePath; filepath.Base(dir) != "keys"; dir = filepath.Dir(dir) {
+		info, err := os.Stat(dir)
+		require.NoError(t, err)
+		require.Equal(t, os.FileMode(0o700), info.Mode().Perm(), dir)
+	}
+	entries, err := os.ReadDir(conf.StorePath)
+	require.NoError(t, err)
+	var names []string
+	for _, entry := range entries {
+		info, err := entry.Info()
+		require.NoError(t, err)
+		require.Equal(t, os.FileMode(0o600), info.Mode().Perm(), entry.Name())
+		names = append(names, entry.Name())
+	}
+	require.Equal(t, []string{"keys.db", "keys.db-shm", "keys.db-wal", "lock", "recovery_key"}, names)
+}
+
+func TestStoreNeedsAFolder(t *testing.T) {
+	bot := register(t)
+	conf := bot.config(t, bot.newRoom(t))
+	conf.StorePath, conf.StoreKey = "", ""
+	require.ErrorContains(t, refuse(t, conf), "store_path")
+}
+
+func TestStoreIsRefusedAndLeftAlone(t *testing.T) {
+	bot := register(t)
+	conf := bot.config(t, bot.newRoom(t))
+	memory := open(t, conf)
+	require.NoError(t, memory.Set("tea", []byte(`"green"`)))
+
+	t.Run("in use", func(t *testing.T) {
+		err := refuse(t, conf)
+		require.ErrorContains(t, err, "in use")
+		require.ErrorContains(t, err, conf.StorePath)
+	})
+	requireValue(t, memory, "tea", `"green"`)
+	require.NoError(t, memory.Set("tea", []byte(`"black"`)))
+	require.NoError(t, memory.Close())
+
+	// unchanged fails the test if the store changes.
+	unchanged := func(t *testing.T) {
+		before := contents(t, conf.StorePath)
+		t.Cleanup(func() { require.Equal(t, before, contents(t, conf.StorePath)) })
+	}
+	t.Run("wrong store_key", func(t *testing.T) {
+		unchanged(t)
+		conf := conf
+		conf.StoreKey = "another passphrase"
+		err := refuse(t, conf)
+		require.ErrorContains(t, err, "store_key")
+		require.NotContains(t, err.Error(), "passphrase\"")
+	})
+	t.Run("no store_key", func(t *testing.T) {
+		unchanged(t)
+		conf := conf
+		conf.StoreKey = ""
+		require.ErrorContains(t, refuse(t, conf), "store_key")
+	})
+	t.Run("another account", func(t *testing.T) {
+		unchanged(t)
+		other := register(t)
+		conf := conf
+		conf.UserID, conf.Password = other.UserID().String(), other.Password
+		require.ErrorContains(t, refuse(t, conf), bot.UserID().String())
+	})
+	t.Run("another account's token", func(t *testing.T) {
+		unchanged(t)
+		other := register(t)
+		conf := conf
+		conf.UserID, conf.Password, conf.AccessToken = "", "", other.Account.AccessToken
+		require.ErrorContains(t, refuse(t, conf), bot.UserID().String())
+	})
+	t.Run("another device", func(t *testing.T) {
+		unchanged(t)
+		conf := conf
+		conf.DeviceID = "ANOTHER"
+		require.ErrorContains(t, refuse(t, conf), "ANOTHER")
+	})
+	t.Run("another device's token", func(t *testing.T) {
+		unchanged(t)
+		conf := conf
+		conf.AccessToken = bot.Account.AccessToken
+		require.ErrorContains(t, refuse(t, conf), bot.DeviceID().String())
+	})
+
+	path := filepath.Join(conf.StorePath, "keys.db")
+	good, err := os.ReadFile(path)
+	require.NoError(t, err)
+	for name, bad := range map[string][]byte{
+		"empty":       {},
+		"no base":     []byte("This is a text."),
+		"cut":         good[:len(good)/2],
+		"overwritten": append(append(bytes.Clone(good[:4096]), bytes.Repeat([]byte{0xa5}, 8*4096)...), good[9*4096:]...),
+	} {
+		t.Run(name, func(t *testing.T) {
+			require.NoError(t, os.WriteFile(path, bad, 0o600))
+			unchanged(t)
+			err := refuse(t, conf)
+			require.ErrorContains(t, err, "damaged")
+			require.ErrorContains(t, err, path)
+		})
+	}
+
+	require.NoError(t, os.WriteFile(path, good, 0o600))
+	memory = open(t, conf)
+	requireValue(t, memory, "tea", `"black"`)
+}
+
+// A store that is copied while it is in use, and put back later, opens, and what
+// is written after that can be read by all.
+func TestStoreIsCopiedWhileInUse(t *testing.T) {
+	bot, other := register(t), newPeer(t, register(t))
+	room := bot.newRoom(t, other.account)
+	conf := bot.config(t, room)
+	memory := open(t, conf)
+	require.NoError(t, memory.Set("a", []byte(`1`)))
+	before := contents(t, conf.StorePath)
+	require.NoError(t, memory.Set("b", []byte(`2`)))
+	require.NoError(t, memory.Set("c", []byte(`3`)))
+	for key := range bot.pointers(t, room) {
+		_, err := other.decrypt(t, room, bot.pointers(t, room)[key])
+		require.NoError(t, err)
+	}
+	require.NoError(t, memory.Close())
+
+	conf.StorePath = filepath.Join(t.TempDir(), "copy")
+	require.NoError(t, os.Mkdir(conf.StorePath, 0o700))
+	for path, content := range before {
+		require.NoError(t, os.WriteFile(filepath.Join(conf.StorePath, filepath.Base(path)), content, 0o600))
+	}
+	memory = open(t, conf)
+	for _, key := range []string{"a", "b", "c"} {
+		requireValue(t, memory, key, map[string]string{"a": "1", "b": "2", "c": "3"}[key])
+	}
+	require.NoError(t, memory.Set("d", []byte(`4`)))
+	require.NoError(t, memory.Close())
+	memory = open(t, conf)
+	requireValue(t, memory, "d", `4`)
+	evt, err := other.decrypt(t, room, bot.pointers(t, room)["d"])
+	require.NoError(t, err)
+	require.JSONEq(t, `{"d":4}`, string(evt.Content.VeryRaw))
+}

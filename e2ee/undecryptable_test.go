@@ -1,0 +1,149 @@
+//go:build goolm
+
+package e2ee_test
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"maunium.net/go/mautrix/event"
+	"maunium.net/go/mautrix/id"
+
+	matrix "github.com/go-joe/matrix-memory"
+	"github.com/go-joe/matrix-memory/internal/homeserver"
+)
+
+// requireUndecryptable fails unless a value can't be read, and the error says so,
+// where and why.
+func requireUndecryptable(t testing.TB, memory *matrix.Memory, room id.RoomID, key string, eventID id.EventID, cause string) {
+	t.Helper()
+	_, ok, err := memory.Get(key)
+	require.False(t, ok)
+	require.ErrorIs(t, err, matrix.ErrUndecryptable)
+	var failure *matrix.Error
+	require.True(t, errors.As(err, &failure))
+	require.Equal(t, room.String(), failure.Room)
+	require.Equal(t, key, failure.Key)
+	require.ErrorContains(t, err, eventID.String())
+	require.ErrorContains(t, err, cause)
+}
+
+func TestEventThatIsNotTheValue(t *testing.T) {
+	bot, other := register(t), newPeer(t, register(t))
+	room, elsewhere := bot.newRoom(t, other.account), bot.newRoom(t, other.account)
+	raise(t, bot, room, other.UserID())
+	conf := bot.config(t, room)
+	memory := open(t, conf)
+	require.NoError(t, memory.Set("good", []byte(`"kept"`)))
+	good := bot.pointers(t, room)["good"]
+
+	otherType := other.encrypt(t, room, event.Type{Type: "m.custom", Class: event.MessageEventType}, `{"key":1}`)
+	otherKey := other.encrypt(t, room, event.Type{Type: memoryType.Type, Class: event.MessageEventType}, `{"other":1}`)
+	otherRoom := other.encrypt(t, elsewhere, event.Type{Type: memoryType.Type, Class: event.MessageEventType}, `{"key":1}`)
+	fine := other.encrypt(t, room, event.Type{Type: memoryType.Type, Class: event.MessageEventType}, `{"key":"from another"}`)
+	plain, err := other.SendMessageEvent(t.Context(), room, event.Type{Type: memoryType.Type, Class: event.MessageEventType}, map[string]any{"key": 1})
+	require.NoError(t, err)
+	// The bot's own ciphertext, sent by somebody else.
+	original, err := bot.GetEvent(t.Context(), room, good)
+	require.NoError(t, err)
+	stolen, err := other.SendMessageEvent(t.Context(), room, event.EventEncrypted, original.Content.VeryRaw)
+	require.NoError(t, err)
+	redacted := other.encrypt(t, room, event.Type{Type: memoryType.Type, Class: event.MessageEventType}, `{"key":1}`)
+	_, err = other.RedactEvent(t.Context(), room, redacted)
+	require.NoError(t, err)
+
+	for _, test := range []struct {
+		name, key string
+		event     id.EventID
+		cause     string
+	}{
+		{"another type", "key", otherType, "m.custom"},
+		{"another key", "key", otherKey, "does not hold this key"},
+		{"another room", "key", otherRoom, "another room"},
+		{"no such event", "key", "$0123456789012345678901234567890123456789012", "not there"},
+		{"not encrypted", "key", plain.EventID, "not sent encrypted"},
+		{"redacted", "key", redacted, "redacted"},
+		{"another sender", "good", stolen.EventID, other.UserID().String()},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			other.put(t, room, fmt.Sprintf(`{%q:{"encrypted_val":%q},"intact":{"encrypted_val":%q},"plain":1}`, test.key, test.event, good))
+			eventually(t, func() bool {
+				_, _, err := memory.Get(test.key)
+				return err != nil && strings.Contains(err.Error(), test.event.String())
+			}, "the memory does not see what was written")
+			eventually(t, func() bool { keys, err := memory.Keys(); return err == nil && len(keys) == 3 }, "not all keys are there")
+			requireUndecryptable(t, memory, room, test.key, test.event, test.cause)
+			requireUndecryptable(t, memory, room, "intact", good, "does not hold this key")
+			requireValue(t, memory, "plain", `1`)
+
+			// The other keys can be written, and keep it.
+			require.NoError(t, memory.Set("plain", []byte(`2`)))
+			requireUndecryptable(t, memory, room, test.key, test.event, test.cause)
+			require.NoError(t, memory.Set(test.key, []byte(`"mine"`)))
+			requireValue(t, memory, test.key, `"mine"`)
+		})
+	}
+
+	t.Run("no event ID", func(t *testing.T) {
+		other.put(t, room, `{"key":{"encrypted_val":7}}`)
+		eventually(t, func() bool { _, _, err := memory.Get("key"); return err != nil }, "the broken pointer passes for a value")
+		_, ok, err := memory.Get("key")
+		require.False(t, ok)
+		require.ErrorContains(t, err, "event ID")
+		_, err = memory.Delete("key")
+		require.NoError(t, err)
+	})
+	t.Run("another's own", func(t *testing.T) {
+		other.put(t, room, fmt.Sprintf(`{"key":{"encrypted_val":%q}}`, fine))
+		eventually(t, func() bool {
+			value, ok, err := memory.Get("key")
+			return err == nil && ok && string(value) == `"from another"`
+		}, "what another member has encrypted can't be read")
+	})
+}
+
+// raise lets a member write the memory.
+func raise(t testing.TB, owner account, room id.RoomID, user id.UserID) {
+	t.Helper()
+	var levels event.PowerLevelsEventContent
+	require.NoError(t, owner.StateEvent(t.Context(), room, event.StatePowerLevels, "", &levels))
+	levels.SetUserLevel(user, 100)
+	_, err := owner.SendStateEvent(t.Context(), room, event.StatePowerLevels, "", &levels)
+	require.NoError(t, err)
+}
+
+// A key that is missing is asked for from the account's other devices, and once it
+// comes, the value is there without a restart.
+func TestMissingKeyComesFromAnotherDevice(t *testing.T) {
+	bot := register(t)
+	room := bot.newRoom(t)
+	phone := newPeer(t, bot) // the account's own device, before the bot has one
+	raisedType := event.Type{Type: memoryType.Type, Class: event.MessageEventType}
+	eventID := phone.encrypt(t, room, raisedType, `{"tea":"green"}`)
+	bot.put(t, room, fmt.Sprintf(`{"tea":{"encrypted_val":%q},"plain":1}`, eventID))
+
+	conf := bot.config(t, room)
+	proxy, err := server.Proxy()
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, proxy.Close()) })
+	conf.Homeserver = proxy.URL()
+	memory := open(t, conf)
+	proxy.Reset()
+	requireUndecryptable(t, memory, room, "tea", eventID, "missing")
+	requireUndecryptable(t, memory, room, "tea", eventID, "missing")
+	require.NoError(t, memory.Set("plain", []byte(`2`)))
+	fetched := proxy.Count(func(r homeserver.Request) bool {
+		return r.Method == "GET" && filepath.Base(filepath.Dir(r.Path)) == "event"
+	})
+	require.Equal(t, 1, fetched, "each Get asks the homeserver")
+
+	eventually(t, func() bool {
+		phone.sync(t) // which answers the request
+		value, ok, err := memory.Get("tea")
+		return err == nil && ok && string(value) == `"green"`
+	}, "the key did not come")
+}

@@ -1,0 +1,35 @@
+//go:build !goolm
+
+package e2ee
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+
+	"maunium.net/go/mautrix/event"
+	"maunium.net/go/mautrix/id"
+
+	matrix "github.com/go-joe/matrix-memory"
+)
+
+// Enable makes opening the memory fail: this program was built without the
+// tag goolm.
+func Enable() matrix.Option { return matrix.WithCrypto(untagged{}) }
+
+var errUntagged = errors.New("encryption: this program was built without a cipher; build it with -tags goolm")
+
+// untagged stands in for the real thing, and only says how to get it.
+type untagged struct{}
+
+func (untagged) Open(matrix.CryptoOptions) (id.DeviceID, error) { return "", errUntagged }
+func (untagged) Start(context.Context) error                    { return errUntagged }
+func (untagged) Close() error                                   { return nil }
+
+func (untagged) Encrypt(context.Context, id.RoomID, event.Type, json.RawMessage) (json.RawMessage, error) {
+	return nil, errUntagged
+}
+
+func (untagged) Decrypt(context.Context, *event.Event) (string, json.RawMessage, error) {
+	return "", nil, errUntagged
+}
