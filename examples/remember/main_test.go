@@ -1,0 +1,224 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"maunium.net/go/mautrix"
+	"maunium.net/go/mautrix/id"
+
+	"github.com/go-joe/matrix-memory/internal/homeserver"
+)
+
+// TestMain makes the test binary the program itself where a test asks for it, so
+// that the tests see its real input, output, exit code and signals.
+func TestMain(m *testing.M) {
+	if os.Getenv("REMEMBER_RUN") != "" {
+		main()
+	}
+	os.Exit(m.Run())
+}
+
+// A program is the program as it runs.
+type program struct {
+	*exec.Cmd
+	stdout, stderr output
+}
+
+// command returns the program, not started yet. It is killed if the test ends
+// before it does.
+func command(t *testing.T, args ...string) *program {
+	t.Helper()
+	p := &program{Cmd: exec.CommandContext(t.Context(), os.Args[0], args...)}
+	p.Env = append(os.Environ(), "REMEMBER_RUN=1")
+	p.Stdout, p.Stderr = &p.stdout, &p.stderr
+	return p
+}
+
+// pipe runs the program on an input and returns what it answered.
+func pipe(t *testing.T, input string, args ...string) (answers []string) {
+	t.Helper()
+	p := command(t, args...)
+	p.Stdin = strings.NewReader(input)
+	require.NoError(t, p.Run(), "the program said: %s", &p.stderr)
+	return strings.Split(strings.TrimSpace(p.stdout.String()), "\n")
+}
+
+// An output is a buffer that may be read while the program writes.
+type output struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.String()
+}
+
+// waitFor waits until the program has written a text.
+func (o *output) waitFor(t *testing.T, text string) {
+	t.Helper()
+	written := func() bool { return strings.Contains(o.String(), text) }
+	require.Eventually(t, written, 2*time.Minute, 10*time.Millisecond, "no %q in: %s", text, o)
+}
+
+// dataDir returns a folder for the program's data that need not be empty when
+// the test ends.
+func dataDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "remember-test-")
+	require.NoError(t, err)
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
+func TestRemembersOverRestarts(t *testing.T) {
+	data := dataDir(t)
+
+	answers := pipe(t, "remember tea is green\nwhat is tea?\nshow keys\nforget milk\n\nwhat is milk", "-data", data)
+	require.Equal(t, []string{
+		"I'll remember that tea is green.",
+		"tea is green.",
+		"tea",
+		"I never knew what milk is.",
+		"I don't know what milk is.", // a last line that no line break ends counts
+	}, answers)
+
+	answers = pipe(t, "what is tea\nshow room\nforget tea\nwhat is tea\nshow keys\nhello\n", "-data", data)
+	require.Equal(t, "tea is green.", answers[0])
+	require.Contains(t, strings.Join(answers, "\n"), `"type":"m.room.create"`)
+	room := len(answers) - len(strings.Split(help, "\n")) - 3
+	require.Contains(t, answers[room-1], `{"content":{"tea":"green"},`, "the memory is what show room shows last")
+	require.Equal(t, []string{
+		"I no longer know what tea is.",
+		"I don't know what tea is.",
+		"I remember nothing.",
+		help,
+	}, append(answers[room:room+3:room+3], strings.Join(answers[room+3:], "\n")))
+}
+
+func TestStartsAfresh(t *testing.T) {
+	data := dataDir(t)
+	pipe(t, "remember tea is green\n", "-data", data)
+	require.Equal(t, []string{"I remember nothing."}, pipe(t, "show keys\n", "-data", data, "-fresh"))
+	require.Equal(t, []string{"I remember nothing."}, pipe(t, "show keys\n", "-data", data))
+}
+
+func TestCtrlCEndsTheChat(t *testing.T) {
+	data := dataDir(t)
+	p := command(t, "-data", data)
+	stdin, err := p.StdinPipe()
+	require.NoError(t, err)
+	require.NoError(t, p.Start())
+	_, err = io.WriteString(stdin, "remember tea is green\n")
+	require.NoError(t, err)
+	p.stdout.waitFor(t, "I'll remember")
+	require.NoError(t, p.Process.Signal(syscall.SIGINT))
+	require.NoError(t, p.Wait(), "the program said: %s", &p.stderr)
+
+	require.Equal(t, []string{"tea is green."}, pipe(t, "what is tea\n", "-data", data))
+}
+
+func TestCtrlCEndsTheBuild(t *testing.T) {
+	p := command(t, "-data", dataDir(t))
+	empty := dataDir(t) // no homeserver has been built here
+	p.Env = append(p.Env, "HOME="+empty, "XDG_CACHE_HOME="+empty, "GOCACHE="+goEnv(t, "GOCACHE"), "GOMODCACHE="+goEnv(t, "GOMODCACHE"))
+	require.NoError(t, p.Start())
+	p.stderr.waitFor(t, "building the homeserver")
+	require.NoError(t, p.Process.Signal(syscall.SIGINT))
+
+	var exit *exec.ExitError
+	require.ErrorAs(t, p.Wait(), &exit)
+	require.Equal(t, exitInterrupted, exit.ExitCode(), "the program said: %s", &p.stderr)
+	require.Contains(t, p.stderr.String(), "interrupted")
+}
+
+func goEnv(t *testing.T, name string) string {
+	t.Helper()
+	value, err := exec.Command("go", "env", name).Output()
+	require.NoError(t, err)
+	return strings.TrimSpace(string(value))
+}
+
+func TestUsesTheUsersHomeserver(t *testing.T) {
+	server, err := homeserver.Start(t.Context(), homeserver.Options{Dir: dataDir(t), Progress: t.Output()})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, server.Stop()) })
+	account, err := server.Register(t.Context(), strings.ToLower(rand.Text()), "a password")
+	require.NoError(t, err)
+	client, err := mautrix.NewClient(server.URL(), id.UserID(account.UserID), account.AccessToken)
+	require.NoError(t, err)
+	defer client.Client.CloseIdleConnections()
+	room, err := client.CreateRoom(t.Context(), &mautrix.ReqCreateRoom{Preset: "private_chat"})
+	require.NoError(t, err)
+
+	file := filepath.Join(t.TempDir(), "configuration.yaml")
+	require.NoError(t, os.WriteFile(file, []byte(`connectors:
+  matrix:
+    homeserver: `+server.URL()+`
+    mxid: "`+account.UserID+`"
+    password: $REMEMBER_PASSWORD
+    rooms:
+      tearoom: "`+room.RoomID.String()+`"
+databases:
+  matrix:
+    default_room: tearoom
+    single_state_key: false
+`), 0o600))
+	t.Setenv("REMEMBER_PASSWORD", account.Password)
+	require.Equal(t, []string{"I'll remember that tea is green."}, pipe(t, "remember tea is green", "-config", file))
+
+	content, err := client.State(context.Background(), room.RoomID)
+	require.NoError(t, err)
+	found := false
+	for eventType, events := range content {
+		if eventType.Type == "dev.opsdroid.database" {
+			found = true
+			require.JSONEq(t, `{"tea":"green"}`, string(events["tea"].Content.VeryRaw))
+		}
+	}
+	require.True(t, found, "the memory is in the room")
+}
+
+func TestSaysWhatIsWrong(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "configuration.yaml")
+	require.NoError(t, os.WriteFile(file, []byte("connectors:\n  matrix:\n    homeservr: x\n"), 0o600))
+	for name, c := range map[string]struct {
+		args []string
+		code int
+		says string
+	}{
+		"help":              {[]string{"-help"}, exitOK, "-config"},
+		"unknown flag":      {[]string{"-frsh"}, exitUsage, "-frsh"},
+		"argument":          {[]string{"what", "is", "tea"}, exitUsage, `unexpected argument "what"`},
+		"config with fresh": {[]string{"-config", file, "-fresh"}, exitUsage, "can't go with -config"},
+		"misspelt setting":  {[]string{"-config", file}, exitFailed, file + `:3: unknown key "homeservr"; did you mean homeserver?`},
+		"missing file":      {[]string{"-config", file + "x"}, exitFailed, "no such file"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := command(t, c.args...)
+			_ = p.Run() // the exit code says it
+			require.Equal(t, c.code, p.ProcessState.ExitCode(), "the program said: %s", &p.stderr)
+			require.Contains(t, p.stderr.String(), c.says)
+			require.Empty(t, p.stdout.String())
+		})
+	}
+}

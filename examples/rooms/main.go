@@ -1,0 +1,85 @@
+// Rooms is a bot that remembers for each Matrix room what is said there.
+//
+//	go run ./examples/rooms
+//
+// It shows memory by room: the handlers in bot.go are those of any Joe bot and go
+// on calling bot.Store; memory.InEventRoom is all that makes each room remember
+// its own. The program needs nothing but Go. It starts a homeserver for itself
+// (on first use it builds one, which takes some minutes), invites the bot to two
+// rooms, has two people talk to it there, and prints what was said and
+// the state in which each room keeps its memory. Then it stays up and says how
+// to join in with any Matrix client; Ctrl-C ends it, and -once ends it at once.
+//
+// With your own homeserver, the same bot runs on the settings of a
+// configuration.yaml, as LoadConfig reads it:
+//
+//	go run ./examples/rooms -config configuration.yaml
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	matrix "github.com/go-joe/matrix-memory"
+)
+
+// The exit codes, as a shell knows them.
+const (
+	exitOK          = 0
+	exitFailed      = 1
+	exitUsage       = 2
+	exitInterrupted = 130
+)
+
+func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+
+// run is the program: the conversation goes to stdout, all else to stderr.
+func run(args []string, stdout, stderr io.Writer) (exitCode int) {
+	flags := flag.NewFlagSet("rooms", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	config := flags.String("config", "", "run the bot on the homeserver of this configuration.yaml; without it, the program starts its own")
+	once := flags.Bool("once", false, "end when the conversation is over")
+	switch err := flags.Parse(args); {
+	case errors.Is(err, flag.ErrHelp):
+		return exitOK
+	case err != nil:
+		return exitUsage // Parse has said what is wrong
+	case flags.NArg() > 0 || *config != "" && *once:
+		fmt.Fprintln(stderr, "rooms: there are no arguments, and -once can't go with -config")
+		return exitUsage
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+
+	var err error
+	if *config != "" {
+		err = serve(ctx, *config, stdout)
+	} else {
+		err = show(ctx, *once, stdout, stderr)
+	}
+	switch {
+	case err != nil && ctx.Err() != nil:
+		fmt.Fprintln(stderr, "interrupted")
+		return exitInterrupted
+	case err != nil:
+		fmt.Fprintln(stderr, "rooms:", err)
+		return exitFailed
+	}
+	return exitOK
+}
+
+// serve runs the bot on the user's own homeserver.
+func serve(ctx context.Context, config string, stdout io.Writer) error {
+	conf, err := matrix.LoadConfig(config)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(stdout, `Invite the bot to some rooms and say "remember tea is green" or "what is tea" there. Ctrl-C ends it.`)
+	return newBot(ctx, conf).Run()
+}
