@@ -14,7 +14,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"go.mau.fi/util/dbutil"
-	"maunium.net/go/mautrix/crypto/cryptohelper"
+	"maunium.net/go/mautrix"
+	"maunium.net/go/mautrix/crypto"
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
 
@@ -30,18 +31,24 @@ func BenchmarkSet(b *testing.B) {
 	memory := open(b, bot.config(b, room))
 	require.NoError(b, memory.Set("key", []byte(`0`)))
 
+	// Bare mautrix with the store that it brings, in a file as ours.
 	db, err := dbutil.NewWithDialect("file:"+filepath.Join(b.TempDir(), "bare.db")+"?_txlock=immediate&_pragma=journal_mode(WAL)&_pragma=busy_timeout(10000)", "sqlite")
 	require.NoError(b, err)
-	helper, err := cryptohelper.NewCryptoHelper(bare.Client, []byte("a key"), db)
-	require.NoError(b, err)
-	require.NoError(b, helper.Init(b.Context()))
-	defer helper.Close()
-	require.NoError(b, bare.StateStore.SetEncryptionEvent(b.Context(), bareRoom, &event.EncryptionEventContent{Algorithm: id.AlgorithmMegolmV1}))
+	defer db.Close()
+	states := mautrix.NewMemoryStateStore()
+	bare.Client.StateStore = states
+	store := crypto.NewSQLCryptoStore(db, nil, "", bare.DeviceID(), []byte("a key"))
+	require.NoError(b, store.DB.Upgrade(b.Context()))
+	machine := crypto.NewOlmMachine(bare.Client, nil, store, states.(crypto.StateStore))
+	require.NoError(b, machine.Load(b.Context()))
+	require.NoError(b, machine.ShareKeys(b.Context(), -1))
+	require.NoError(b, states.SetEncryptionEvent(b.Context(), bareRoom, &event.EncryptionEventContent{Algorithm: id.AlgorithmMegolmV1}))
+	require.NoError(b, machine.ShareGroupSession(b.Context(), bareRoom, []id.UserID{bare.UserID()}))
 	messageType := event.Type{Type: memoryType.Type, Class: event.MessageEventType}
 	set := func(value int) {
-		encrypted, err := helper.Encrypt(b.Context(), bareRoom, messageType, map[string]any{"key": value})
+		encrypted, err := machine.EncryptMegolmEvent(b.Context(), bareRoom, messageType, map[string]any{"key": value})
 		require.NoError(b, err)
-		sent, err := bare.SendMessageEvent(b.Context(), bareRoom, event.EventEncrypted, encrypted)
+		sent, err := bare.SendMessageEvent(b.Context(), bareRoom, event.EventEncrypted, encrypted, mautrix.ReqSendEvent{DontEncrypt: true})
 		require.NoError(b, err)
 		_, err = bare.SendStateEvent(b.Context(), bareRoom, memoryType, "", map[string]any{"key": map[string]any{"encrypted_val": sent.EventID}})
 		require.NoError(b, err)
