@@ -17,7 +17,7 @@ import (
 // may be widened, until the session is opened. The filter lets nothing through
 // but what is added to it.
 func NewClient() *mautrix.Client {
-	none := func() *mautrix.FilterPart { return &mautrix.FilterPart{NotTypes: anyType} }
+	none := func() *mautrix.FilterPart { return &mautrix.FilterPart{Types: nothing} }
 	syncer := mautrix.NewDefaultSyncer()
 	syncer.FilterJSON = &mautrix.Filter{
 		AccountData: none(),

@@ -17,7 +17,9 @@ import (
 // pollTimeout is how long the homeserver holds a sync back while there is no news.
 const pollTimeout = 30 * time.Second
 
-var anyType = []event.Type{{Type: "*"}}
+// nothing is the types of a filter that lets nothing through. An empty list would
+// do, but mautrix leaves it out of the request; and Dendrite knows no "*" in not_types.
+var nothing = []event.Type{{Type: "none"}}
 
 // An Update is what sync brought of one room.
 type Update struct {
@@ -55,7 +57,7 @@ func (s *Session) filters() (first, next string, err error) {
 func none(part *mautrix.FilterPart) *mautrix.FilterPart {
 	closed := *part
 	if len(closed.Types) == 0 {
-		closed.NotTypes = anyType
+		closed.Types = nothing
 	}
 	return &closed
 }
