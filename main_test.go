@@ -26,7 +26,7 @@ var server *homeserver.Server
 
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
-func run(m *testing.M) int {
+func run(m *testing.M) (code int) {
 	dir, err := os.MkdirTemp("", "matrix-memory-test-")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -38,12 +38,13 @@ func run(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, "The tests need a homeserver:", err)
 		return 1
 	}
-	code := m.Run()
-	if err := server.Stop(); err != nil { // it ended by itself, and its log says why
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	return code
+	defer func() {
+		if err := server.Stop(); err != nil { // it ended by itself, and its log says why
+			fmt.Fprintln(os.Stderr, err)
+			code = 1
+		}
+	}()
+	return m.Run()
 }
 
 // An account is a user of the server with a plain client of its own.
