@@ -37,10 +37,16 @@ const (
 	exitInterrupted = 130
 )
 
-func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	exitCode := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	os.Exit(exitCode)
+}
 
-// run is the program: the conversation goes to stdout, all else to stderr.
-func run(args []string, stdout, stderr io.Writer) (exitCode int) {
+// run is the program, until ctx is done: the conversation goes to stdout, all
+// else to stderr.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) (exitCode int) {
 	flags := flag.NewFlagSet("rooms", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	config := flags.String("config", "", "run the bot on the homeserver of this configuration.yaml; without it, the program starts its own")
@@ -54,8 +60,6 @@ func run(args []string, stdout, stderr io.Writer) (exitCode int) {
 		fmt.Fprintln(stderr, "rooms: there are no arguments, and -once can't go with -config")
 		return exitUsage
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
 
 	var err error
 	if *config != "" {

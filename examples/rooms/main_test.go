@@ -2,33 +2,135 @@ package main
 
 import (
 	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"regexp"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
+	"maunium.net/go/mautrix"
+
+	"github.com/go-joe/matrix-memory/internal/homeserver"
 )
+
+// conversation is what the program prints of what is said.
+var conversation = []string{
+	"kitchen    bot    _the best tool_ is **the whisk**.",
+	"workshop   bot    _the best tool_ is **the hammer**.",
+	"kitchen    bot    Nobody told me in this room what _lunch_ is.",
+}
 
 func TestConversation(t *testing.T) {
 	var stdout, stderr bytes.Buffer
-	require.Equal(t, exitOK, run([]string{"-once"}, &stdout, &stderr), "%s", &stderr)
-	for _, line := range []string{
-		"kitchen    bot    _the best tool_ is **the whisk**.",
-		"workshop   bot    _the best tool_ is **the hammer**.",
-		"kitchen    bot    Nobody told me in this room what _lunch_ is.",
+	require.Equal(t, exitOK, run(t.Context(), []string{"-once"}, &stdout, &stderr), "%s", &stderr)
+	for _, line := range append(conversation,
 		`kitchen    state key "": {"the best tool":"the whisk"}`,
 		`workshop   state key "": {"lunch":"at noon","the best tool":"the hammer"}`,
 		"default    none",
-	} {
+	) {
 		require.Contains(t, stdout.String(), line)
 	}
+}
+
+// After the conversation the program stays up, and whoever reads how to log in can
+// do so and talk to the bot, until Ctrl-C.
+func TestStaysUp(t *testing.T) {
+	ctx, interrupt := context.WithCancel(t.Context())
+	defer interrupt()
+	var stdout lockedBuffer
+	ended := make(chan int, 1)
+	go func() { ended <- run(ctx, nil, &stdout, io.Discard) }()
+	require.Eventually(t, func() bool { return bytes.Contains(stdout.bytes(), []byte("Ctrl-C")) }, time.Minute, 20*time.Millisecond)
+
+	printed := regexp.MustCompile(`homeserver +(\S+)\n +user +(\w+).*\n +password +(\S+)`).FindSubmatch(stdout.bytes())
+	require.NotNil(t, printed, "%s", stdout.bytes())
+	client, err := mautrix.NewClient(string(printed[1]), "", "")
+	require.NoError(t, err)
+	defer client.Client.CloseIdleConnections()
+	_, err = client.Login(t.Context(), &mautrix.ReqLogin{
+		Type:             mautrix.AuthTypePassword,
+		Identifier:       mautrix.UserIdentifier{Type: mautrix.IdentifierTypeUser, User: string(printed[2])},
+		Password:         string(printed[3]),
+		StoreCredentials: true,
+	})
+	require.NoError(t, err)
+	rooms, err := client.JoinedRooms(t.Context())
+	require.NoError(t, err)
+	require.Len(t, rooms.JoinedRooms, len(invited))
+	_, err = client.SendText(t.Context(), rooms.JoinedRooms[0], "what is tea")
+	require.NoError(t, err)
+	require.Eventually(t, func() bool {
+		last, err := client.Messages(t.Context(), rooms.JoinedRooms[0], "", "", mautrix.DirectionBackward, nil, 1)
+		return err == nil && last.Chunk[0].Content.Raw["body"] == "Nobody told me in this room what _tea_ is."
+	}, patience, 20*time.Millisecond)
+
+	interrupt()
+	require.Equal(t, exitOK, <-ended)
+}
+
+// With -config the bot runs on the homeserver of a configuration.
+func TestOwnHomeserver(t *testing.T) {
+	server, err := homeserver.Start(t.Context(), homeserver.Options{Dir: t.TempDir()})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, server.Stop()) })
+	stage, err := build(t.Context(), server)
+	require.NoError(t, err)
+	config := filepath.Join(t.TempDir(), "configuration.yaml")
+	t.Setenv("ROOMS_TEST_PASSWORD", password)
+	require.NoError(t, os.WriteFile(config, fmt.Appendf(nil, `
+connectors:
+  matrix:
+    homeserver: %s
+    mxid: "%s"
+    password: $ROOMS_TEST_PASSWORD
+    rooms:
+      main: "%s"
+`, server.URL(), stage.robot.UserID, stage.rooms["default"]), 0o600))
+
+	ctx, interrupt := context.WithCancel(t.Context())
+	defer interrupt()
+	ended := make(chan int, 1)
+	var stdout, stderr, said bytes.Buffer
+	go func() { ended <- run(ctx, []string{"-config", config}, &stdout, &stderr) }()
+	require.NoError(t, stage.play(t.Context(), &said))
+	for _, line := range conversation {
+		require.Contains(t, said.String(), line)
+	}
+	interrupt()
+	require.Equal(t, exitOK, <-ended, "%s", &stderr)
+	require.Contains(t, stdout.String(), "Ctrl-C ends it.")
 }
 
 func TestUsage(t *testing.T) {
 	for _, args := range [][]string{{"-nonsense"}, {"argument"}, {"-once", "-config", "x"}} {
 		var stdout, stderr bytes.Buffer
-		require.Equal(t, exitUsage, run(args, &stdout, &stderr))
+		require.Equal(t, exitUsage, run(t.Context(), args, &stdout, &stderr))
 		require.NotEmpty(t, stderr.String())
 	}
 	var stdout, stderr bytes.Buffer
-	require.Equal(t, exitFailed, run([]string{"-config", "no-such-file"}, &stdout, &stderr))
+	require.Equal(t, exitFailed, run(t.Context(), []string{"-config", "no-such-file"}, &stdout, &stderr))
 	require.Contains(t, stderr.String(), "no-such-file")
+}
+
+// A lockedBuffer can be read while it is written.
+type lockedBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *lockedBuffer) bytes() []byte {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return bytes.Clone(b.buf.Bytes())
 }
