@@ -7,7 +7,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/cenkalti/backoff/v5"
 	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
@@ -19,26 +18,22 @@ import (
 // key, which comes by another way and may be later.
 const keyWait = 10 * time.Second
 
-// deviceWait is how long it waits besides until the sender's device, or a key in
-// the backup, has been looked up, which others may be doing already.
-const deviceWait = 5 * time.Second
-
-// Encryption knows which rooms are encrypted.
+// Encryption knows which rooms are encrypted, as far as it was said or asked.
 type encryption struct {
 	mu    sync.Mutex // owns rooms
 	rooms map[id.RoomID]bool
 }
 
-// note takes over what a sync says of a room; whole if that is all its state.
-// Once encrypted, a room stays so (Matrix spec, "m.room.encryption").
-func (e *encryption) note(room id.RoomID, news *mautrix.SyncJoinedRoom, whole bool) {
+// note takes over what a sync says of a room. Once encrypted, a room stays so
+// (Matrix spec, "m.room.encryption"). That a sync says nothing means nothing: it
+// brings only what is new, and the end of what was there before.
+func (e *encryption) note(room id.RoomID, news *mautrix.SyncJoinedRoom) {
 	is := func(evt *event.Event) bool {
 		return evt.Type.Type == event.StateEncryption.Type && evt.StateKey != nil && *evt.StateKey == ""
 	}
-	encrypted := slices.ContainsFunc(news.State.Events, is) || slices.ContainsFunc(news.Timeline.Events, is)
-	if encrypted || whole {
+	if slices.ContainsFunc(news.State.Events, is) || slices.ContainsFunc(news.Timeline.Events, is) {
 		e.mu.Lock()
-		e.rooms[room] = encrypted || e.rooms[room]
+		e.rooms[room] = true
 		e.mu.Unlock()
 	}
 }
@@ -87,11 +82,12 @@ func (a *adapter) decrypt(r *room, evt *event.Event) *event.Event {
 		return nil
 	}
 	content := evt.Content.AsEncrypted()
-	a.client.Crypto.WaitForSession(a.ctx, r.id, content.SenderKey, content.SessionID, keyWait)
-	decrypted, err := backoff.Retry(a.ctx, func() (*event.Event, error) {
-		attempt := *evt // which decryption may change
-		return a.client.Crypto.Decrypt(a.ctx, &attempt)
-	}, backoff.WithMaxElapsedTime(deviceWait))
+	if content.SessionID != r.awaited { // its key, in vain
+		if !a.client.Crypto.WaitForSession(a.ctx, r.id, content.SenderKey, content.SessionID, keyWait) {
+			r.awaited = content.SessionID
+		}
+	}
+	decrypted, err := a.client.Crypto.Decrypt(a.ctx, evt)
 	if err != nil {
 		if a.ctx.Err() == nil {
 			a.log(r.id).WithField("event", evt.ID.String()).WithError(err).Warn("A message could not be decrypted, and was not heard")

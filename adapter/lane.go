@@ -21,6 +21,7 @@ type room struct {
 	names   map[id.UserID]string // display names, as far as they were asked for
 	members map[id.UserID]bool   // who is in the room; nil: not known
 	unread  bool                 // it was said that the bot can't read here
+	awaited id.SessionID         // the key that was last waited for in vain
 }
 
 // News is what one sync brought of a room.
@@ -44,7 +45,7 @@ func (a *adapter) synced(_ context.Context, response *mautrix.RespSync, since st
 	initial := since == ""
 	a.primed = a.primed || initial
 	for roomID, joined := range response.Rooms.Join {
-		a.encrypted.note(roomID, joined, initial)
+		a.encrypted.note(roomID, joined)
 		a.push(roomID, news{
 			initial:   initial,
 			resumed:   !a.primed,

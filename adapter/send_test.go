@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/event"
+	"maunium.net/go/mautrix/id"
 
 	matrix "github.com/go-joe/matrix-memory"
 	"github.com/go-joe/matrix-memory/internal/homeserver"
@@ -105,4 +106,18 @@ func TestEncryptedRoomWithoutEncryption(t *testing.T) {
 	eventually(t, func() bool { return strings.Contains(b.log.String(), warning) }, "nothing was said")
 	b.stop()
 	require.Equal(t, 1, strings.Count(b.log.String(), warning))
+}
+
+// A room may have been encrypted long ago, where no timeline reaches.
+func TestRoomEncryptedLongAgo(t *testing.T) {
+	robot := register(t)
+	room := alice.newRoom(t, robot)
+	_, err := alice.SendStateEvent(t.Context(), room, event.StateEncryption, "", &event.EncryptionEventContent{Algorithm: id.AlgorithmMegolmV1})
+	require.NoError(t, err)
+	for range 60 { // more than a sync brings
+		alice.say(t, room, "in the clear all the same")
+	}
+	b := start(t, setup{user: robot})
+	require.ErrorIs(t, b.Adapter.Send("a secret", room.String()), matrix.ErrNoEncryption)
+	require.Empty(t, robot.messages(t, room, robot.UserID))
 }
