@@ -14,7 +14,7 @@
 // caption, and "" without one. Besides, these are emitted:
 //
 //   - reactions.Event when somebody reacts. Its Reaction has only the Unicode
-//     form, Raw, as Matrix has no short codes.
+//     form, Raw, spelled as joe's own are, as Matrix has no short codes.
 //   - joe.UserTypingEvent when somebody begins to type. ID is the user ID, Name
 //     its local part, RealName the display name.
 //   - [EditEvent], [RedactionEvent], [JoinEvent], [LeaveEvent], [InvitationEvent].

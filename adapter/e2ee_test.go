@@ -59,6 +59,23 @@ func TestEncryptedRoom(t *testing.T) {
 	answers := heard.wait(t, 2)
 	require.Equal(t, []string{"OK #1", "green #2"}, []string{answers[0].Text, answers[1].Text})
 	require.Equal(t, event.EventMessage, answers[0].Data.(*event.Event).Type)
+	require.Nil(t, answers[1].Data.(*event.Event).Content.AsMessage().RelatesTo)
+
+	// In a thread, as a client sends it.
+	root := id.EventID(answers[0].ID)
+	content := &event.MessageEventContent{
+		MsgType: event.MsgText, Body: "what is tea #3", RelatesTo: (&event.RelatesTo{}).SetThread(root, root),
+	}
+	ciphertext, err := person.memory.Client().Crypto.Encrypt(t.Context(), room, event.EventMessage, content)
+	require.NoError(t, err)
+	asked, err := person.user.SendMessageEvent(t.Context(), room, event.EventEncrypted, ciphertext, mautrix.ReqSendEvent{DontEncrypt: true})
+	require.NoError(t, err)
+	answer := heard.wait(t, 3)[2]
+	require.Equal(t, "green #3", answer.Text)
+	relation := answer.Data.(*event.Event).Content.AsMessage().RelatesTo
+	require.Equal(t, root, relation.GetThreadParent())
+	require.Equal(t, asked.EventID, relation.GetReplyTo())
+
 	require.Empty(t, person.user.messages(t, room, person.user.UserID), "something was said in the clear")
 	require.Empty(t, person.user.messages(t, room, robot.user.UserID), "something was answered in the clear")
 }

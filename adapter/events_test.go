@@ -7,6 +7,7 @@ import (
 	"github.com/go-joe/joe"
 	"github.com/go-joe/joe/reactions"
 	"github.com/stretchr/testify/require"
+	"go.mau.fi/util/variationselector"
 	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/event"
 
@@ -42,16 +43,20 @@ func TestReactions(t *testing.T) {
 		return reaction != nil
 	}, "no reaction")
 	require.Equal(t, asked, reaction.RelatesTo.GetAnnotationID())
-	require.Equal(t, "👍", reaction.RelatesTo.GetAnnotationKey())
+	require.Equal(t, "👍\ufe0f", reaction.RelatesTo.GetAnnotationKey())
 
-	_, err := alice.SendReaction(t.Context(), room, asked, "🎉")
-	require.NoError(t, err)
-	require.Equal(t, []reactions.Event{{
-		Reaction:  reactions.Reaction{Raw: "🎉"},
-		MessageID: asked.String(),
-		Channel:   room.String(),
-		AuthorID:  alice.UserID.String(),
-	}}, got.wait(t, 1))
+	// Whichever way a client writes them, they are heard as Joe does.
+	for _, reaction := range []reactions.Reaction{reactions.Tada, reactions.Thumbsup, reactions.Heart, reactions.Email, reactions.One} {
+		before := len(got.list())
+		_, err := alice.SendReaction(t.Context(), room, asked, variationselector.Add(reaction.Raw))
+		require.NoError(t, err)
+		require.Equal(t, reactions.Event{
+			Reaction:  reactions.Reaction{Raw: reaction.Raw},
+			MessageID: asked.String(),
+			Channel:   room.String(),
+			AuthorID:  alice.UserID.String(),
+		}, got.wait(t, before+1)[before])
+	}
 }
 
 func TestTyping(t *testing.T) {

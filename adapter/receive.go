@@ -35,7 +35,7 @@ func (a *adapter) receive(r *room, evt *event.Event) {
 	case *event.ReactionEventContent:
 		if rel := content.RelatesTo; rel.GetAnnotationID() != "" {
 			a.outlet.emit(reactions.Event{
-				Reaction:  reactions.Reaction{Raw: rel.GetAnnotationKey()},
+				Reaction:  asJoe(rel.GetAnnotationKey()),
 				MessageID: rel.EventID.String(),
 				Channel:   r.id.String(),
 				AuthorID:  evt.Sender.String(),

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"net/http"
 
-	"github.com/go-joe/joe"
-	"github.com/go-joe/joe/reactions"
 	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
@@ -58,32 +56,6 @@ func (a *adapter) say(ctx context.Context, room id.RoomID, message *event.Messag
 		return err
 	}
 	return a.put(ctx, room, event.EventEncrypted, ciphertext)
-}
-
-// React implements joe.ReactionAwareAdapter. The reaction needs a Unicode form,
-// which a few of joe's have not.
-func (a *adapter) React(reaction reactions.Reaction, msg joe.Message) error {
-	err := a.busy(func(ctx context.Context) error {
-		if reaction.Raw == "" {
-			return fmt.Errorf("the reaction %q has no Unicode form", reaction.Shortcode)
-		}
-		room, err := a.session.Resolve(ctx, msg.Channel)
-		if err != nil {
-			return err
-		}
-		content := &event.ReactionEventContent{}
-		content.RelatesTo.SetAnnotation(id.EventID(msg.ID), reaction.Raw)
-		err = a.put(ctx, room, event.EventReaction, content)
-		var refusal mautrix.RespError
-		if errors.As(err, &refusal) && refusal.ErrCode == "M_DUPLICATE_ANNOTATION" {
-			return nil // the bot has reacted so before
-		}
-		return err
-	})
-	if err != nil {
-		return fmt.Errorf("matrix adapter: reacting to %s in %s: %w", msg.ID, msg.Channel, err)
-	}
-	return nil
 }
 
 // put sends an event. All attempts have one transaction ID, so that the
