@@ -195,6 +195,7 @@ type setup struct {
 	memory     []matrix.Option
 	config     func(*matrix.Config)
 	handlers   func(*bot)
+	botLog     *zap.Logger // nil: none
 }
 
 // start starts a bot and stops it when the test ends.
@@ -217,10 +218,13 @@ func prepare(t testing.TB, s setup) *bot {
 	if s.homeserver == "" {
 		s.homeserver = server.URL()
 	}
+	if s.botLog == nil {
+		s.botLog = zap.NewNop()
+	}
 	b := &bot{user: s.user, log: &logBuffer{}}
 	log := logrus.New()
 	log.SetOutput(b.log)
-	log.SetLevel(logrus.DebugLevel)
+	log.SetLevel(logrus.TraceLevel)
 	conf := matrix.Config{
 		Homeserver:  s.homeserver,
 		AccessToken: s.user.token,
@@ -233,7 +237,7 @@ func prepare(t testing.TB, s setup) *bot {
 	b.memory = matrix.New(conf, append([]matrix.Option{matrix.WithLogger(log)}, s.memory...)...)
 	ctx, cancel := context.WithCancel(context.Background())
 	b.Bot = joe.New("testbot",
-		joe.WithLogger(zap.NewNop()), joe.WithContext(ctx),
+		joe.WithLogger(s.botLog), joe.WithContext(ctx),
 		b.memory, adapter.New(b.memory, s.options...))
 	if s.handlers != nil {
 		s.handlers(b)

@@ -2,9 +2,11 @@ package adapter
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 
 	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/event"
@@ -59,10 +61,19 @@ func (a *adapter) say(ctx context.Context, room id.RoomID, message *event.Messag
 }
 
 // put sends an event. All attempts have one transaction ID, so that the
-// homeserver takes it once. mautrix's own method would log the content.
+// homeserver takes it once. But not every homeserver knows transaction IDs still
+// when it was restarted, so that after an attempt whose outcome is unknown it is
+// asked first whether the event is there. mautrix's own method would log the content.
 func (a *adapter) put(ctx context.Context, room id.RoomID, eventType event.Type, content any) error {
-	url := a.client.BuildClientURL("v3", "rooms", room, "send", eventType.Type, a.client.TxnID())
+	transaction := a.client.TxnID()
+	url := a.client.BuildClientURL("v3", "rooms", room, "send", eventType.Type, transaction)
+	unknown := false
 	_, err := a.session.Try(ctx, func(ctx context.Context) error {
+		if unknown {
+			if there, err := a.isThere(ctx, room, eventType, transaction); there || err != nil {
+				return err
+			}
+		}
 		var response mautrix.RespSendEvent
 		_, err := a.client.MakeFullRequest(ctx, mautrix.FullRequest{
 			Method:           http.MethodPut,
@@ -74,9 +85,37 @@ func (a *adapter) put(ctx context.Context, room id.RoomID, eventType event.Type,
 		if err == nil && response.EventID == "" {
 			err = errors.New("the homeserver's answer has no event_id")
 		}
+		unknown = unknown || err != nil && !session.IsStatus(err, http.StatusTooManyRequests)
 		return err
 	})
 	return err
+}
+
+// isThere says whether a room has the bot's event with a transaction ID, among
+// the last of its type. Only a sync tells transaction IDs everywhere.
+func (a *adapter) isThere(ctx context.Context, room id.RoomID, eventType event.Type, transaction string) (bool, error) {
+	none := &mautrix.FilterPart{Types: []event.Type{{Type: "none"}}}
+	filter, err := json.Marshal(mautrix.Filter{
+		AccountData: none,
+		Presence:    none,
+		Room: &mautrix.RoomFilter{
+			Rooms:       []id.RoomID{room},
+			AccountData: none,
+			Ephemeral:   none,
+			State:       none,
+			Timeline:    &mautrix.FilterPart{Types: []event.Type{eventType}, Limit: timelineLimit, LazyLoadMembers: true},
+		},
+	})
+	if err != nil {
+		return false, err
+	}
+	response, err := a.client.FullSyncRequest(ctx, mautrix.ReqSync{FilterID: string(filter), SetPresence: a.client.SyncPresence})
+	if err != nil || response == nil || response.Rooms.Join[room] == nil {
+		return false, err
+	}
+	return slices.ContainsFunc(response.Rooms.Join[room].Timeline.Events, func(evt *event.Event) bool {
+		return evt.Sender == a.client.UserID && evt.Unsigned.TransactionID == transaction
+	}), nil
 }
 
 // busy runs what Close waits for.
