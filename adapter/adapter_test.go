@@ -119,7 +119,7 @@ func TestSendByNameAliasAndID(t *testing.T) {
 	for _, channel := range []string{"main", alias.String(), home.String()} {
 		require.NoError(t, b.Adapter.Send("to "+channel, channel))
 	}
-	require.Len(t, robot.messages(t, home, robot.UserID), 3)
+	require.Len(t, robot.answers(t, home, robot.UserID, 3), 3)
 
 	require.ErrorIs(t, b.Adapter.Send("x", "nowhere"), matrix.ErrUnknownRoom)
 	require.ErrorIs(t, b.Adapter.Send("x", "#no-such-alias:"+server.Name()), matrix.ErrUnknownRoom)
@@ -132,7 +132,7 @@ func TestTextMessages(t *testing.T) {
 	require.NoError(t, b.Adapter.Send("hello", "main"))
 	room, err := b.memory.Session().Resolve(t.Context(), "main")
 	require.NoError(t, err)
-	said := b.user.messages(t, room, b.user.UserID)
+	said := b.user.answers(t, room, b.user.UserID, 1)
 	require.Len(t, said, 1)
 	require.Equal(t, event.MsgText, said[0].MsgType)
 	require.Equal(t, "hello", said[0].Body)
@@ -145,7 +145,7 @@ func TestHTMLIsNotRendered(t *testing.T) {
 	require.NoError(t, b.Adapter.Send("<img src=x> & *this*", "main"))
 	room, err := b.memory.Session().Resolve(t.Context(), "main")
 	require.NoError(t, err)
-	require.Equal(t, "&lt;img src=x&gt; &amp; <em>this</em>", b.user.messages(t, room, b.user.UserID)[0].FormattedBody)
+	require.Equal(t, "&lt;img src=x&gt; &amp; <em>this</em>", b.user.answers(t, room, b.user.UserID, 1)[0].FormattedBody)
 }
 
 func TestClose(t *testing.T) {
@@ -182,7 +182,7 @@ func TestCloseWaitsForSends(t *testing.T) {
 	close(release)
 	require.NoError(t, <-sent)
 	<-stopped
-	require.Equal(t, []string{"goodbye"}, bodies(robot.messages(t, home, robot.UserID)))
+	require.Equal(t, []string{"goodbye"}, bodies(robot.answers(t, home, robot.UserID, 1)))
 }
 
 // Joe panics if an event is emitted while it shuts down; the adapter must not

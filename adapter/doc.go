@@ -24,8 +24,9 @@
 // heard once it runs. After trouble with the homeserver, or a pause, what was
 // missed is fetched and comes once and in its room's order: up to 500 events in
 // a room, else the log says that some were skipped. What was said while the bot
-// was not running is not answered, for a chat does not wait; and in a room that it has
-// just joined, nothing from before it joined is.
+// was not running, or what it had not answered yet when it was killed, is not
+// answered, for a chat does not wait; and in a room that it has just joined,
+// nothing from before it joined is.
 //
 // In rooms with three or more members, [WithMentionsOnly] makes the bot hear only
 // what is meant for it.
@@ -54,7 +55,8 @@
 //
 // # Encrypted rooms
 //
-// With package e2ee the bot reads and writes in encrypted rooms like in others.
+// With package e2ee the bot reads and writes in encrypted rooms like in others. A
+// message whose key has not come after ten seconds is not heard, and the log says so.
 // Without it, it says once a room in the log that it can't read there, and Send
 // returns matrix.ErrNoEncryption: nothing goes out in the clear.
 //

@@ -56,8 +56,8 @@ func (a *adapter) joined(evt *event.Event) bool {
 func (a *adapter) missed(r *room, from string) []*event.Event {
 	horizon := a.horizon(r)
 	filter := &mautrix.FilterPart{Types: heard, LazyLoadMembers: true}
-	var events []*event.Event // newest first
-	r.members = nil
+	var events []*event.Event     // newest first
+	r.members, r.names = nil, nil // of those who came and went, some may be skipped
 	for len(events) < maxMissed && from != "" {
 		var response *mautrix.RespMessages
 		if _, err := a.session.Try(a.ctx, func(ctx context.Context) (err error) {

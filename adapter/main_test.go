@@ -135,7 +135,7 @@ func (u *user) send(t testing.TB, room id.RoomID, content *event.MessageEventCon
 }
 
 // messages returns what a user has said in a room, oldest first, by the
-// homeserver's own account.
+// homeserver's own account, which may be a moment behind what it has taken.
 func (u *user) messages(t testing.TB, room id.RoomID, from id.UserID) []*event.MessageEventContent {
 	t.Helper()
 	var said []*event.MessageEventContent

@@ -132,7 +132,7 @@ func TestEveryRoomRemembersItsOwn(t *testing.T) {
 	require.NoError(t, server.Restart(t.Context()))
 	talking.Wait()
 	d.answered(t, robot.UserID, people[0], rooms)
-	require.Equal(t, []string{"I am still here"}, bodies(robot.messages(t, home, robot.UserID)))
+	require.Equal(t, []string{"I am still here"}, bodies(robot.answers(t, home, robot.UserID, 1)))
 	d.talk(t, robot.UserID, people, rooms, 2)
 	require.NotContains(t, b.log.String(), "-0-2", "the log has what was said")
 

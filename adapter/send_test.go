@@ -39,7 +39,7 @@ func TestSaysThingsOnce(t *testing.T) {
 		require.NoError(t, b.Adapter.Send(name, "main"), name)
 		want = append(want, name)
 	}
-	require.Equal(t, want, bodies(robot.messages(t, home, robot.UserID)))
+	require.Equal(t, want, bodies(robot.answers(t, home, robot.UserID, len(want))))
 
 	proxy.Reset()
 	proxy.Inject(homeserver.Fault{Match: homeserver.EventSend, Times: 1, Do: homeserver.Status(http.StatusForbidden, nil, `{"errcode":"M_FORBIDDEN"}`)})
@@ -59,10 +59,15 @@ func TestLongMessages(t *testing.T) {
 	line := strings.Repeat("word ", 15) + "<&>\n"
 	text := "A list:\n" + strings.Repeat(line, 900) // formatted, it is twice as long
 	require.NoError(t, b.Adapter.Send(text, "main"))
-	said := robot.messages(t, home, robot.UserID)
-	require.Greater(t, len(said), 1)
+	require.NoError(t, b.Adapter.Send("the end", "main"))
+	var said []*event.MessageEventContent
+	eventually(t, func() bool {
+		said = robot.messages(t, home, robot.UserID)
+		return len(said) > 0 && said[len(said)-1].Body == "the end"
+	}, "not all was said")
+	require.Greater(t, len(said), 2)
 	var lines int
-	for _, part := range said {
+	for _, part := range said[:len(said)-1] {
 		for _, have := range strings.Split(strings.TrimSpace(part.Body), "\n") {
 			if have != "A list:" {
 				require.Equal(t, strings.TrimSpace(line), strings.TrimSpace(have), "a line was cut")
@@ -73,7 +78,7 @@ func TestLongMessages(t *testing.T) {
 	require.Equal(t, 900, lines)
 
 	require.NoError(t, b.Adapter.Send(strings.Repeat("ä", 70_000), "main"))
-	parts := robot.messages(t, home, robot.UserID)[len(said):]
+	parts := robot.answers(t, home, robot.UserID, len(said)+3)[len(said):]
 	require.Len(t, parts, 3)
 	require.Equal(t, strings.Repeat("ä", 70_000), strings.Join(bodies(parts), ""))
 }

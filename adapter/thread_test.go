@@ -44,7 +44,7 @@ func TestAnswersInThread(t *testing.T) {
 	close(late)
 	require.NoError(t, <-said)
 	require.NoError(t, b.Adapter.Send("by itself", room.String()))
-	answers := alice.messages(t, room, robot.UserID)
+	answers := alice.answers(t, room, robot.UserID, 5)
 	require.Equal(t, []string{"pong", "pong", "pong", "late", "by itself"}, bodies(answers))
 	for _, answer := range answers[1:] {
 		require.Nil(t, answer.RelatesTo)
