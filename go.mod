@@ -13,6 +13,7 @@ require (
 	go.uber.org/goleak v1.3.0
 	go.uber.org/zap v1.14.0
 	go.yaml.in/yaml/v3 v3.0.6
+	golang.org/x/sync v0.23.0
 	maunium.net/go/mautrix v0.31.0
 	modernc.org/sqlite v1.50.0
 	pgregory.net/rapid v1.3.0

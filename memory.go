@@ -36,9 +36,11 @@ type Memory struct {
 	crypto     Crypto        // nil: encryption is not enabled
 	fetching   chan struct{} // holds an element for each encrypted event being fetched
 
-	redactions sync.WaitGroup // of encrypted events whose values are gone
-	redacting  context.Context
-	giveUp     context.CancelFunc // ends redactions that take too long
+	background  sync.WaitGroup // redactions and reads ahead of encrypted events
+	redacting   context.Context
+	giveUp      context.CancelFunc // ends redactions that take too long
+	reading     context.Context
+	stopReading context.CancelFunc
 
 	opened atomic.Bool
 	closed atomic.Bool // set with mu held

@@ -61,6 +61,7 @@ func New(conf Config, opts ...Option) *Memory {
 	m.fetching = make(chan struct{}, maxFetches)
 	m.bindings.rooms = make(map[int64][]*room)
 	m.redacting, m.giveUp = context.WithCancel(context.Background())
+	m.reading, m.stopReading = context.WithCancel(context.Background())
 	for _, opt := range opts {
 		opt(m)
 	}
@@ -193,7 +194,8 @@ func (m *Memory) Close() error {
 	all.Wait()
 	stop := context.AfterFunc(ctx, m.giveUp)
 	defer stop()
-	m.redactions.Wait()
+	m.stopReading()
+	m.background.Wait()
 	m.session.Close()
 	m.closeCrypto()
 	return nil

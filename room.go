@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
@@ -26,6 +27,7 @@ type room struct {
 	load    sync.Mutex // held while the state is read
 	used    sync.Once  // what a room needs at its first use
 	vault   vault
+	misses  atomic.Int32 // reads of encrypted values that were not decrypted yet, since the last read-ahead
 
 	mu     sync.RWMutex // owns access
 	access access
@@ -184,7 +186,7 @@ func (r *room) get(key string) ([]byte, bool, error) {
 	}
 	value := entry.Value
 	if entry.Pointer != "" {
-		if value, err = r.open(key, entry.Pointer); err != nil {
+		if value, err = r.opened(key, entry); err != nil {
 			return nil, false, r.fail("get", key, err)
 		}
 	}

@@ -139,6 +139,18 @@ func (r *room) seal(ctx context.Context, content json.RawMessage) (string, error
 	return eventID.String(), nil
 }
 
+// opened returns the value that an entry points at.
+func (r *room) opened(key string, entry wire.Entry) ([]byte, error) {
+	if value := entry.Opened.Load(); value != nil {
+		return *value, nil
+	}
+	value, err := r.open(key, entry.Pointer)
+	if err == nil {
+		entry.Opened.Store(&value)
+	}
+	return value, err
+}
+
 // open returns the value that was sent encrypted under a key in an event.
 func (r *room) open(key, eventID string) ([]byte, error) {
 	if value, ok := r.vault.peek(eventID, key); ok {
@@ -148,7 +160,8 @@ func (r *room) open(key, eventID string) ([]byte, error) {
 		return nil, fmt.Errorf("%w: the value was sent encrypted, in event %s", ErrNoEncryption, eventID)
 	}
 	s := r.vault.event(eventID, r.replica.Points)
-	if err := r.unseal(s, id.EventID(eventID)); err != nil {
+	r.readAhead()
+	if err := r.unseal(context.Background(), s, id.EventID(eventID)); err != nil {
 		return nil, err
 	}
 	found, ok := (*s.values.Load())[key]
@@ -163,16 +176,16 @@ func (r *room) open(key, eventID string) ([]byte, error) {
 
 // unseal fetches and decrypts an event, unless that is done. The event is fetched
 // once; while its key is missing, only the decryption is tried again.
-func (r *room) unseal(s *sealed, eventID id.EventID) error {
+func (r *room) unseal(ctx context.Context, s *sealed, eventID id.EventID) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.values.Load() != nil {
 		return nil
 	}
-	if err := r.fetch(context.Background(), s, eventID); err != nil {
+	if err := r.fetch(ctx, s, eventID); err != nil {
 		return err
 	}
-	eventType, content, err := r.decrypt(s.event)
+	eventType, content, err := r.decrypt(ctx, s.event)
 	switch {
 	case err != nil:
 	case eventType != r.memory.eventType.Type:
@@ -224,14 +237,14 @@ func (r *room) fetch(ctx context.Context, s *sealed, eventID id.EventID) error {
 }
 
 // decrypt returns what an encrypted event holds.
-func (r *room) decrypt(evt *event.Event) (eventType string, content json.RawMessage, err error) {
+func (r *room) decrypt(ctx context.Context, evt *event.Event) (eventType string, content json.RawMessage, err error) {
 	switch {
 	case evt.Unsigned.RedactedBecause != nil, bytes.Equal(bytes.TrimSpace(evt.Content.VeryRaw), []byte("{}")):
 		return "", nil, errors.New("it was redacted: its value is gone")
 	case evt.Type.Type != event.EventEncrypted.Type, evt.StateKey != nil:
 		return "", nil, fmt.Errorf("it is a %s event, and was not sent encrypted", evt.Type.Type)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), r.memory.conf.Timeout)
+	ctx, cancel := context.WithTimeout(ctx, r.memory.conf.Timeout)
 	defer cancel()
 	return r.memory.crypto.Decrypt(ctx, evt)
 }
@@ -253,7 +266,7 @@ func (r *room) removed(eventIDs []string) {
 	if m.crypto == nil {
 		return
 	}
-	m.redactions.Go(func() {
+	m.background.Go(func() {
 		for _, eventID := range eventIDs {
 			if err := r.redact(m.redacting, id.EventID(eventID)); err != nil {
 				m.log.WithField("room", r.id.String()).WithField("event", eventID).WithError(err).

@@ -82,13 +82,17 @@ func (q *Queue) store(stateKey string, parts []part) {
 		finish(parts, nil)
 		return
 	}
-	raws, err := q.seal(ctx, m)
+	raws, sent, err := q.seal(ctx, m)
 	if err != nil {
 		q.room.Abort(stateKey)
+		q.gone(sent)
 		finish(parts, err)
 		return
 	}
 	outcome, err := q.put(ctx, stateKey, base, raws, slices.Collect(maps.Keys(raws)))
+	if outcome == Refused || outcome == Invalid {
+		q.gone(sent)
+	}
 	if outcome == Invalid && len(parts) > 1 {
 		// One of them spoils it for all: each on its own, as bbolt's Batch does.
 		for _, p := range parts {
@@ -117,7 +121,8 @@ func (q *Queue) put(ctx context.Context, stateKey string, base wire.Dictionary, 
 	return outcome, err
 }
 
-// removed tells of the encrypted events that no entry points at any more.
+// removed tells of the encrypted events that changes took out of the base, unless
+// other entries point at them.
 func (q *Queue) removed(base wire.Dictionary, changes map[string]json.RawMessage) {
 	var gone []string
 	for key := range changes {
@@ -125,8 +130,13 @@ func (q *Queue) removed(base wire.Dictionary, changes map[string]json.RawMessage
 			gone = append(gone, pointer)
 		}
 	}
-	if len(gone) > 0 {
-		q.env.Removed(gone)
+	q.gone(gone)
+}
+
+// gone tells of encrypted events that no entry points at.
+func (q *Queue) gone(eventIDs []string) {
+	if len(eventIDs) > 0 {
+		q.env.Removed(eventIDs)
 	}
 }
 

@@ -273,6 +273,30 @@ func TestSealing(t *testing.T) {
 		_, err = s.queue.Submit(set("a", `"`+strings.Repeat("x", 100)+`"`))
 		require.ErrorIs(t, err, commit.ErrTooLarge)
 	})
+	t.Run("what stands in the clear is encrypted when it is written again", func(t *testing.T) {
+		s := start(t, `{"a":1}`)
+		s.opens(t)
+		_, err := s.queue.Submit(set("a", "1"))
+		require.NoError(t, err)
+		s.holds(t, `{"a":{"encrypted_val":"$sealed0"}}`)
+	})
+	t.Run("an event that nothing came to point at is given up", func(t *testing.T) {
+		s := start(t, `{}`)
+		s.opens(t)
+		s.fault = func(context.Context, json.RawMessage) (commit.Outcome, bool) { return commit.Refused, false }
+		_, err := s.queue.Submit(set("a", "1"))
+		require.ErrorIs(t, err, errRefused)
+		require.Equal(t, []string{"$sealed0"}, s.removed)
+		s.holds(t, `{}`)
+	})
+	t.Run("an event that something may point at is kept", func(t *testing.T) {
+		s := start(t, `{}`)
+		s.opens(t)
+		s.fault = func(context.Context, json.RawMessage) (commit.Outcome, bool) { return commit.Unknown, true }
+		_, err := s.queue.Submit(set("a", "1"))
+		require.ErrorIs(t, err, commit.ErrUnknownOutcome)
+		require.Empty(t, s.removed)
+	})
 	t.Run("not possible", func(t *testing.T) {
 		s := start(t, `{"a":{"encrypted_val":"$lost"}}`)
 		s.denied = errRefused

@@ -168,8 +168,8 @@ func (m *merge) same(before setting, entry wire.Entry, change Change) bool {
 	case entry.Pointer != "":
 		value, known := m.opened(entry.Pointer, change.Key)
 		return known && (bytes.Equal(value, change.Value) || wire.Equal(wire.EncodeSealed(value), wire.EncodeSealed(change.Value)))
-	default:
-		return wire.Equal(before.raw, wire.EncodeValue(change.Value))
+	default: // in the clear, as it was written before the room was encrypted
+		return !m.encrypted && wire.Equal(before.raw, wire.EncodeValue(change.Value))
 	}
 }
 

@@ -57,7 +57,8 @@ type Env struct {
 	SealLimit int
 	// Opened returns what an encrypted event is known to hold under a key.
 	Opened func(eventID, key string) (value []byte, known bool)
-	// Removed is told of encrypted events that a write has taken out of the state.
+	// Removed is told of encrypted events that no entry points at: a write took them
+	// out of the state, or the state that was to point at them was not stored.
 	Removed func(eventIDs []string)
 
 	// Failed is told of work that no caller waits for and that could not be done.

@@ -9,9 +9,10 @@ import (
 )
 
 // seal sends the values that go out encrypted, several in one event as far as
-// they fit, and returns what is to stand in the state for every changed key.
-func (q *Queue) seal(ctx context.Context, m *merge) (map[string]json.RawMessage, error) {
-	raws := make(map[string]json.RawMessage, len(m.changes))
+// they fit. It returns what is to stand in the state for every changed key, and
+// the events that were sent, also if it fails.
+func (q *Queue) seal(ctx context.Context, m *merge) (raws map[string]json.RawMessage, sent []string, err error) {
+	raws = make(map[string]json.RawMessage, len(m.changes))
 	var secret []string
 	for key, setting := range m.changes {
 		if setting.seal {
@@ -35,12 +36,13 @@ func (q *Queue) seal(ctx context.Context, m *merge) (map[string]json.RawMessage,
 		content := wire.Dictionary{}.With(values).Content()
 		eventID, err := q.env.Seal(ctx, content)
 		if err != nil {
-			return nil, err
+			return nil, sent, err
 		}
+		sent = append(sent, eventID)
 		for _, key := range secret[:n] {
 			raws[key] = wire.EncodePointer(eventID)
 		}
 		secret = secret[n:]
 	}
-	return raws, nil
+	return raws, sent, nil
 }

@@ -26,6 +26,8 @@ package replica
 import (
 	"encoding/json"
 	"errors"
+	"maps"
+	"slices"
 	"sync"
 
 	"github.com/go-joe/matrix-memory/internal/wire"
@@ -229,6 +231,21 @@ func (r *Room) Points(eventID string) bool {
 		}
 	}
 	return false
+}
+
+// Pointers returns the encrypted events that entries point at, each once.
+func (r *Room) Pointers() []string {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	events := make(map[string]bool)
+	for _, doc := range r.docs {
+		for _, entry := range doc.dict.Entries {
+			if entry.Pointer != "" {
+				events[entry.Pointer] = true
+			}
+		}
+	}
+	return slices.Collect(maps.Keys(events))
 }
 
 // Begin starts a write of one state event and returns the dictionary that it

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"unicode/utf8"
 )
 
@@ -33,8 +34,13 @@ type Entry struct {
 	Raw     json.RawMessage // as it stands in the content, less white space
 	Value   []byte          // the bytes that were set, unless Pointer or Err
 	Pointer string          // event ID of the encrypted event, if the value was sent encrypted
+	Opened  *Opened         // room for what that event holds; nil unless Pointer
 	Err     error           // why the entry can't be read: unknown or broken wrapper
 }
+
+// Opened is the value that an encrypted event holds under a key, once somebody has
+// decrypted it, so that the next one need not look for it.
+type Opened = atomic.Pointer[[]byte]
 
 // EncodeValue says how value stands in the content of a state event: natively
 // as canonical JSON, or wrapped. A nil or empty value is not JSON. The result
@@ -119,7 +125,7 @@ func decodeEntry(raw json.RawMessage, lookalike bool) Entry {
 	if !ok || eventID == "" {
 		return Entry{Raw: raw, Err: errNotEventID}
 	}
-	return Entry{Raw: raw, Pointer: eventID}
+	return Entry{Raw: raw, Pointer: eventID, Opened: new(Opened)}
 }
 
 // DecodeSealed reads a value from inside an encrypted event. Nothing in there
