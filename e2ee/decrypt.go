@@ -126,7 +126,11 @@ func (c *crypt) lookUp(ctx context.Context, sender id.UserID, key id.SenderKey) 
 	if !c.due("devices of " + sender.String()) {
 		return c.sessions.FindDeviceByKey(ctx, sender, key)
 	}
-	return c.machine.GetOrFetchDeviceByKey(ctx, sender, key)
+	device, err := c.machine.GetOrFetchDeviceByKey(ctx, sender, key)
+	if err != nil {
+		c.askedInVain("devices of " + sender.String())
+	}
+	return device, err
 }
 
 // due says whether something may be asked for now, and notes that it is.
@@ -138,4 +142,11 @@ func (c *crypt) due(what string) bool {
 	}
 	c.asked[what] = time.Now()
 	return true
+}
+
+// askedInVain lets what could not be asked for be asked for again.
+func (c *crypt) askedInVain(what string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.asked, what)
 }

@@ -4,16 +4,24 @@ package e2ee_test
 
 import (
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/sirupsen/logrus"
+	logtest "github.com/sirupsen/logrus/hooks/test"
 	"github.com/stretchr/testify/require"
 	"maunium.net/go/mautrix/crypto/ssss"
 	"maunium.net/go/mautrix/id"
+
+	matrix "github.com/go-joe/matrix-memory"
+	"github.com/go-joe/matrix-memory/e2ee"
+	"github.com/go-joe/matrix-memory/internal/homeserver"
 )
 
 // recoveryKey returns the key that the first start wrote.
@@ -132,4 +140,59 @@ func TestLostStoreOfATokensDevice(t *testing.T) {
 	conf.RecoveryKey = key
 	memory = open(t, conf)
 	requireValue(t, memory, "tea", `"green"`)
+}
+
+// On an account that has cross-signing already, the bot works without the recovery
+// key, and says what that means; with it, its device is signed.
+func TestAccountThatHasCrossSigning(t *testing.T) {
+	bot, other := register(t), newPeer(t, register(t))
+	conf := bot.config(t, bot.newRoom(t, other.account))
+	require.NoError(t, open(t, conf).Close())
+	key := recoveryKey(t, conf.StorePath)
+	trust := func(device id.DeviceID) id.TrustState {
+		devices, err := other.machine.FetchKeys(t.Context(), []id.UserID{bot.UserID()}, true)
+		require.NoError(t, err)
+		trust, err := other.machine.ResolveTrustContext(t.Context(), devices[bot.UserID()][device])
+		require.NoError(t, err)
+		return trust
+	}
+
+	conf.StorePath = filepath.Join(t.TempDir(), "second")
+	logger, entries := logtest.NewNullLogger()
+	memory := matrix.New(conf, matrix.WithLogger(logger), e2ee.Enable())
+	require.NoError(t, memory.Open(t.Context()))
+	require.NoError(t, memory.Set("tea", []byte(`"green"`)))
+	requireValue(t, memory, "tea", `"green"`)
+	require.NotEqual(t, id.TrustStateCrossSignedTOFU, trust(memory.Client().DeviceID))
+	require.NoError(t, memory.Close())
+	require.True(t, slices.ContainsFunc(entries.AllEntries(), func(entry *logrus.Entry) bool {
+		return entry.Level == logrus.WarnLevel && strings.Contains(entry.Message, "recovery_key")
+	}), "nothing warns that recovery_key is missing")
+	require.NoFileExists(t, filepath.Join(conf.StorePath, "recovery_key"))
+
+	conf.StorePath, conf.RecoveryKey = filepath.Join(t.TempDir(), "third"), key
+	memory = open(t, conf)
+	require.Equal(t, id.TrustStateCrossSignedTOFU, trust(memory.Client().DeviceID))
+}
+
+// A homeserver may want the password before it takes cross-signing keys. A bot
+// that has none is told what to do.
+func TestHomeserverAsksForThePassword(t *testing.T) {
+	asks := homeserver.Fault{
+		Match: func(r *http.Request) bool { return strings.HasSuffix(r.URL.Path, "/keys/device_signing/upload") },
+		Times: 1,
+		Do:    homeserver.Status(http.StatusUnauthorized, nil, `{"session":"s","flows":[{"stages":["m.login.password"]}],"params":{}}`),
+	}
+	bot := register(t)
+	conf, proxy := proxied(t, bot.config(t, bot.newRoom(t)))
+	proxy.Inject(asks)
+	memory := open(t, conf)
+	require.NoError(t, memory.Set("tea", []byte(`"green"`)))
+	require.Equal(t, 2, proxy.Count(func(r homeserver.Request) bool { return strings.HasSuffix(r.Path, "/keys/device_signing/upload") }))
+
+	bot = register(t)
+	conf, proxy = proxied(t, bot.config(t, bot.newRoom(t)))
+	conf.Password, conf.AccessToken = "", bot.Account.AccessToken
+	proxy.Inject(asks)
+	require.ErrorContains(t, refuse(t, conf), "set password beside access_token")
 }
