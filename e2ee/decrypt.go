@@ -126,11 +126,17 @@ func (c *crypt) lookUp(ctx context.Context, sender id.UserID, key id.SenderKey) 
 	if !c.due("devices of " + sender.String()) {
 		return c.sessions.FindDeviceByKey(ctx, sender, key)
 	}
-	device, err := c.machine.GetOrFetchDeviceByKey(ctx, sender, key)
+	devices, err := c.machine.FetchKeys(ctx, []id.UserID{sender}, true)
 	if err != nil {
 		c.askedInVain("devices of " + sender.String())
+		return nil, err
 	}
-	return device, err
+	for _, device := range devices[sender] {
+		if device.IdentityKey == key {
+			return device, nil
+		}
+	}
+	return nil, nil
 }
 
 // due says whether something may be asked for now, and notes that it is.

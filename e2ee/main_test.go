@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -224,8 +225,20 @@ func (p *peer) sync(t testing.TB) {
 	p.since = response.NextBatch
 }
 
-// decrypt returns what an event holds.
-func (p *peer) decrypt(t testing.TB, room id.RoomID, eventID id.EventID) (*event.Event, error) {
+// decrypt returns what an event holds. Its key may be on its way still.
+func (p *peer) decrypt(t testing.TB, room id.RoomID, eventID id.EventID) (evt *event.Event) {
+	t.Helper()
+	var err error
+	eventually(t, func() bool {
+		evt, err = p.tryDecrypt(t, room, eventID)
+		return err == nil || !errors.Is(err, crypto.ErrNoSessionFound)
+	}, "the key of event %s does not come", eventID)
+	require.NoError(t, err)
+	return evt
+}
+
+// tryDecrypt returns what an event holds, if its key has come.
+func (p *peer) tryDecrypt(t testing.TB, room id.RoomID, eventID id.EventID) (*event.Event, error) {
 	t.Helper()
 	p.sync(t)
 	evt, err := p.GetEvent(t.Context(), room, eventID)

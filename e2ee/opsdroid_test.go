@@ -116,8 +116,7 @@ func TestOpsdroidRecordings(t *testing.T) {
 			pointers := bot.pointers(t, room)
 			require.Len(t, pointers, len(values))
 			for key, eventID := range pointers {
-				evt, err := other.decrypt(t, room, eventID)
-				require.NoError(t, err)
+				evt := other.decrypt(t, room, eventID)
 				value := values[key]
 				if key == "looks like a pointer" {
 					value = json.RawMessage(`{"dev.joe.json":"{\"encrypted_val\":\"$nope\"}"}`)
