@@ -67,9 +67,10 @@ func (m *Memory) Set(key string, value []byte) error {
 }
 
 // Get returns the value under a key, and whether there is one. A loaded room is
-// asked without touching the network. JSON comes back equal, but members may
-// have another order and white space may be gone; other bytes come back as they
-// were.
+// asked without touching the network, but for a value that was sent encrypted:
+// that is fetched when it is first read, and others with it once a second is
+// read. JSON comes back equal, but members may have another order and white space
+// may be gone; other bytes come back as they were.
 func (m *Memory) Get(key string) ([]byte, bool, error) {
 	r, err := m.target("get", key)
 	if err != nil {
