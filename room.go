@@ -185,10 +185,11 @@ func (r *room) get(key string) ([]byte, bool, error) {
 		return nil, false, r.fail("get", key, entry.Err)
 	}
 	value := entry.Value
-	if entry.Pointer != "" {
-		if value, err = r.opened(key, entry); err != nil {
+	if entry.Pointer != "" && value == nil {
+		if value, err = r.open(key, entry.Pointer); err != nil {
 			return nil, false, r.fail("get", key, err)
 		}
+		r.replica.Open(key, entry.Pointer, value)
 	}
 	return bytes.Clone(value), true, nil
 }

@@ -139,18 +139,6 @@ func (r *room) seal(ctx context.Context, content json.RawMessage) (string, error
 	return eventID.String(), nil
 }
 
-// opened returns the value that an entry points at.
-func (r *room) opened(key string, entry wire.Entry) ([]byte, error) {
-	if value := entry.Opened.Load(); value != nil {
-		return *value, nil
-	}
-	value, err := r.open(key, entry.Pointer)
-	if err == nil {
-		entry.Opened.Store(&value)
-	}
-	return value, err
-}
-
 // open returns the value that was sent encrypted under a key in an event.
 func (r *room) open(key, eventID string) ([]byte, error) {
 	if value, ok := r.vault.peek(eventID, key); ok {

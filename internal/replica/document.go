@@ -63,12 +63,24 @@ func (d *document) observe(layout wire.Layout, event Event) {
 	}
 	newer := d.inStep()
 	dict, err := layout.Decode(event.StateKey, event.Content)
+	d.keepOpen(dict)
 	own := d.follow(event.ID, dict, err)
 	switch {
 	case newer || event.ID == d.id:
 		d.set(event.ID, dict, err)
 	case !own:
 		d.met = true // whose write was the later one?
+	}
+}
+
+// keepOpen hands the values of encrypted events that are known on to a later
+// content, which is not shared yet.
+func (d *document) keepOpen(later wire.Dictionary) {
+	for key, entry := range later.Entries {
+		if before := d.dict.Entries[key]; entry.Pointer != "" && before.Pointer == entry.Pointer {
+			entry.Value = before.Value
+			later.Entries[key] = entry
+		}
 	}
 }
 

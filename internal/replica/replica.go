@@ -196,6 +196,24 @@ func (r *Room) Get(key string) (wire.Entry, bool, error) {
 	return entry, ok, nil
 }
 
+// Open notes what the encrypted event that a key points at holds for it. Get
+// returns it with the entry from then on, as long as the key points there.
+func (r *Room) Open(key, eventID string, value []byte) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	doc, ok := r.docs[r.layout.Of(key)]
+	if !ok {
+		return
+	}
+	entry, ok := doc.dict.Entries[key]
+	if !ok || entry.Pointer != eventID {
+		return
+	}
+	entry.Value = value
+	doc.dict.Entries = maps.Clone(doc.dict.Entries) // writes build upon the one there was
+	doc.dict.Entries[key] = entry
+}
+
 // Keys returns the keys of all entries, in no particular order.
 func (r *Room) Keys() ([]string, error) {
 	r.mu.RLock()

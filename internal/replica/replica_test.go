@@ -2,6 +2,7 @@ package replica_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -422,4 +423,37 @@ func TestPoints(t *testing.T) {
 	require.True(t, f.Points("$s"))
 	f.write("$2", "b", "")
 	require.False(t, f.Points("$s"))
+}
+
+// What an encrypted event holds is kept for as long as the key points there.
+func TestOpen(t *testing.T) {
+	content := func(a, b string) json.RawMessage {
+		return fmt.Appendf(nil, `{"a":{"encrypted_val":%q},"b":{"encrypted_val":%q}}`, a, b)
+	}
+	room := replica.New(wire.Layout{})
+	room.Expect()
+	room.Restore([]replica.Event{{ID: "$1", Content: content("$a", "$b")}}, nil)
+	value := func(key string) string {
+		entry, ok, err := room.Get(key)
+		require.NoError(t, err)
+		require.True(t, ok)
+		return string(entry.Value)
+	}
+	require.Empty(t, value("a"))
+	base, err := room.Begin("")
+	require.NoError(t, err)
+	room.Abort("")
+	room.Open("a", "$a", []byte("A"))
+	room.Open("b", "$b", []byte("B"))
+	room.Open("b", "$elsewhere", []byte("C"))
+	room.Open("missing", "$a", []byte("A"))
+	require.Equal(t, "A", value("a"))
+	require.Equal(t, "B", value("b"))
+	require.Nil(t, base.Entries["a"].Value, "what a write builds upon stays as it is")
+
+	room.Apply(replica.Event{ID: "$1", Content: content("$a", "$b")})
+	require.Equal(t, "A", value("a"))
+	room.Apply(replica.Event{ID: "$2", Content: content("$a", "$other")})
+	require.Equal(t, "A", value("a"))
+	require.Empty(t, value("b"))
 }

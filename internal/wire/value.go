@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"sync/atomic"
 	"unicode/utf8"
 )
 
@@ -32,15 +31,10 @@ func reserved(name []byte) bool {
 // anything that a caller of this package handed in.
 type Entry struct {
 	Raw     json.RawMessage // as it stands in the content, less white space
-	Value   []byte          // the bytes that were set, unless Pointer or Err
+	Value   []byte          // the bytes that were set, unless Err; with Pointer, only once they are known
 	Pointer string          // event ID of the encrypted event, if the value was sent encrypted
-	Opened  *Opened         // room for what that event holds; nil unless Pointer
 	Err     error           // why the entry can't be read: unknown or broken wrapper
 }
-
-// Opened is the value that an encrypted event holds under a key, once somebody has
-// decrypted it, so that the next one need not look for it.
-type Opened = atomic.Pointer[[]byte]
 
 // EncodeValue says how value stands in the content of a state event: natively
 // as canonical JSON, or wrapped. A nil or empty value is not JSON. The result
@@ -125,7 +119,7 @@ func decodeEntry(raw json.RawMessage, lookalike bool) Entry {
 	if !ok || eventID == "" {
 		return Entry{Raw: raw, Err: errNotEventID}
 	}
-	return Entry{Raw: raw, Pointer: eventID, Opened: new(Opened)}
+	return Entry{Raw: raw, Pointer: eventID}
 }
 
 // DecodeSealed reads a value from inside an encrypted event. Nothing in there
