@@ -275,9 +275,10 @@ func TestHangingRequestsEnd(t *testing.T) {
 		"/after":     PauseAfter(reached, never),
 		"/unreached": PauseBefore(nil, never),
 	}
-	gone := make(chan struct{}, 10)
+	served, gone := make(chan struct{}, 10), make(chan struct{}, 10)
 	p := proxyTo(t, func(_ http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/server" {
+			served <- struct{}{}
 			<-r.Context().Done()
 			gone <- struct{}{}
 		}
@@ -296,6 +297,7 @@ func TestHangingRequestsEnd(t *testing.T) {
 			group.Go(func() { require.Zero(t, get(ctx, p, path), path) })
 		}
 		require.Eventually(t, func() bool { return len(p.Requests()) == len(paths) }, 10*time.Second, time.Millisecond)
+		<-served
 		return group.Wait
 	}
 	wait := ask(ctx)

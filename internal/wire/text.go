@@ -44,7 +44,7 @@ func unescape(text []byte) (r rune, n int) {
 	return r, 6
 }
 
-// codeUnit reads an escape of the form \uXXXX.
+// codeUnit reads an escape: \u and four hexadecimal digits.
 func codeUnit(text []byte) (r rune, ok bool) {
 	if len(text) < 6 || text[0] != '\\' || text[1] != 'u' {
 		return 0, false
