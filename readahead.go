@@ -7,8 +7,8 @@ import (
 	"maunium.net/go/mautrix/id"
 )
 
-// readAhead notes that an encrypted value is read for the first time. One such read
-// says nothing of the next. At the second it fetches and decrypts all the room's
+// readAhead notes that Get asks for an encrypted event for the first time. One such
+// read says nothing of the next. At the second it fetches and decrypts all the room's
 // values, many at the same time, in the background: who reads them one after
 // another, as is all that joe.Memory lets a bot do, finds most of them there.
 func (r *room) readAhead() {

@@ -27,7 +27,7 @@ type room struct {
 	load    sync.Mutex // held while the state is read
 	used    sync.Once  // what a room needs at its first use
 	vault   vault
-	misses  atomic.Int32 // reads of encrypted values that were not decrypted yet, since the last read-ahead
+	misses  atomic.Int32 // encrypted events that Get first asked for since the last read-ahead
 
 	mu     sync.RWMutex // owns access
 	access access

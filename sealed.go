@@ -37,6 +37,7 @@ type vault struct {
 // at the same one.
 type sealed struct {
 	values atomic.Pointer[map[string]opened] // nil until it is decrypted; never changed after that
+	asked  atomic.Bool                       // Get has asked for it
 
 	mu      sync.Mutex   // held while the event is fetched and decrypted; owns what follows
 	event   *event.Event // as it stands in the room; nil until it is fetched
@@ -148,7 +149,9 @@ func (r *room) open(key, eventID string) ([]byte, error) {
 		return nil, fmt.Errorf("%w: the value was sent encrypted, in event %s", ErrNoEncryption, eventID)
 	}
 	s := r.vault.event(eventID, r.replica.Points)
-	r.readAhead()
+	if !s.asked.Swap(true) {
+		r.readAhead()
+	}
 	if err := r.unseal(context.Background(), s, id.EventID(eventID)); err != nil {
 		return nil, err
 	}
