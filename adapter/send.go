@@ -94,15 +94,14 @@ func (a *adapter) put(ctx context.Context, room id.RoomID, eventType event.Type,
 // isThere says whether a room has the bot's event with a transaction ID, among
 // the last of its type. Only a sync tells transaction IDs everywhere.
 func (a *adapter) isThere(ctx context.Context, room id.RoomID, eventType event.Type, transaction string) (bool, error) {
-	none := &mautrix.FilterPart{Types: []event.Type{{Type: "none"}}}
 	filter, err := json.Marshal(mautrix.Filter{
-		AccountData: none,
-		Presence:    none,
+		AccountData: session.NoEvents(),
+		Presence:    session.NoEvents(),
 		Room: &mautrix.RoomFilter{
 			Rooms:       []id.RoomID{room},
-			AccountData: none,
-			Ephemeral:   none,
-			State:       none,
+			AccountData: session.NoEvents(),
+			Ephemeral:   session.NoEvents(),
+			State:       session.NoEvents(),
 			Timeline:    &mautrix.FilterPart{Types: []event.Type{eventType}, Limit: timelineLimit, LazyLoadMembers: true},
 		},
 	})

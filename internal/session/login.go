@@ -17,14 +17,13 @@ import (
 // may be widened, until the session is opened. The filter lets nothing through
 // but what is added to it.
 func NewClient() *mautrix.Client {
-	none := func() *mautrix.FilterPart { return &mautrix.FilterPart{Types: nothing} }
 	syncer := mautrix.NewDefaultSyncer()
 	syncer.FilterJSON = &mautrix.Filter{
-		AccountData: none(),
-		Presence:    none(),
+		AccountData: NoEvents(),
+		Presence:    NoEvents(),
 		Room: &mautrix.RoomFilter{
-			AccountData: none(),
-			Ephemeral:   none(),
+			AccountData: NoEvents(),
+			Ephemeral:   NoEvents(),
 			State:       &mautrix.FilterPart{LazyLoadMembers: true},
 			Timeline:    &mautrix.FilterPart{Limit: 20, LazyLoadMembers: true},
 		},

@@ -21,6 +21,9 @@ const pollTimeout = 30 * time.Second
 // do, but mautrix leaves it out of the request; and Dendrite knows no "*" in not_types.
 var nothing = []event.Type{{Type: "none"}}
 
+// NoEvents returns the part of a filter that lets nothing through.
+func NoEvents() *mautrix.FilterPart { return &mautrix.FilterPart{Types: nothing} }
+
 // An Update is what sync brought of one room.
 type Update struct {
 	Room  id.RoomID
