@@ -63,28 +63,22 @@ func (a *adapter) say(ctx context.Context, room id.RoomID, message *event.Messag
 // put sends an event. All attempts have one transaction ID, so that the
 // homeserver takes it once. But not every homeserver knows transaction IDs still
 // when it was restarted, so that after an attempt whose outcome is unknown it is
-// asked first whether the event is there. mautrix's own method would log the content.
+// asked first whether the event is there.
 func (a *adapter) put(ctx context.Context, room id.RoomID, eventType event.Type, content any) error {
+	raw, err := json.Marshal(content)
+	if err != nil {
+		return err
+	}
 	transaction := a.client.TxnID()
 	url := a.client.BuildClientURL("v3", "rooms", room, "send", eventType.Type, transaction)
 	unknown := false
-	_, err := a.session.Try(ctx, func(ctx context.Context) error {
+	_, err = a.session.Try(ctx, func(ctx context.Context) error {
 		if unknown {
 			if there, err := a.isThere(ctx, room, eventType, transaction); there || err != nil {
 				return err
 			}
 		}
-		var response mautrix.RespSendEvent
-		_, err := a.client.MakeFullRequest(ctx, mautrix.FullRequest{
-			Method:           http.MethodPut,
-			URL:              url,
-			RequestJSON:      content,
-			ResponseJSON:     &response,
-			SensitiveContent: true,
-		})
-		if err == nil && response.EventID == "" {
-			err = errors.New("the homeserver's answer has no event_id")
-		}
+		_, err := a.session.Put(ctx, url, raw)
 		unknown = unknown || err != nil && !session.IsStatus(err, http.StatusTooManyRequests)
 		return err
 	})

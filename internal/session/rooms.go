@@ -130,26 +130,31 @@ func (s *Session) Send(ctx context.Context, room id.RoomID, eventType event.Type
 	return eventID, err
 }
 
-// put makes a request that is answered with an event ID. mautrix's own methods
-// would put the content in its log.
+// put stores an event, and tries again.
 func (s *Session) put(ctx context.Context, url string, content json.RawMessage) (eventID id.EventID, acted bool, err error) {
-	acted, err = s.Try(ctx, func(ctx context.Context) error {
-		var response mautrix.RespSendEvent
-		_, err := s.client.MakeFullRequest(ctx, mautrix.FullRequest{
-			Method:           http.MethodPut,
-			URL:              url,
-			Headers:          http.Header{"Content-Type": {"application/json"}},
-			RequestBytes:     content, // as RequestJSON it would be parsed and escaped once more
-			ResponseJSON:     &response,
-			SensitiveContent: true,
-		})
-		if err == nil && response.EventID == "" {
-			err = errors.New("the homeserver's answer has no event_id")
-		}
-		eventID = response.EventID
+	acted, err = s.Try(ctx, func(ctx context.Context) (err error) {
+		eventID, err = s.Put(ctx, url, content)
 		return err
 	})
 	return eventID, acted, err
+}
+
+// Put makes one request that is answered with an event ID. mautrix's own methods
+// would put the content in its log.
+func (s *Session) Put(ctx context.Context, url string, content json.RawMessage) (id.EventID, error) {
+	var response mautrix.RespSendEvent
+	_, err := s.client.MakeFullRequest(ctx, mautrix.FullRequest{
+		Method:           http.MethodPut,
+		URL:              url,
+		Headers:          http.Header{"Content-Type": {"application/json"}},
+		RequestBytes:     content, // as RequestJSON it would be parsed and escaped once more
+		ResponseJSON:     &response,
+		SensitiveContent: true,
+	})
+	if err == nil && response.EventID == "" {
+		err = errors.New("the homeserver's answer has no event_id")
+	}
+	return response.EventID, err
 }
 
 // IsStatus says whether an error is a homeserver's answer with this status.
