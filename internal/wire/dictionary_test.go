@@ -115,12 +115,15 @@ func TestAnyContentIsKept(t *testing.T) {
 }
 
 // underSafeNames gives the members the names under which they are written again:
-// a second name of a key gives way, unless the key is there under both.
+// a second name of a key gives way, unless the key is there under both. What
+// begins as a wrapped key does is never a key's second name: it is a wrapped key,
+// or no key at all.
 func underSafeNames(members map[string]any) map[string]any {
 	renamed := make(map[string]any, len(members))
 	for name, value := range members {
 		safe := name
-		if _, both := members[EncodeKey(name)]; strings.ContainsAny(name, escaped) && plain(name) && !both {
+		second := strings.ContainsAny(name, escaped) && plain(name) && !strings.HasPrefix(name, "dev.joe.key:")
+		if _, both := members[EncodeKey(name)]; second && !both {
 			safe = EncodeKey(name)
 		}
 		renamed[safe] = value
