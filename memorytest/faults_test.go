@@ -328,15 +328,20 @@ var faults = map[string]fault{
 		}}
 	}),
 	"Set reuses the slice that Get returned": onSound("ReturnedSlices", func(m *sound) joe.Memory {
+		var mu sync.Mutex // owns handedOut: two reads at once would end the process, and with it the report
 		handedOut := map[string][]byte{}
 		return tampered{
 			Memory: m,
 			get: func(key string) ([]byte, bool, error) {
 				value, ok, err := m.Get(key)
+				mu.Lock()
+				defer mu.Unlock()
 				handedOut[key] = value
 				return value, ok, err
 			},
 			set: func(key string, value []byte) error {
+				mu.Lock()
+				defer mu.Unlock()
 				copy(handedOut[key], value)
 				return m.Set(key, value)
 			},
