@@ -42,7 +42,7 @@ func FuzzContent(f *testing.F) {
 	for _, content := range []string{
 		`{}`, `{"a":1}`, ` { "a" : [ 1 , 2.5 ] , "b" : {"encrypted_val":"$id"} } `, `{"a":{"dev.joe.zip":1}}`,
 		`{"dev.joe.key:AA==":1,"dev.joe.key:?":2,"\ud800":3,"\u0000":4}`, `{"a":1,"\u0061":2}`, `{"a":"\ud83c\udf89\/"}`, `[]`, `{`,
-		`{"dev.joe.key:\b":0}`, `{"\b":1,"dev.joe.key:CA==":2}`, `{"dev.joe.key:YQ==":1,"a":2}`,
+		`{"dev.joe.key:\b":0}`, `{"\b":1,"dev.joe.key:CA==":2}`, `{"dev.joe.key:YQ==":1,"a":2}`, `{"\b":0,"\b":2}`,
 	} {
 		f.Add([]byte(content))
 	}

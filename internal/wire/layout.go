@@ -93,15 +93,7 @@ func decodeDictionary(content json.RawMessage) (Dictionary, error) {
 	for _, m := range s.members {
 		name := string(m.name)
 		raw := json.RawMessage(s.out[m.value:m.end:m.end])
-		key, ok := DecodeKey(name)
-		if other, twice := d.Entries[key]; ok && twice && key != EncodeKey(key) {
-			if name == key {
-				ok = false // the second name of a key that is there
-			} else {
-				d.rest(key, other.Raw)
-			}
-		}
-		if ok {
+		if key, ok := DecodeKey(name); ok && name == EncodeKey(key) {
 			d.Entries[key] = decodeEntry(raw, m.lookalike)
 		} else {
 			d.rest(name, raw)
@@ -109,6 +101,13 @@ func decodeDictionary(content json.RawMessage) (Dictionary, error) {
 	}
 	if len(d.Entries)+len(d.Rest) < len(s.members) {
 		return Dictionary{}, fmt.Errorf("%w: two members of its content have the same name", ErrMalformed)
+	}
+	for name, raw := range d.Rest { // the second name of a key counts where the first is not there
+		key, ok := DecodeKey(name)
+		if _, twice := d.Entries[key]; ok && !twice {
+			d.Entries[key] = DecodeValue(raw)
+			delete(d.Rest, name)
+		}
 	}
 	return d, nil
 }
