@@ -5,6 +5,7 @@ go 1.26.0
 require (
 	github.com/cenkalti/backoff/v5 v5.0.3
 	github.com/go-joe/joe v0.12.0
+	github.com/gofrs/flock v0.13.0
 	github.com/petermattis/goid v0.0.0-20260820044319-269ab09b5261
 	github.com/rs/zerolog v1.35.1
 	github.com/sirupsen/logrus v1.10.2

@@ -15,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/gofrs/flock"
 	"go.mau.fi/util/dbutil"
 	"maunium.net/go/mautrix/id"
 	_ "modernc.org/sqlite" // the driver "sqlite"
@@ -30,7 +31,7 @@ const (
 // A keyStore is the folder where the keys of one device are kept.
 type keyStore struct {
 	dir       string
-	lock      *os.File
+	lock      *flock.Flock
 	db        *dbutil.Database
 	pickleKey []byte // locks every key in the database
 
@@ -50,15 +51,13 @@ func openStore(dir, passphrase string) (_ *keyStore, err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("the key store's folder: %w", err)
 	}
-	s := &keyStore{dir: dir}
-	lock, ok, err := tryLock(s.path(lockFile))
-	switch {
+	s := &keyStore{dir: dir, lock: flock.New(filepath.Join(dir, lockFile))}
+	switch ok, err := s.lock.TryLock(); {
 	case err != nil:
 		return nil, fmt.Errorf("the key store's folder: %w", err)
 	case !ok:
 		return nil, fmt.Errorf("the key store %s is in use by another bot or process: a store belongs to one at a time, so give each a store_path of its own", dir)
 	}
-	s.lock = lock
 	defer func() {
 		if err != nil {
 			s.close()
