@@ -2,6 +2,7 @@ package replica
 
 import (
 	"encoding/json"
+	"maps"
 	"slices"
 
 	"github.com/go-joe/matrix-memory/internal/wire"
@@ -10,34 +11,63 @@ import (
 // A document is one state event as the room knows it. The room's lock owns it.
 type document struct {
 	id    string          // the event that reads are answered from; "" if there is none
+	sent  int64           // when it was sent; 0 for an own write
 	dict  wire.Dictionary // its content
 	err   error           // why the content can't be read
 	older bool            // the content stands under the older event type only
 	doubt bool            // what stands in the room is uncertain: a write without an answer, or a redaction
 	met   bool            // somebody else wrote while the document was ahead of sync
 
-	busy bool    // a write or a read is under way
-	held []Event // what sync brought meanwhile
+	busy bool     // a write or a read is under way
+	back []string // the keys that the write under way puts back
+	held []Event  // what sync brought meanwhile
 
 	seen   string           // the last event that sync brought
 	synced *wire.Dictionary // its content; nil if it is not known
+	time   int64            // when it was sent
 	own    []ownWrite       // the own writes whose echo is still to come, in their order
 
 	// missing is what others changed and an own write took away: Matrix has no
 	// compare-and-swap, so two writers of one dictionary can lose each other's
 	// keys. A nil value stands for a key that they deleted and the write brought back.
 	missing map[string]json.RawMessage
+	mine    map[string]*past // the keys that own writes set, deleted or put back
+	loose   []string         // encrypted events that perhaps no entry points at any more
 }
+
+// maxOwn is how many own writes are remembered while sync does not bring them.
+const maxOwn = 128
 
 // An ownWrite is an acknowledged write.
 type ownWrite struct {
 	id      string
 	base    wire.Dictionary // what it was thought to replace
 	changed []string        // the keys that it meant to change
+	back    []string        // the keys that it put back
+	late    []string        // those of them that others changed before it
 }
 
 // inStep says that the next event that sync brings is newer than the present one.
 func (d *document) inStep() bool { return d.seen == d.id }
+
+// keep returns what a write must carry along: where the event that it builds upon
+// is one that sync has not brought yet, its writer may not have heard of own
+// changes either, and holds former values.
+func (d *document) keep() map[string]json.RawMessage {
+	if d.inStep() || d.sent == 0 {
+		return nil
+	}
+	var kept map[string]json.RawMessage
+	for key, past := range d.mine {
+		if past.outdated(d.dict.Entries[key].Raw, d.sent) {
+			if kept == nil {
+				kept = make(map[string]json.RawMessage)
+			}
+			kept[key] = past.present
+		}
+	}
+	return kept
+}
 
 // stale says that the event must be read again before it can be a base.
 func (d *document) stale() bool { return d.doubt || d.met }
@@ -47,11 +77,16 @@ func (d *document) stale() bool { return d.doubt || d.met }
 func (d *document) lacks() bool { return len(d.missing) > 0 && d.inStep() && !d.doubt }
 
 // set makes an event the one that reads are answered from.
-func (d *document) set(eventID string, dict wire.Dictionary, err error) {
-	d.id, d.dict, d.err, d.older = eventID, dict, err, false
+func (d *document) set(event Event, dict wire.Dictionary, err error) {
+	d.id, d.sent, d.dict, d.err, d.older = event.ID, event.Time, dict, err, false
 	if d.inStep() {
 		d.met = false
 		d.own = nil // whose echo has not come by now was lost in a gap of sync
+		for key, raw := range d.missing {
+			if same(dict.Entries[key].Raw, raw) {
+				delete(d.missing, key)
+			}
+		}
 	}
 }
 
@@ -62,12 +97,15 @@ func (d *document) observe(layout wire.Layout, event Event) {
 		return
 	}
 	newer := d.inStep()
+	if event.Gap {
+		d.synced = nil // what stood there before this event is not known
+	}
 	dict, err := layout.Decode(event.StateKey, event.Content)
 	d.keepOpen(dict)
-	own := d.follow(event.ID, dict, err)
+	own := d.follow(event, dict, err)
 	switch {
 	case newer || event.ID == d.id:
-		d.set(event.ID, dict, err)
+		d.set(event, dict, err)
 	case !own:
 		d.met = true // whose write was the later one?
 	}
@@ -84,32 +122,62 @@ func (d *document) keepOpen(later wire.Dictionary) {
 	}
 }
 
+// open notes the value of an encrypted entry, or that it is no longer known. The
+// entries are copied, as writes may build upon them.
+func (d *document) open(key string, value []byte) {
+	entry := d.dict.Entries[key]
+	entry.Value = value
+	d.dict.Entries = maps.Clone(d.dict.Entries)
+	d.dict.Entries[key] = entry
+}
+
 // follow goes one event further in the homeserver's order, and works out what
 // own writes took away from others. It reports whether the event is an own one.
-func (d *document) follow(eventID string, dict wire.Dictionary, err error) (own bool) {
-	before := d.synced
-	d.seen, d.synced = eventID, &dict
+func (d *document) follow(event Event, dict wire.Dictionary, err error) (own bool) {
+	before, then := d.synced, d.time
+	d.seen, d.synced, d.time = event.ID, &dict, event.Time
 	if err != nil {
 		d.synced = nil
 	}
-	i := slices.IndexFunc(d.own, func(w ownWrite) bool { return w.id == eventID })
+	i := slices.IndexFunc(d.own, func(w ownWrite) bool { return w.id == event.ID })
 	switch {
 	case before == nil || err != nil:
 		d.missing = nil // nothing that can be told from what stood there before
 	case i < 0:
-		d.forgo(differences(*before, dict)) // the later write wins
+		d.changedByOthers(differences(*before, dict), dict)
 	default:
 		d.forgo(d.own[i].changed)
-		for _, key := range differences(*before, d.own[i].base) {
-			if !d.changes(i, key) {
-				d.miss(key, before.Entries[key].Raw)
+		for _, key := range slices.Concat(differences(*before, d.own[i].base), d.own[i].late) {
+			raw := before.Entries[key].Raw
+			if !d.changes(i, key) && !d.mine[key].outdated(raw, then) {
+				d.miss(key, raw)
 			}
 		}
 	}
 	if i >= 0 {
+		for _, key := range slices.Concat(d.own[i].changed, d.own[i].back) {
+			if past := d.mine[key]; past != nil {
+				past.time = event.Time
+			}
+		}
 		d.own = d.own[i+1:]
 	}
 	return i >= 0
+}
+
+// changedByOthers notes what somebody else's event changed: the later write wins.
+func (d *document) changedByOthers(keys []string, dict wire.Dictionary) {
+	d.forgo(keys)
+	for _, key := range keys {
+		if past := d.mine[key]; past != nil && !past.has(dict.Entries[key].Raw) {
+			delete(d.mine, key)
+		}
+		for i := range d.own {
+			if slices.Contains(d.own[i].back, key) {
+				d.own[i].late = append(d.own[i].late, key)
+			}
+		}
+	}
 }
 
 // changes says whether an own write or one after it changed a key.
@@ -149,16 +217,21 @@ func (d *document) wrote(eventID string, content wire.Dictionary, changed []stri
 	if d.id == "" {
 		base = wire.Dictionary{} // what stands under the older type only
 	}
-	d.own = append(d.own, ownWrite{eventID, base, changed})
+	back := slices.DeleteFunc(d.back, func(key string) bool { return slices.Contains(changed, key) })
 	d.forgo(changed)
-	d.set(eventID, content, nil)
+	for _, key := range slices.Concat(changed, back) {
+		d.remember(key, base.Entries[key].Raw, content.Entries[key].Raw)
+	}
+	if d.own = append(d.own, ownWrite{id: eventID, base: base, changed: changed, back: back}); len(d.own) > maxOwn {
+		d.own = d.own[1:] // its echo is taken for somebody else's, and the event read again
+	}
+	d.set(Event{ID: eventID}, content, nil)
 }
 
 // release ends a write or a read and takes over what sync brought meanwhile.
 func (d *document) release(layout wire.Layout) {
-	d.busy = false
 	held := d.held
-	d.held = nil
+	d.busy, d.back, d.held = false, nil, nil
 	for _, event := range held {
 		d.observe(layout, event)
 	}
@@ -168,7 +241,7 @@ func (d *document) release(layout wire.Layout) {
 func differences(a, b wire.Dictionary) []string {
 	var keys []string
 	for key, entry := range a.Entries {
-		if other, ok := b.Entries[key]; !ok || !wire.Equal(entry.Raw, other.Raw) {
+		if !same(entry.Raw, b.Entries[key].Raw) {
 			keys = append(keys, key)
 		}
 	}
@@ -178,4 +251,12 @@ func differences(a, b wire.Dictionary) []string {
 		}
 	}
 	return keys
+}
+
+// same says whether two entries hold the same; nil stands for none.
+func same(a, b json.RawMessage) bool {
+	if a == nil || b == nil {
+		return a == nil && b == nil
+	}
+	return wire.Equal(a, b)
 }

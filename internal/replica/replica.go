@@ -20,7 +20,9 @@
 // Two writers of one dictionary can take each other's keys away. Once a document
 // is in step again, [Room.Todo] asks to put back what an own write took away,
 // unless somebody has changed that key on purpose since. It can't tell where sync
-// passed events over, or where an own write had no answer.
+// passed events over, or where an own write had no answer, and puts nothing back
+// there. What another writer takes away from this one is that writer's to put
+// back: nobody else knows what it meant.
 package replica
 
 import (
@@ -46,6 +48,8 @@ type Event struct {
 	ID       string
 	StateKey string
 	Content  json.RawMessage
+	Time     int64 // when it was sent, in milliseconds: origin_server_ts
+	Gap      bool  // sync may have left out events of this state key before this one
 }
 
 // A Room is the replica of one room. It is safe for concurrent use.
@@ -93,7 +97,11 @@ func (r *Room) Restore(state, older []Event) (todo bool) {
 	r.docs = make(map[string]*document, len(state))
 	for _, event := range older {
 		if dict, err := r.layout.DecodeLegacy(event.StateKey, event.Content); r.layout.Owns(event.StateKey) && err == nil && len(dict.Entries) > 0 {
-			doc := r.document(event.StateKey)
+			stateKey := event.StateKey
+			if r.layout.PerKey { // the key itself, then
+				stateKey = r.layout.Of(event.StateKey)
+			}
+			doc := r.document(stateKey)
 			doc.dict, doc.older = dict, true
 		}
 	}
@@ -104,7 +112,7 @@ func (r *Room) Restore(state, older []Event) (todo bool) {
 		doc := &document{}
 		r.docs[event.StateKey] = doc
 		dict, err := r.layout.Decode(event.StateKey, event.Content)
-		doc.set(event.ID, dict, err)
+		doc.set(event, dict, err)
 	}
 	early := r.early
 	r.loaded, r.loading, r.early = true, false, earlyNews{}
@@ -154,18 +162,44 @@ func (r *Room) observe(event Event) (todo bool) {
 	}
 	doc := r.document(event.StateKey)
 	doc.observe(r.layout, event)
-	return doc.stale() || doc.lacks()
+	return doc.stale() || doc.lacks() || doc.inStep() && len(doc.loose) > 0
 }
 
 // Redacted notes that the event with this ID lost its content. It reports
-// whether that concerns the room's memory.
+// whether that is a state event of the room's memory. What an encrypted event
+// held is no longer known.
 func (r *Room) Redacted(eventID string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.loading {
 		r.early.redacted = append(r.early.redacted, eventID)
 	}
+	for _, doc := range r.docs {
+		for key, entry := range doc.dict.Entries {
+			if entry.Pointer == eventID && entry.Value != nil {
+				doc.open(key, nil)
+			}
+		}
+	}
 	return r.redact(eventID)
+}
+
+// Compare takes over what a read of the room's whole state shows beside changes:
+// that an event has lost its content while sync passed events over. It reports
+// whether there is something to do: see [Room.Todo].
+func (r *Room) Compare(state []Event) (todo bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, event := range state {
+		doc, ok := r.docs[event.StateKey]
+		if !ok || doc.id != event.ID || doc.err != nil || doc.busy {
+			continue
+		}
+		if dict, err := r.layout.Decode(event.StateKey, event.Content); err != nil || len(differences(dict, doc.dict)) > 0 {
+			doc.doubt, todo = true, true
+		}
+	}
+	return todo
 }
 
 func (r *Room) redact(eventID string) bool {
@@ -209,9 +243,7 @@ func (r *Room) Open(key, eventID string, value []byte) {
 	if !ok || entry.Pointer != eventID {
 		return
 	}
-	entry.Value = value
-	doc.dict.Entries = maps.Clone(doc.dict.Entries) // writes build upon the one there was
-	doc.dict.Entries[key] = entry
+	doc.open(key, value)
 }
 
 // Keys returns the keys of all entries, in no particular order.
@@ -241,6 +273,10 @@ func (r *Room) Keys() ([]string, error) {
 func (r *Room) Points(eventID string) bool {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
+	return r.points(eventID)
+}
+
+func (r *Room) points(eventID string) bool {
 	for _, doc := range r.docs {
 		for _, entry := range doc.dict.Entries {
 			if entry.Pointer == eventID {
@@ -266,6 +302,40 @@ func (r *Room) Pointers() []string {
 	return slices.Collect(maps.Keys(events))
 }
 
+// Loosen notes encrypted events of which a write took a key away, or that no
+// entry came to point at: see [Room.Loose].
+func (r *Room) Loosen(stateKey string, eventIDs ...string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if doc, ok := r.docs[stateKey]; ok {
+		doc.loose = append(doc.loose, eventIDs...)
+	}
+}
+
+// Loose returns the noted encrypted events that no entry points at any more, each
+// once. Another writer may not have heard of the write and bring a pointer back, so
+// that waits until sync has brought the write; not so at the end.
+func (r *Room) Loose(end bool) []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var loose []string
+	for _, doc := range r.docs {
+		if len(doc.loose) == 0 || doc.stale() || doc.lacks() || !doc.inStep() && !end {
+			continue
+		}
+		doc.loose = slices.DeleteFunc(doc.loose, func(eventID string) bool {
+			if r.points(eventID) {
+				return false
+			}
+			if !slices.Contains(loose, eventID) {
+				loose = append(loose, eventID)
+			}
+			return true
+		})
+	}
+	return loose
+}
+
 // Begin starts a write of one state event and returns the dictionary that it
 // builds upon. Until [Room.Commit], [Room.Abort] or [Room.Doubt] ends the
 // write, what sync brings for this event is held back. Only one write or read of
@@ -286,8 +356,9 @@ func (r *Room) begin(stateKey string) (wire.Dictionary, error) {
 	if doc.err != nil {
 		return wire.Dictionary{}, doc.err
 	}
-	doc.busy = true
-	return doc.dict, nil
+	kept := doc.keep()
+	doc.busy, doc.back = true, slices.Collect(maps.Keys(kept))
+	return doc.dict.With(kept), nil
 }
 
 // Commit ends a write that the homeserver acknowledged with an event ID.
@@ -357,9 +428,9 @@ func (r *Room) Refresh(event Event, found bool) error {
 	case found:
 		dict, err := r.layout.Decode(event.StateKey, event.Content)
 		if event.ID == doc.seen {
-			doc.follow(event.ID, dict, err) // redacted, maybe
+			doc.follow(event, dict, err) // redacted, maybe
 		}
-		doc.set(event.ID, dict, err)
+		doc.set(event, dict, err)
 	}
 	doc.doubt, doc.met = false, false
 	return nil

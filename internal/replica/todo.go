@@ -2,6 +2,8 @@ package replica
 
 import (
 	"encoding/json"
+	"maps"
+	"slices"
 
 	"github.com/go-joe/matrix-memory/internal/wire"
 )
@@ -34,7 +36,8 @@ func (r *Room) todo() []Task {
 
 // Amend is [Room.Begin] for a write that [Room.Todo] asks for: it returns the
 // changes to make as well, none for a copy. If ok is false, there is nothing to
-// write any more and no write has begun. A write is handed out once.
+// write any more and no write has begun. Todo goes on asking until the write is
+// committed.
 func (r *Room) Amend(stateKey string) (base wire.Dictionary, changes map[string]json.RawMessage, ok bool, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -42,8 +45,12 @@ func (r *Room) Amend(stateKey string) (base wire.Dictionary, changes map[string]
 	if !ok || !doc.older && !doc.lacks() {
 		return wire.Dictionary{}, nil, false, nil
 	}
-	changes = doc.missing
-	doc.older, doc.missing = false, nil
-	base, err = r.begin(stateKey)
-	return base, changes, err == nil, err
+	if base, err = r.begin(stateKey); err != nil {
+		return base, nil, false, err
+	}
+	if !doc.older {
+		changes = maps.Clone(doc.missing)
+		doc.back = slices.AppendSeq(doc.back, maps.Keys(changes))
+	}
+	return base, changes, true, nil
 }

@@ -17,3 +17,12 @@ func Equal(a, b json.RawMessage) bool {
 	other, ok := scan(b, true)
 	return ok && bytes.Equal(one.out, other.out)
 }
+
+// Canonical gives a JSON text as canonical JSON, and what is no JSON as it is.
+func Canonical(raw json.RawMessage) json.RawMessage {
+	s, ok := scan(raw, true)
+	if !ok {
+		return raw
+	}
+	return s.out
+}

@@ -60,10 +60,14 @@ func (l Layout) Decode(stateKey string, content json.RawMessage) (Dictionary, er
 
 // DecodeLegacy is Decode for events of the older type opsdroid.database. There,
 // a per-key event's state key is the key, and its content is the value itself;
-// {} means that there is none.
+// {} means that there is none. What stands under the empty state key is the
+// dictionary of the other layout, and gives ErrForeign.
 func (l Layout) DecodeLegacy(stateKey string, content json.RawMessage) (Dictionary, error) {
 	if !l.PerKey {
 		return l.Decode(stateKey, content)
+	}
+	if stateKey == "" {
+		return Dictionary{}, ErrForeign
 	}
 	s, err := scanObject(content)
 	if err != nil {

@@ -85,6 +85,9 @@ func TestLegacyContent(t *testing.T) {
 	require.NoError(t, err)
 	require.Empty(t, d.Entries)
 
+	_, err = perKey.DecodeLegacy("", json.RawMessage(`{"a": 1}`))
+	require.ErrorIs(t, err, ErrForeign, "it is a dictionary of the other layout")
+
 	d, err = Layout{}.DecodeLegacy("", json.RawMessage(`{"a": 1}`))
 	require.NoError(t, err)
 	require.Equal(t, `1`, string(d.Entries["a"].Value))

@@ -46,10 +46,4 @@ func EventLimit(roomID, sender, eventType, stateKey string) int {
 
 // CanonicalSize gives the length of content as canonical JSON, which is what a
 // homeserver counts.
-func CanonicalSize(content json.RawMessage) int {
-	s, ok := scan(content, true)
-	if !ok {
-		return len(content)
-	}
-	return len(s.out)
-}
+func CanonicalSize(content json.RawMessage) int { return len(Canonical(content)) }
