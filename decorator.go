@@ -28,18 +28,28 @@ import (
 // default room.
 func (m *Memory) InEventRoom(handler func(joe.Message) error) func(joe.Message) error {
 	return func(msg joe.Message) error {
-		r, err := m.homeRoom("bind", "")
+		r, err := m.eventRoom(msg.Channel)
 		if err != nil {
 			return err
-		}
-		if msg.Channel != "" {
-			if r, err = m.find(msg.Channel); err != nil {
-				return &Error{Op: "bind", Room: msg.Channel, Err: fmt.Errorf("the handler was not run: %w", explain(err))}
-			}
 		}
 		defer m.bindings.bind(r)()
 		return handler(msg)
 	}
+}
+
+// eventRoom returns the room that a channel stands for, ready for use.
+func (m *Memory) eventRoom(channel string) (*room, error) {
+	home, err := m.homeRoom("bind", "")
+	if err != nil || channel == "" {
+		return home, err
+	}
+	b := m.budget()
+	defer b.end()
+	r, err := m.find(b.context(), channel)
+	if err != nil {
+		return nil, &Error{Op: "bind", Room: channel, Err: fmt.Errorf("the handler was not run: %w", explain(err))}
+	}
+	return r, nil
 }
 
 // bindings says which goroutine works on which room.

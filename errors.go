@@ -65,6 +65,8 @@ func explain(err error) error {
 	switch {
 	case err == nil, errors.Is(err, ErrForbidden), errors.Is(err, ErrUnknownRoom), errors.Is(err, ErrTooLarge), errors.Is(err, ErrUndecryptable):
 		return err
+	case errors.Is(err, session.ErrClosed):
+		return fmt.Errorf("%w: %w", ErrClosed, err)
 	case session.IsStatus(err, http.StatusForbidden):
 		return fmt.Errorf("%w: %w", ErrForbidden, err)
 	case session.IsStatus(err, http.StatusRequestEntityTooLarge), errors.Is(err, mautrix.MTooLarge):

@@ -11,6 +11,7 @@ import (
 
 	"github.com/go-joe/joe"
 	"github.com/sirupsen/logrus"
+	"golang.org/x/sync/semaphore"
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
 
@@ -33,10 +34,10 @@ type Memory struct {
 	layout     wire.Layout
 	eventType  event.Type
 	session    *session.Session
-	crypto     Crypto        // nil: encryption is not enabled
-	fetching   chan struct{} // holds an element for each encrypted event being fetched
+	crypto     Crypto              // nil: encryption is not enabled
+	fetching   *semaphore.Weighted // bounds how many encrypted events are fetched at the same time
 
-	background  sync.WaitGroup // redactions and reads ahead of encrypted events
+	background  sync.WaitGroup // redactions, reads ahead of encrypted events, and reads after a gap of sync
 	redacting   context.Context
 	giveUp      context.CancelFunc // ends redactions that take too long
 	reading     context.Context
@@ -63,7 +64,9 @@ func (m *Memory) Set(key string, value []byte) error {
 	if err != nil {
 		return err
 	}
-	return r.set(key, value)
+	b := m.budget()
+	defer b.end()
+	return r.set(&b, key, value)
 }
 
 // Get returns the value under a key, and whether there is one. A loaded room is
@@ -76,7 +79,9 @@ func (m *Memory) Get(key string) ([]byte, bool, error) {
 	if err != nil {
 		return nil, false, err
 	}
-	return r.get(key)
+	b := m.budget()
+	defer b.end()
+	return r.get(&b, key)
 }
 
 // Delete removes a key and reports whether it was there.
@@ -85,7 +90,9 @@ func (m *Memory) Delete(key string) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	n, err := r.delete(key)
+	b := m.budget()
+	defer b.end()
+	n, err := r.delete(&b, key)
 	return n > 0, err
 }
 
@@ -95,11 +102,13 @@ func (m *Memory) Keys() ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	keys, err := r.keys()
+	b := m.budget()
+	defer b.end()
+	keys, err := r.keys(&b)
 	if home := m.home.Load(); err != nil || r == home {
 		return keys, err
 	} else {
-		return m.withPermissions(keys, home)
+		return m.withPermissions(&b, keys, home)
 	}
 }
 
@@ -109,8 +118,8 @@ func (m *Memory) Keys() ([]string, error) {
 const permissions = "joe.permissions."
 
 // withPermissions replaces the permission keys of a bound room by the default room's.
-func (m *Memory) withPermissions(keys []string, home *room) ([]string, error) {
-	trusted, err := home.keys()
+func (m *Memory) withPermissions(b *budget, keys []string, home *room) ([]string, error) {
+	trusted, err := home.keys(b)
 	if err != nil {
 		return nil, err
 	}
@@ -178,7 +187,9 @@ type Room struct {
 
 // Set stores a value, encoded as bot.Store does, under a key. See [Memory.Set].
 func (r *Room) Set(key string, value interface{}) error {
-	room, err := r.use("set", key)
+	b := r.memory.budget()
+	defer b.end()
+	room, err := r.use(&b, "set", key)
 	if err != nil {
 		return err
 	}
@@ -186,17 +197,19 @@ func (r *Room) Set(key string, value interface{}) error {
 	if err != nil {
 		return &Error{Op: "set", Room: room.id.String(), Key: key, Err: fmt.Errorf("encoding the value: %w", err)}
 	}
-	return room.set(key, data)
+	return room.set(&b, key, data)
 }
 
 // Get decodes the value under a key into what value points at, and reports
 // whether there is one. With a nil value it only reports.
 func (r *Room) Get(key string, value interface{}) (bool, error) {
-	room, err := r.use("get", key)
+	b := r.memory.budget()
+	defer b.end()
+	room, err := r.use(&b, "get", key)
 	if err != nil {
 		return false, err
 	}
-	data, ok, err := room.get(key)
+	data, ok, err := room.get(&b, key)
 	if err != nil || !ok || value == nil {
 		return ok, err
 	}
@@ -215,33 +228,43 @@ func (r *Room) Delete(key string) (bool, error) {
 // DeleteAll removes keys and returns how many of them were there. Where the
 // memory is one dictionary, that is one request, and all or none are removed;
 // with a state event for each key it is one request for each, and if some fail,
-// the others are removed all the same and counted.
+// the others are removed all the same and counted. The error names the first key
+// that failed, and its text the others too.
 func (r *Room) DeleteAll(keys ...string) (int, error) {
-	room, err := r.use("delete", strings.Join(keys, ", "))
+	first := ""
+	if len(keys) > 0 {
+		first = keys[0]
+	}
+	b := r.memory.budget()
+	defer b.end()
+	room, err := r.use(&b, "delete", first)
 	if err != nil {
 		return 0, err
 	}
-	return room.delete(keys...)
+	return room.delete(&b, keys...)
 }
 
 // Keys returns all keys, in no particular order.
 func (r *Room) Keys() ([]string, error) {
-	room, err := r.use("keys", "")
+	b := r.memory.budget()
+	defer b.end()
+	room, err := r.use(&b, "keys", "")
 	if err != nil {
 		return nil, err
 	}
-	return room.keys()
+	return room.keys(&b)
 }
 
-// use returns the room behind the handle, ready for reading and writing.
-func (r *Room) use(op, key string) (*room, error) {
+// use returns the room behind the handle, ready for reading and writing. One that
+// the bot has left since is looked up again, as an alias may have been moved.
+func (r *Room) use(b *budget, op, key string) (*room, error) {
 	if _, err := r.memory.homeRoom(op, key); err != nil {
 		return nil, &Error{Op: op, Room: r.name, Key: key, Err: errors.Unwrap(err)}
 	}
 	room := r.room.Load()
-	if room == nil {
+	if room == nil || !room.replica.Loaded() {
 		var err error
-		if room, err = r.memory.find(r.name); err != nil {
+		if room, err = r.memory.find(b.context(), r.name); err != nil {
 			return nil, &Error{Op: op, Room: r.name, Key: key, Err: explain(err)}
 		}
 		r.room.Store(room)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/go-joe/joe"
 	"github.com/sirupsen/logrus"
+	"golang.org/x/sync/semaphore"
 	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
@@ -36,9 +37,10 @@ func WithLogger(logger logrus.FieldLogger) Option {
 }
 
 // WithClient makes the memory use a logged-in client that the program runs, syncs
-// and closes itself. The client's filter must let the memory's state events
-// through, and the program must have it sync, or the memory does not see what
-// others write. Of the Config, the homeserver, the credentials and the device
+// and closes itself. The memory is opened before the client syncs for the first
+// time. The client's filter must let the memory's state events, memberships and
+// redactions through, and the program must have it sync, or the memory does not see
+// what others write. Of the Config, the homeserver, the credentials and the device
 // are not needed then.
 func WithClient(client *mautrix.Client) Option {
 	return func(m *Memory) { m.session = session.New(client, true); m.ownClient = true }
@@ -58,7 +60,7 @@ func New(conf Config, opts ...Option) *Memory {
 		encoder: jsonEncoder{},
 		rooms:   make(map[id.RoomID]*room),
 	}
-	m.fetching = make(chan struct{}, maxFetches)
+	m.fetching = semaphore.NewWeighted(maxFetches)
 	m.bindings.rooms = make(map[int64][]*room)
 	m.redacting, m.giveUp = context.WithCancel(context.Background())
 	m.reading, m.stopReading = context.WithCancel(context.Background())
@@ -123,7 +125,15 @@ func (m *Memory) Open(ctx context.Context) error {
 		m.closeCrypto()
 		return &Error{Op: "open", Room: m.conf.DefaultRoom, Err: explain(err)}
 	}
-	m.home.Store(home)
+	m.mu.Lock()
+	if !m.closed.Load() {
+		m.home.Store(home)
+	}
+	m.mu.Unlock()
+	if m.home.Load() == nil { // it was closed meanwhile, which had nothing to close yet
+		m.shutDown([]*room{home})
+		return &Error{Op: "open", Room: m.conf.DefaultRoom, Err: ErrClosed}
+	}
 	return nil
 }
 
@@ -157,7 +167,7 @@ func (m *Memory) openHome(ctx context.Context) (*room, error) {
 	if err = explain(err); !errors.Is(err, ErrUnknownRoom) && !errors.Is(err, ErrForbidden) {
 		return home, err
 	}
-	if err := m.session.Join(ctx, roomID); err != nil {
+	if err := m.session.Join(ctx, m.session.Target(m.conf.DefaultRoom)); err != nil {
 		return nil, fmt.Errorf("joining it: %w; invite the bot, or make the room public", err)
 	}
 	m.log.WithField("room", roomID.String()).Info("Joined the default room")
@@ -165,9 +175,10 @@ func (m *Memory) openHome(ctx context.Context) (*room, error) {
 }
 
 // Client returns the client of the memory's connection. Its credentials are set
-// once the memory is open; handlers may be registered at its syncer before, and
-// run on the goroutine that syncs, so they must not wait for anything that needs
-// a sync.
+// once the memory is open. Handlers may be registered at its syncer before that, and
+// run on the goroutine that syncs, so they must not wait for anything that needs a
+// sync. The syncer's filter, the FilterJSON of a *mautrix.DefaultSyncer, lets nothing
+// through but what the memory needs: add there what the handlers want, too.
 func (m *Memory) Client() *mautrix.Client { return m.session.Client() }
 
 // Session returns the connection itself, for this module's own packages.
@@ -180,11 +191,16 @@ func (m *Memory) Close() error {
 	m.mu.Lock()
 	first := !m.closed.Swap(true)
 	rooms := slices.Collect(maps.Values(m.rooms))
+	open := m.home.Load() != nil
 	m.mu.Unlock()
-	if !first || m.home.Load() == nil {
-		return nil
+	if first && open {
+		m.shutDown(rooms)
 	}
+	return nil
+}
 
+// shutDown finishes what was accepted, and ends the connection.
+func (m *Memory) shutDown(rooms []*room) {
 	ctx, cancel := context.WithTimeout(context.Background(), m.conf.Timeout)
 	defer cancel()
 	var all sync.WaitGroup
@@ -198,5 +214,4 @@ func (m *Memory) Close() error {
 	m.background.Wait()
 	m.session.Close()
 	m.closeCrypto()
-	return nil
 }

@@ -15,15 +15,9 @@ func (r *room) readAhead() {
 	if r.misses.Add(1) != 2 {
 		return
 	}
-	m := r.memory
-	m.mu.RLock()
-	defer m.mu.RUnlock()
-	if m.closed.Load() {
-		return
-	}
-	m.background.Go(func() {
+	r.memory.inBackground(func() {
 		defer r.misses.Store(0)
-		group, ctx := errgroup.WithContext(m.reading)
+		group, ctx := errgroup.WithContext(r.memory.reading)
 		group.SetLimit(maxFetches)
 		for _, eventID := range r.replica.Pointers() {
 			if ctx.Err() != nil {

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"golang.org/x/sync/semaphore"
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
 
@@ -24,17 +25,18 @@ type room struct {
 	id      id.RoomID
 	replica *replica.Room
 	queue   *commit.Queue
-	load    sync.Mutex // held while the state is read
-	used    sync.Once  // what a room needs at its first use
+	load    *semaphore.Weighted // held while the state is read
+	used    sync.Once           // what a room needs at its first use
 	vault   vault
 	misses  atomic.Int32 // encrypted events that Get first asked for since the last read-ahead
+	looking atomic.Bool  // the state is read after a gap of sync
 
 	mu     sync.RWMutex // owns access
 	access access
 }
 
 func (m *Memory) newRoom(roomID id.RoomID) *room {
-	r := &room{memory: m, id: roomID, replica: replica.New(m.layout)}
+	r := &room{memory: m, id: roomID, replica: replica.New(m.layout), load: semaphore.NewWeighted(1)}
 	r.queue = commit.NewQueue(r.replica, commit.Env{
 		Put:       r.put,
 		Read:      r.read,
@@ -52,13 +54,20 @@ func (m *Memory) newRoom(roomID id.RoomID) *room {
 }
 
 // find returns the room that is called by a name, an alias or an ID, ready for use.
-func (m *Memory) find(name string) (*room, error) {
-	ctx := context.Background() // every request is bounded by the session
+func (m *Memory) find(ctx context.Context, name string) (*room, error) {
 	roomID, err := m.session.Resolve(ctx, name)
 	if err != nil {
 		return nil, err
 	}
-	return m.roomByID(ctx, roomID)
+	r, err := m.roomByID(ctx, roomID)
+	if cause := explain(err); !errors.Is(cause, ErrUnknownRoom) && !errors.Is(cause, ErrForbidden) || !m.session.ForgetAlias(name) {
+		return r, err
+	}
+	moved, resolveErr := m.session.Resolve(ctx, name)
+	if resolveErr != nil || moved == roomID {
+		return nil, err
+	}
+	return m.roomByID(ctx, moved)
 }
 
 func (m *Memory) roomByID(ctx context.Context, roomID id.RoomID) (*room, error) {
@@ -105,8 +114,10 @@ func (m *Memory) update(u session.Update) {
 // ready loads the room's state unless it is loaded.
 func (r *room) ready(ctx context.Context) error {
 	if !r.replica.Loaded() {
-		r.load.Lock()
-		defer r.load.Unlock()
+		if err := r.load.Acquire(ctx, 1); err != nil {
+			return fmt.Errorf("waiting for the room's state, which is being read: %w", err)
+		}
+		defer r.load.Release(1)
 	}
 	if !r.replica.Loaded() {
 		r.replica.Expect() // first follow, then read: nothing is missed in between
@@ -132,7 +143,9 @@ func (r *room) restore(state []*event.Event) {
 		case r.memory.eventType.Type:
 			latest = append(latest, stateEvent(evt))
 		case olderType:
-			older = append(older, stateEvent(evt))
+			if r.memory.conf.EventType == defaultEventType {
+				older = append(older, stateEvent(evt))
+			}
 		default:
 			r.note(evt)
 		}
@@ -145,14 +158,19 @@ func (r *room) restore(state []*event.Event) {
 // apply takes over what is new in the room.
 func (r *room) apply(u session.Update) {
 	todo := false
+	known := make(map[string]bool) // state keys that this update has been about
 	for _, evt := range u.State {
-		if evt.Type.Type == r.memory.eventType.Type {
-			todo = r.replica.Apply(stateEvent(evt)) || todo
-		} else {
+		if evt.Type.Type != r.memory.eventType.Type {
 			r.note(evt)
+			continue
 		}
+		event := stateEvent(evt)
+		event.Gap = u.Gap && !known[event.StateKey]
+		known[event.StateKey] = true
+		todo = r.replica.Apply(event) || todo
 	}
 	for _, eventID := range u.Redacted {
+		r.vault.forget(eventID.String())
 		if r.replica.Redacted(eventID.String()) {
 			r.memory.log.WithField("room", r.id.String()).WithField("event", eventID.String()).
 				Warn("Somebody redacted a state event that holds memory; reading it again")
@@ -162,16 +180,54 @@ func (r *room) apply(u session.Update) {
 	if todo {
 		r.queue.Wake()
 	}
+	if u.Gap {
+		r.look()
+	}
+}
+
+// look reads the room's state after a gap of sync, in the background: a redaction
+// that sync has left out shows nowhere else.
+func (r *room) look() {
+	if !r.replica.Loaded() || r.looking.Swap(true) {
+		return
+	}
+	r.memory.inBackground(func() {
+		defer r.looking.Store(false)
+		state, err := r.memory.session.State(r.memory.reading, r.id)
+		if err != nil {
+			r.memory.log.WithField("room", r.id.String()).WithError(err).
+				Warn("The room's state could not be read after a gap of sync; if a state event was redacted meanwhile, its values are still there")
+			return
+		}
+		var latest []replica.Event
+		for _, evt := range state {
+			if evt.Type.Type == r.memory.eventType.Type {
+				latest = append(latest, stateEvent(evt))
+			}
+		}
+		if r.replica.Compare(latest) {
+			r.queue.Wake()
+		}
+	})
+}
+
+// inBackground runs what Close waits for, unless the memory is closed.
+func (m *Memory) inBackground(work func()) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	if !m.closed.Load() {
+		m.background.Go(work)
+	}
 }
 
 func stateEvent(evt *event.Event) replica.Event {
-	return replica.Event{ID: evt.ID.String(), StateKey: evt.GetStateKey(), Content: evt.Content.VeryRaw}
+	return replica.Event{ID: evt.ID.String(), StateKey: evt.GetStateKey(), Content: evt.Content.VeryRaw, Time: evt.Timestamp}
 }
 
 // get returns the value under a key.
-func (r *room) get(key string) ([]byte, bool, error) {
+func (r *room) get(b *budget, key string) ([]byte, bool, error) {
 	if !r.replica.Loaded() {
-		if err := r.ready(context.Background()); err != nil {
+		if err := r.ready(b.context()); err != nil {
 			return nil, false, r.fail("get", key, err)
 		}
 	}
@@ -186,7 +242,7 @@ func (r *room) get(key string) ([]byte, bool, error) {
 	}
 	value := entry.Value
 	if entry.Pointer != "" && value == nil {
-		if value, err = r.open(key, entry.Pointer); err != nil {
+		if value, err = r.open(b.context(), key, entry.Pointer); err != nil {
 			return nil, false, r.fail("get", key, err)
 		}
 		r.replica.Open(key, entry.Pointer, value)
@@ -194,38 +250,44 @@ func (r *room) get(key string) ([]byte, bool, error) {
 	return bytes.Clone(value), true, nil
 }
 
-func (r *room) set(key string, value []byte) error {
-	_, err := r.submit("set", key, commit.Change{Key: key, Value: bytes.Clone(value)})
+func (r *room) set(b *budget, key string, value []byte) error {
+	_, err := r.submit(b, "set", commit.Change{Key: key, Value: bytes.Clone(value)})
 	return err
 }
 
-func (r *room) delete(keys ...string) (int, error) {
+func (r *room) delete(b *budget, keys ...string) (int, error) {
 	changes := make([]commit.Change, len(keys))
 	for i, key := range keys {
 		changes[i] = commit.Change{Key: key, Delete: true}
 	}
-	name := ""
-	if len(keys) > 0 {
-		name = keys[0]
-	}
-	return r.submit("delete", name, changes...)
+	return r.submit(b, "delete", changes...)
 }
 
-// submit commits changes; key is the one to name in an error.
-func (r *room) submit(op, key string, changes ...commit.Change) (int, error) {
-	if err := r.ready(context.Background()); err != nil {
+// submit commits changes.
+func (r *room) submit(b *budget, op string, changes ...commit.Change) (int, error) {
+	if len(changes) == 0 {
+		return 0, nil
+	}
+	key := changes[0].Key
+	if err := r.ready(b.context()); err != nil {
 		return 0, r.fail(op, key, err)
 	}
-	n, err := r.queue.Submit(changes...)
-	if err != nil {
-		return n, r.fail(op, key, err)
+	n, err := r.queue.Submit(b.context(), changes...)
+	if err == nil {
+		return n, nil
 	}
-	return n, nil
+	var failed *commit.KeyError
+	if errors.As(err, &failed) {
+		key, err = failed.Key, failed.Err
+	}
+	return n, r.fail(op, key, err)
 }
 
-func (r *room) keys() ([]string, error) {
-	if err := r.ready(context.Background()); err != nil {
-		return nil, r.fail("keys", "", err)
+func (r *room) keys(b *budget) ([]string, error) {
+	if !r.replica.Loaded() {
+		if err := r.ready(b.context()); err != nil {
+			return nil, r.fail("keys", "", err)
+		}
 	}
 	keys, err := r.replica.Keys()
 	if err != nil {
@@ -244,14 +306,24 @@ func (r *room) fail(op, key string, err error) error {
 	return &Error{Op: op, Room: r.id.String(), Key: key, Err: err}
 }
 
+// errEncrypted says that a room has become encrypted since a content was made for it.
+var errEncrypted = errors.New("the room has become encrypted meanwhile")
+
 // put stores a state event: commit.Env's Put.
-func (r *room) put(ctx context.Context, stateKey string, content json.RawMessage) (string, commit.Outcome, error) {
-	eventID, acted, err := r.memory.session.PutState(ctx, r.id, r.memory.eventType, stateKey, content)
+func (r *room) put(ctx context.Context, stateKey string, content json.RawMessage, encrypted bool) (string, commit.Outcome, error) {
+	eventID, acted, err := r.memory.session.PutState(ctx, r.id, r.memory.eventType, stateKey, content, func() error {
+		if now, _ := r.encrypted(); now != encrypted {
+			return errEncrypted
+		}
+		return nil
+	})
 	switch {
 	case err == nil:
 		return eventID.String(), commit.Stored, nil
 	case acted:
 		return "", commit.Unknown, err
+	case errors.Is(err, errEncrypted):
+		return "", commit.Outdated, err
 	case invalid(err):
 		return "", commit.Invalid, err
 	default:

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sync/semaphore"
 	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
@@ -39,11 +40,11 @@ type sealed struct {
 	values atomic.Pointer[map[string]opened] // nil until it is decrypted; never changed after that
 	asked  atomic.Bool                       // Get has asked for it
 
-	mu      sync.Mutex   // held while the event is fetched and decrypted; owns what follows
-	event   *event.Event // as it stands in the room; nil until it is fetched
-	own     bool         // the bot sent it just now
-	missing error        // why it could not be fetched
-	until   time.Time    // when to ask for it again
+	lock    *semaphore.Weighted // held while the event is fetched and decrypted; owns what follows
+	event   *event.Event        // as it stands in the room; nil until it is fetched
+	own     bool                // the bot sent it just now
+	missing error               // why it could not be fetched
+	until   time.Time           // when to ask for it again
 }
 
 // opened is the value under a key of an encrypted event.
@@ -77,7 +78,7 @@ func (v *vault) event(eventID string, inUse func(eventID string) bool) *sealed {
 	if v.events == nil {
 		v.events = make(map[string]*sealed)
 	}
-	s = &sealed{}
+	s = &sealed{lock: semaphore.NewWeighted(1)}
 	v.events[eventID] = s
 	return s
 }
@@ -89,19 +90,19 @@ func (v *vault) forget(eventID string) {
 }
 
 // peek returns what an event is known to hold under a key: commit.Env's Opened.
-func (v *vault) peek(eventID, key string) ([]byte, bool) {
+func (v *vault) peek(eventID, key string) (value []byte, known bool, err error) {
 	v.mu.RLock()
 	s := v.events[eventID]
 	v.mu.RUnlock()
 	if s == nil {
-		return nil, false
+		return nil, false, nil
 	}
 	values := s.values.Load()
 	if values == nil {
-		return nil, false
+		return nil, false, nil
 	}
 	found, ok := (*values)[key]
-	return found.value, ok && found.err == nil
+	return found.value, ok && found.err == nil, found.err
 }
 
 // hold notes what an event holds.
@@ -132,8 +133,8 @@ func (r *room) seal(ctx context.Context, content json.RawMessage) (string, error
 		return "", fmt.Errorf("sending the encrypted value: %w", err)
 	}
 	s := r.vault.event(eventID.String(), r.replica.Points)
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	_ = s.lock.Acquire(context.Background(), 1) // nobody else knows the event
+	defer s.lock.Release(1)
 	s.own = true
 	// What was just encoded can be decoded, or else Get says why not.
 	_ = s.hold(content)
@@ -141,8 +142,8 @@ func (r *room) seal(ctx context.Context, content json.RawMessage) (string, error
 }
 
 // open returns the value that was sent encrypted under a key in an event.
-func (r *room) open(key, eventID string) ([]byte, error) {
-	if value, ok := r.vault.peek(eventID, key); ok {
+func (r *room) open(ctx context.Context, key, eventID string) ([]byte, error) {
+	if value, ok, _ := r.vault.peek(eventID, key); ok {
 		return value, nil
 	}
 	if r.memory.crypto == nil {
@@ -152,7 +153,7 @@ func (r *room) open(key, eventID string) ([]byte, error) {
 	if !s.asked.Swap(true) {
 		r.readAhead()
 	}
-	if err := r.unseal(context.Background(), s, id.EventID(eventID)); err != nil {
+	if err := r.unseal(ctx, s, id.EventID(eventID)); err != nil {
 		return nil, err
 	}
 	found, ok := (*s.values.Load())[key]
@@ -160,7 +161,7 @@ func (r *room) open(key, eventID string) ([]byte, error) {
 	case !ok:
 		return nil, fmt.Errorf("%w: event %s does not hold this key", ErrUndecryptable, eventID)
 	case found.err != nil:
-		return nil, fmt.Errorf("%w: event %s: %w", ErrUndecryptable, eventID, found.err)
+		return nil, fmt.Errorf("the encrypted event %s: %w", eventID, found.err)
 	}
 	return found.value, nil
 }
@@ -168,8 +169,10 @@ func (r *room) open(key, eventID string) ([]byte, error) {
 // unseal fetches and decrypts an event, unless that is done. The event is fetched
 // once; while its key is missing, only the decryption is tried again.
 func (r *room) unseal(ctx context.Context, s *sealed, eventID id.EventID) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	if err := s.lock.Acquire(ctx, 1); err != nil {
+		return fmt.Errorf("waiting for the encrypted event %s, which is being read: %w", eventID, err)
+	}
+	defer s.lock.Release(1)
 	if s.values.Load() != nil {
 		return nil
 	}
@@ -198,8 +201,10 @@ func (r *room) fetch(ctx context.Context, s *sealed, eventID id.EventID) error {
 	if s.missing != nil && time.Now().Before(s.until) {
 		return s.missing
 	}
-	r.memory.fetching <- struct{}{}
-	defer func() { <-r.memory.fetching }()
+	if err := r.memory.fetching.Acquire(ctx, 1); err != nil {
+		return fmt.Errorf("waiting for other encrypted events, to fetch %s: %w", eventID, err)
+	}
+	defer r.memory.fetching.Release(1)
 
 	var evt *event.Event
 	_, err := r.memory.session.Try(ctx, func(ctx context.Context) (err error) {
@@ -272,8 +277,10 @@ func (r *room) removed(eventIDs []string) {
 func (r *room) redact(ctx context.Context, eventID id.EventID) error {
 	client := r.memory.Client()
 	s := r.vault.event(eventID.String(), r.replica.Points)
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	if err := s.lock.Acquire(ctx, 1); err != nil {
+		return err
+	}
+	defer s.lock.Release(1)
 	if !s.own {
 		if err := r.fetch(ctx, s, eventID); err != nil {
 			return err

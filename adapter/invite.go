@@ -25,7 +25,7 @@ func (a *adapter) invited(r *room, state []*event.Event) {
 	log := a.log(r.id).WithField("inviter", invite.Sender.String())
 	joined := false
 	if a.invites.allow(me, invite.Sender) {
-		if err := a.session.Join(a.ctx, r.id); err != nil {
+		if err := a.session.Join(a.ctx, r.id.String()); err != nil {
 			log.WithError(err).Warn("The bot was invited, but could not join; invite it again")
 		} else {
 			log.Info("The bot was invited and has joined")

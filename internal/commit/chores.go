@@ -9,40 +9,54 @@ import (
 )
 
 // chores does what the replica needs done, until it needs nothing more or
-// nothing more can be done now. Callers wait for writes, so these come first.
-func (q *Queue) chores() {
+// nothing more can be done now. Callers wait for writes, so these come first. It
+// reports whether something failed.
+func (q *Queue) chores() (failed bool) {
 	for progress := true; progress; {
-		progress = false
+		progress, failed = false, false
 		for _, task := range q.room.Todo() {
 			if q.ctx.Err() != nil || q.busy() {
-				return
+				return failed
 			}
-			progress = q.chore(task) || progress
+			if err := q.chore(task); err == nil {
+				progress = true
+			} else {
+				failed = true
+			}
 		}
 	}
+	q.gone(q.room.Loose(false))
+	return failed
 }
 
-// chore does one task and reports whether that may have changed what is to be done.
-func (q *Queue) chore(task replica.Task) (progress bool) {
+// chore does one task.
+func (q *Queue) chore(task replica.Task) (err error) {
 	ctx, cancel := context.WithTimeout(q.ctx, q.timeout)
 	defer cancel()
+	what := "reading the state event again, as it may have changed"
 	switch {
 	case task.Read:
-		err := q.refresh(ctx, task.StateKey)
-		q.report(task.StateKey, "reading the state event again, as it may have changed", err)
-		return err == nil
+		err = q.refresh(ctx, task.StateKey)
 	case task.Copy:
-		q.report(task.StateKey, "copying the memory from the older event type", q.amend(ctx, task))
-	case task.Restore:
-		q.report(task.StateKey, "restoring what two writers at once had lost", q.amend(ctx, task))
+		what = "copying the memory from the older event type"
+		err = q.amend(ctx, task)
+	default:
+		what = "restoring what two writers at once had lost"
+		err = q.amend(ctx, task)
 	}
-	return true
+	if err != nil && q.failsFirst() {
+		q.env.Failed(task.StateKey, fmt.Errorf("%s: %w; it is tried again", what, err))
+	}
+	return err
 }
 
-func (q *Queue) report(stateKey, what string, err error) {
-	if err != nil {
-		q.env.Failed(stateKey, fmt.Errorf("%s: %w", what, err))
-	}
+// failsFirst says whether a chore that has failed is the first since all went well.
+func (q *Queue) failsFirst() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	first := !q.failing
+	q.failing = true
+	return first
 }
 
 // refresh reads a state event and hands it to the replica.
@@ -64,14 +78,11 @@ func (q *Queue) amend(ctx context.Context, task replica.Task) error {
 		return err
 	}
 	content := base.With(changes).Content()
-	if !task.Copy && wire.Equal(content, base.Content()) {
-		q.room.Abort(task.StateKey)
-		return nil
-	}
 	if size, limit := wire.CanonicalSize(content), q.env.Limit(task.StateKey); size > limit {
 		q.room.Abort(task.StateKey)
 		return &TooLargeError{Size: size, Limit: limit, Keys: len(base.Entries)}
 	}
-	_, err = q.put(ctx, task.StateKey, base, changes, nil)
+	encrypted, _ := q.env.Encrypted() // what was in the clear stays so
+	_, err = q.put(ctx, task.StateKey, base, changes, nil, encrypted)
 	return err
 }

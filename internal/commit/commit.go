@@ -3,6 +3,7 @@ package commit
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -10,46 +11,30 @@ import (
 	"github.com/go-joe/matrix-memory/internal/wire"
 )
 
-// A part is the changes of one write that concern one state event.
-type part struct {
-	*write
-	changes []Change
-	existed int // how many of the keys to delete were there
-}
-
-// finish notes the result of a part, and wakes the caller after the last one.
-func (p part) finish(err error) {
-	switch {
-	case err == nil:
-		p.write.existed += p.existed
-	case p.err == nil:
-		p.err = err
-	}
-	if p.left--; p.left == 0 {
-		close(p.done)
-	}
-}
-
 // commit stores writes, one state event after the other.
 func (q *Queue) commit(writes []*write) {
 	var order []string
-	parts := make(map[string][]part)
+	parts := make(map[string][]*part)
 	for _, w := range writes {
-		byEvent := make(map[string][]Change)
+		byEvent := make(map[string]*part)
+		var split []*part
 		for _, change := range w.changes {
 			stateKey := q.room.StateKey(change.Key)
-			if _, ok := byEvent[stateKey]; !ok && !slices.Contains(order, stateKey) {
-				order = append(order, stateKey)
+			p, ok := byEvent[stateKey]
+			if !ok {
+				p = &part{write: w}
+				byEvent[stateKey] = p
+				split = append(split, p)
+				if parts[stateKey] == nil {
+					order = append(order, stateKey)
+				}
+				parts[stateKey] = append(parts[stateKey], p)
 			}
-			byEvent[stateKey] = append(byEvent[stateKey], change)
+			p.changes = append(p.changes, change)
 		}
-		w.left = len(byEvent)
-		if w.left == 0 {
-			close(w.done)
-		}
-		for stateKey, changes := range byEvent {
-			parts[stateKey] = append(parts[stateKey], part{write: w, changes: changes})
-		}
+		q.mu.Lock()
+		w.parts, w.left = split, len(split)
+		q.mu.Unlock()
 	}
 	for _, stateKey := range order {
 		q.store(stateKey, parts[stateKey])
@@ -57,13 +42,13 @@ func (q *Queue) commit(writes []*write) {
 }
 
 // store commits parts that concern the same state event together.
-func (q *Queue) store(stateKey string, parts []part) {
+func (q *Queue) store(stateKey string, parts []*part) {
 	ctx, cancel := q.latest(parts)
 	defer cancel()
 
 	for q.room.Stale(stateKey) {
 		if err := q.refresh(ctx, stateKey); err != nil {
-			finish(parts, fmt.Errorf("not sent: reading the state event again, to write upon what stands there: %w", err))
+			q.finish(parts, fmt.Errorf("not sent: reading the state event again, to write upon what stands there: %w", err))
 			return
 		}
 	}
@@ -71,47 +56,69 @@ func (q *Queue) store(stateKey string, parts []part) {
 		return
 	}
 	base, err := q.room.Begin(stateKey)
+	if errors.Is(err, wire.ErrForeign) {
+		parts = q.nothing(parts) // to delete there
+	}
 	if err != nil {
-		finish(parts, fmt.Errorf("not sent: %w", err))
+		q.finish(parts, fmt.Errorf("not sent: %w", err))
 		return
 	}
 	m := q.merge(base, q.env.Limit(stateKey))
-	parts = m.addAll(parts)
+	parts = m.addAll(q, parts)
 	if len(m.changes) == 0 {
 		q.room.Abort(stateKey)
-		finish(parts, nil)
+		q.finish(parts, nil)
 		return
 	}
 	raws, sent, err := q.seal(ctx, m)
 	if err != nil {
 		q.room.Abort(stateKey)
 		q.gone(sent)
-		finish(parts, err)
+		q.finish(parts, err)
 		return
 	}
-	outcome, err := q.put(ctx, stateKey, base, raws, slices.Collect(maps.Keys(raws)))
-	if outcome == Refused || outcome == Invalid {
+	outcome, err := q.put(ctx, stateKey, base, raws, slices.Collect(maps.Keys(raws)), m.encrypted)
+	switch outcome {
+	case Stored:
+		q.room.Loosen(stateKey, deleted(base, raws)...)
+	case Unknown:
+		q.room.Loosen(stateKey, append(deleted(base, raws), sent...)...)
+	default:
 		q.gone(sent)
 	}
-	if outcome == Invalid && len(parts) > 1 {
+	switch {
+	case outcome == Outdated:
+		q.store(stateKey, parts)
+	case outcome == Invalid && len(parts) > 1:
 		// One of them spoils it for all: each on its own, as bbolt's Batch does.
 		for _, p := range parts {
-			q.store(stateKey, []part{p})
+			q.store(stateKey, []*part{p})
 		}
-		return
+	default:
+		q.finish(parts, err)
 	}
-	finish(parts, err)
 }
 
-// put stores the base with changes, and tells the replica and the environment.
-// changed names the keys that a caller changed.
-func (q *Queue) put(ctx context.Context, stateKey string, base wire.Dictionary, changes map[string]json.RawMessage, changed []string) (Outcome, error) {
+// nothing finishes those parts that only delete, where there is nothing of the
+// memory's to delete, and returns the others.
+func (q *Queue) nothing(parts []*part) []*part {
+	return slices.DeleteFunc(parts, func(p *part) bool {
+		if slices.ContainsFunc(p.changes, func(c Change) bool { return !c.Delete }) {
+			return false
+		}
+		q.finish([]*part{p}, nil)
+		return true
+	})
+}
+
+// put stores the base with changes, and tells the replica. changed names the keys
+// that a caller changed.
+func (q *Queue) put(ctx context.Context, stateKey string, base wire.Dictionary, changes map[string]json.RawMessage, changed []string, encrypted bool) (Outcome, error) {
 	content := base.With(changes)
-	eventID, outcome, err := q.env.Put(ctx, stateKey, content.Content())
+	eventID, outcome, err := q.env.Put(ctx, stateKey, content.Content(), encrypted)
 	switch outcome {
 	case Stored:
 		q.room.Commit(stateKey, eventID, content, changed)
-		q.removed(base, changes)
 	case Unknown:
 		q.room.Doubt(stateKey)
 		err = fmt.Errorf("%w: %w", ErrUnknownOutcome, err)
@@ -121,16 +128,17 @@ func (q *Queue) put(ctx context.Context, stateKey string, base wire.Dictionary, 
 	return outcome, err
 }
 
-// removed tells of the encrypted events that changes took out of the base, unless
-// other entries point at them.
-func (q *Queue) removed(base wire.Dictionary, changes map[string]json.RawMessage) {
-	var gone []string
-	for key := range changes {
-		if pointer := base.Entries[key].Pointer; pointer != "" && !slices.Contains(gone, pointer) && !q.room.Points(pointer) {
-			gone = append(gone, pointer)
+// deleted returns the encrypted events that deleted keys pointed at. Those of keys
+// that were overwritten stay: another writer who has not heard of the new value can
+// bring the old pointer back, and its value must not be gone then.
+func deleted(base wire.Dictionary, changes map[string]json.RawMessage) []string {
+	var pointers []string
+	for key, raw := range changes {
+		if pointer := base.Entries[key].Pointer; raw == nil && pointer != "" {
+			pointers = append(pointers, pointer)
 		}
 	}
-	q.gone(gone)
+	return pointers
 }
 
 // gone tells of encrypted events that no entry points at.
@@ -140,16 +148,9 @@ func (q *Queue) gone(eventIDs []string) {
 	}
 }
 
-// finish gives all parts the same result.
-func finish(parts []part, err error) {
-	for _, p := range parts {
-		p.finish(err)
-	}
-}
-
 // latest returns a context that lasts as long as the longest of the parts'.
 // A caller whose time is up before that stops waiting by itself.
-func (q *Queue) latest(parts []part) (context.Context, context.CancelFunc) {
+func (q *Queue) latest(parts []*part) (context.Context, context.CancelFunc) {
 	last, _ := parts[0].ctx.Deadline()
 	for _, p := range parts[1:] {
 		if deadline, _ := p.ctx.Deadline(); deadline.After(last) {

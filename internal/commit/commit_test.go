@@ -56,7 +56,7 @@ func TestAnErrorIsOnlyItsCallers(t *testing.T) {
 	t.Run("the homeserver refuses all", func(t *testing.T) {
 		s := start(t, `{"a":0}`)
 		s.fault = func(context.Context, json.RawMessage) (commit.Outcome, bool) { return commit.Refused, false }
-		existed, err := s.queue.Submit(del("a"))
+		existed, err := s.queue.Submit(context.Background(), del("a"))
 		require.ErrorIs(t, err, errRefused)
 		require.Zero(t, existed, "nothing was deleted")
 		s.holds(t, `{"a":0}`)
@@ -75,20 +75,20 @@ func TestAnErrorIsOnlyItsCallers(t *testing.T) {
 	t.Run("a dictionary is too large", func(t *testing.T) {
 		s := start(t, `{"old":"`+strings.Repeat("x", 100)+`"}`)
 		s.limit = 50
-		_, err := s.queue.Submit(set("a", "1"))
+		_, err := s.queue.Submit(context.Background(), set("a", "1"))
 		var tooLarge *commit.TooLargeError
 		require.ErrorAs(t, err, &tooLarge)
 		require.Equal(t, &commit.TooLargeError{Size: len(`{"a":1,"old":""}`) + 100, Limit: 50, Keys: 2}, tooLarge)
 		require.Empty(t, s.did())
-		_, err = s.queue.Submit(set("old", "1"))
+		_, err = s.queue.Submit(context.Background(), set("old", "1"))
 		require.NoError(t, err, "what makes it smaller is let through")
 	})
 	t.Run("what is unreadable is not overwritten, but deleted", func(t *testing.T) {
 		s := start(t, `{"a":{"dev.joe.future":1}}`)
-		_, err := s.queue.Submit(set("a", "1"))
+		_, err := s.queue.Submit(context.Background(), set("a", "1"))
 		require.ErrorIs(t, err, commit.ErrUnreadable)
 		require.Empty(t, s.did())
-		existed, err := s.queue.Submit(del("a"))
+		existed, err := s.queue.Submit(context.Background(), del("a"))
 		require.NoError(t, err)
 		require.Equal(t, 1, existed)
 		s.holds(t, `{}`)
@@ -107,7 +107,7 @@ func TestAnErrorIsOnlyItsCallers(t *testing.T) {
 			}
 			return commit.Stored, true
 		}
-		existed, err := s.queue.Submit(del("a"), del("b"), del("c"))
+		existed, err := s.queue.Submit(context.Background(), del("a"), del("b"), del("c"))
 		require.ErrorIs(t, err, errRefused)
 		require.Equal(t, 1, existed, "those that are gone are counted")
 		s.holds(t, `{"a":1}`)
@@ -116,17 +116,17 @@ func TestAnErrorIsOnlyItsCallers(t *testing.T) {
 
 func TestEqualValuesCostNothing(t *testing.T) {
 	s := start(t, `{"a":{"x":1,"y":[2]},"b":{"dev.joe.json":"1.5"}}`)
-	existed, err := s.queue.Submit(set("a", ` { "y" : [2], "x":1 }`), set("b", "1.5"), del("c"))
+	existed, err := s.queue.Submit(context.Background(), set("a", ` { "y" : [2], "x":1 }`), set("b", "1.5"), del("c"))
 	require.NoError(t, err)
 	require.Zero(t, existed)
-	_, err = s.queue.Submit()
+	_, err = s.queue.Submit(context.Background(), )
 	require.NoError(t, err)
 	require.Empty(t, s.did())
 }
 
 func TestDeleteCounts(t *testing.T) {
 	s := start(t, `{"a":1,"b":2}`)
-	existed, err := s.queue.Submit(del("a"), del("a"), del("b"), del("c"))
+	existed, err := s.queue.Submit(context.Background(), del("a"), del("a"), del("b"), del("c"))
 	require.NoError(t, err)
 	require.Equal(t, 2, existed)
 	require.Equal(t, []string{"put"}, s.did())
@@ -140,10 +140,10 @@ func TestUnknownOutcomes(t *testing.T) {
 				s.fault = nil
 				return commit.Unknown, stored
 			}
-			_, err := s.queue.Submit(set("a", "1"))
+			_, err := s.queue.Submit(context.Background(), set("a", "1"))
 			require.ErrorIs(t, err, commit.ErrUnknownOutcome)
 			require.ErrorIs(t, err, errNoReply)
-			_, err = s.queue.Submit(set("b", "1"))
+			_, err = s.queue.Submit(context.Background(), set("b", "1"))
 			require.NoError(t, err)
 			require.Equal(t, []string{"put", "read", "put"}, s.did())
 			if stored {
@@ -157,9 +157,9 @@ func TestUnknownOutcomes(t *testing.T) {
 		s := start(t, `{"o":0}`)
 		s.fault = func(context.Context, json.RawMessage) (commit.Outcome, bool) { return commit.Unknown, false }
 		s.readErr = func() error { return errNoReply }
-		_, err := s.queue.Submit(set("a", "1"))
+		_, err := s.queue.Submit(context.Background(), set("a", "1"))
 		require.ErrorIs(t, err, commit.ErrUnknownOutcome)
-		_, err = s.queue.Submit(set("a", "1"))
+		_, err = s.queue.Submit(context.Background(), set("a", "1"))
 		require.ErrorIs(t, err, errNoReply)
 		require.NotErrorIs(t, err, commit.ErrUnknownOutcome)
 		require.NotContains(t, s.did()[1:], "put")
@@ -168,7 +168,7 @@ func TestUnknownOutcomes(t *testing.T) {
 	t.Run("the room was left", func(t *testing.T) {
 		s := start(t, `{"o":0}`)
 		s.room.Forget()
-		_, err := s.queue.Submit(set("a", "1"))
+		_, err := s.queue.Submit(context.Background(), set("a", "1"))
 		require.ErrorIs(t, err, replica.ErrNotLoaded)
 		require.Empty(t, s.did(), "the dictionary is not overwritten by an empty one")
 	})
@@ -180,11 +180,11 @@ func TestDeadlines(t *testing.T) {
 	s.open(50 * time.Millisecond)
 	var inFlight, queued error
 	var submitting sync.WaitGroup
-	submitting.Go(func() { _, inFlight = s.queue.Submit(set("a", "1")) })
+	submitting.Go(func() { _, inFlight = s.queue.Submit(context.Background(), set("a", "1")) })
 	<-g.entered
 	block := make(chan struct{})
 	s.readErr = func() error { <-block; return nil } // the worker is kept busy after the deadline
-	submitting.Go(func() { _, queued = s.queue.Submit(set("b", "1")) })
+	submitting.Go(func() { _, queued = s.queue.Submit(context.Background(), set("b", "1")) })
 	submitting.Wait()
 	close(block)
 	s.queue.Close(context.Background())
@@ -199,13 +199,13 @@ func TestClose(t *testing.T) {
 		g := s.gate()
 		var first, second error
 		var submitting sync.WaitGroup
-		submitting.Go(func() { _, first = s.queue.Submit(set("a", "1")) })
+		submitting.Go(func() { _, first = s.queue.Submit(context.Background(), set("a", "1")) })
 		<-g.entered
-		submitting.Go(func() { _, second = s.queue.Submit(set("b", "1")) })
+		submitting.Go(func() { _, second = s.queue.Submit(context.Background(), set("b", "1")) })
 		require.Eventually(t, func() bool { return commit.Pending(s.queue) == 1 }, 5*time.Second, time.Millisecond)
 		submitting.Go(func() { s.queue.Close(context.Background()) })
 		require.Eventually(t, func() bool { return commit.Closed(s.queue) }, 5*time.Second, time.Millisecond)
-		_, err := s.queue.Submit(set("c", "1"))
+		_, err := s.queue.Submit(context.Background(), set("c", "1"))
 		require.ErrorIs(t, err, commit.ErrClosed)
 		close(g.open)
 		submitting.Wait()
@@ -219,9 +219,9 @@ func TestClose(t *testing.T) {
 		g := s.gate()
 		var first, second error
 		var submitting sync.WaitGroup
-		submitting.Go(func() { _, first = s.queue.Submit(set("a", "1")) })
+		submitting.Go(func() { _, first = s.queue.Submit(context.Background(), set("a", "1")) })
 		<-g.entered
-		submitting.Go(func() { _, second = s.queue.Submit(set("b", "1")) })
+		submitting.Go(func() { _, second = s.queue.Submit(context.Background(), set("b", "1")) })
 		require.Eventually(t, func() bool { return commit.Pending(s.queue) == 1 }, 5*time.Second, time.Millisecond)
 		ctx, cancel := context.WithCancel(context.Background())
 		cancel()
@@ -242,41 +242,100 @@ func TestSealing(t *testing.T) {
 	t.Run("values share an event, and one that is known costs nothing", func(t *testing.T) {
 		s := start(t, `{}`)
 		s.opens(t)
-		_, err := s.queue.Submit(set("a", "1.5"), set("b", `{"x":1,"y":2}`))
+		_, err := s.queue.Submit(context.Background(), set("a", "1.5"), set("b", `{"x":1,"y":2}`))
 		require.NoError(t, err)
 		require.Equal(t, []string{"seal", "put"}, s.did())
 		require.JSONEq(t, `{"a":1.5,"b":{"x":1,"y":2}}`, string(s.sealed["$sealed0"]))
 		s.holds(t, `{"a":{"encrypted_val":"$sealed0"},"b":{"encrypted_val":"$sealed0"}}`)
 
-		_, err = s.queue.Submit(set("b", `{"y": 2, "x": 1}`))
+		_, err = s.queue.Submit(context.Background(), set("b", `{"y": 2, "x": 1}`))
 		require.NoError(t, err)
 		require.Len(t, s.did(), 2)
 
-		_, err = s.queue.Submit(del("a"))
+		_, err = s.queue.Submit(context.Background(), del("a"))
 		require.NoError(t, err)
+		for s.sync() {
+		}
+		s.settles(t)
 		require.Empty(t, s.removed, "b still stands there")
-		_, err = s.queue.Submit(set("b", "2"))
+		_, err = s.queue.Submit(context.Background(), set("b", "2"))
 		require.NoError(t, err)
+		s.settles(t)
+		require.Empty(t, s.removed, "another writer may not know yet that a is gone")
+		for s.sync() {
+		}
+		s.settles(t)
 		require.Equal(t, []string{"$sealed0"}, s.removed)
+	})
+	t.Run("an overwritten value stays in the room, for another writer may bring its pointer back", func(t *testing.T) {
+		s := start(t, `{}`)
+		s.opens(t)
+		for _, value := range []string{"1", "2"} {
+			_, err := s.queue.Submit(context.Background(), set("a", value))
+			require.NoError(t, err)
+		}
+		for s.sync() {
+		}
+		s.queue.Close(context.Background())
+		require.Equal(t, []string{"seal", "put", "seal", "put"}, s.did())
+		require.Empty(t, s.removed)
+	})
+	t.Run("a deleted value whose pointer another writer brings back stays", func(t *testing.T) {
+		s := start(t, `{}`)
+		s.opens(t)
+		_, err := s.queue.Submit(context.Background(), set("a", "1"))
+		require.NoError(t, err)
+		for s.sync() {
+		}
+		stale := s.content("")
+		_, err = s.queue.Submit(context.Background(), del("a"))
+		require.NoError(t, err)
+		s.store("", stale)
+		for s.sync() {
+		}
+		s.queue.Close(context.Background())
+		require.Empty(t, s.removed)
+	})
+	t.Run("a value is not sent in the clear once the room is encrypted", func(t *testing.T) {
+		s := serve(t, wire.Layout{}, nil, nil)
+		s.fault = func(context.Context, json.RawMessage) (commit.Outcome, bool) {
+			if !s.encrypt {
+				s.encrypt = true // meanwhile
+				return commit.Outdated, false
+			}
+			return commit.Stored, true
+		}
+		s.opens(t)
+		_, err := s.queue.Submit(context.Background(), set("a", "1"))
+		require.NoError(t, err)
+		s.holds(t, `{"a":{"encrypted_val":"$sealed0"}}`)
+	})
+	t.Run("what this version can't read is not overwritten", func(t *testing.T) {
+		s := start(t, `{"a":{"encrypted_val":"$new"}}`)
+		s.sealed["$new"] = json.RawMessage(`{"a":{"dev.joe.future":1}}`)
+		s.opens(t)
+		_, err := s.queue.Submit(context.Background(), set("a", "1"))
+		require.ErrorIs(t, err, commit.ErrUnreadable)
+		require.Empty(t, s.did())
 	})
 	t.Run("as many as fit", func(t *testing.T) {
 		s := start(t, `{}`)
 		s.sealSize = 100
 		s.opens(t)
 		half := `"` + strings.Repeat("x", 50) + `"`
-		_, err := s.queue.Submit(set("a", half), set("b", half), set("c", "1"))
+		_, err := s.queue.Submit(context.Background(), set("a", half), set("b", half), set("c", "1"))
 		require.NoError(t, err)
 		require.Equal(t, []string{"$sealed0", "$sealed1"}, sorted(s.sealed))
 		for _, content := range s.sealed {
 			require.LessOrEqual(t, len(content), s.sealSize)
 		}
-		_, err = s.queue.Submit(set("a", `"`+strings.Repeat("x", 100)+`"`))
+		_, err = s.queue.Submit(context.Background(), set("a", `"`+strings.Repeat("x", 100)+`"`))
 		require.ErrorIs(t, err, commit.ErrTooLarge)
 	})
 	t.Run("what stands in the clear is encrypted when it is written again", func(t *testing.T) {
 		s := start(t, `{"a":1}`)
 		s.opens(t)
-		_, err := s.queue.Submit(set("a", "1"))
+		_, err := s.queue.Submit(context.Background(), set("a", "1"))
 		require.NoError(t, err)
 		s.holds(t, `{"a":{"encrypted_val":"$sealed0"}}`)
 	})
@@ -284,7 +343,7 @@ func TestSealing(t *testing.T) {
 		s := start(t, `{}`)
 		s.opens(t)
 		s.fault = func(context.Context, json.RawMessage) (commit.Outcome, bool) { return commit.Refused, false }
-		_, err := s.queue.Submit(set("a", "1"))
+		_, err := s.queue.Submit(context.Background(), set("a", "1"))
 		require.ErrorIs(t, err, errRefused)
 		require.Equal(t, []string{"$sealed0"}, s.removed)
 		s.holds(t, `{}`)
@@ -293,7 +352,7 @@ func TestSealing(t *testing.T) {
 		s := start(t, `{}`)
 		s.opens(t)
 		s.fault = func(context.Context, json.RawMessage) (commit.Outcome, bool) { return commit.Unknown, true }
-		_, err := s.queue.Submit(set("a", "1"))
+		_, err := s.queue.Submit(context.Background(), set("a", "1"))
 		require.ErrorIs(t, err, commit.ErrUnknownOutcome)
 		require.Empty(t, s.removed)
 	})
@@ -301,10 +360,10 @@ func TestSealing(t *testing.T) {
 		s := start(t, `{"a":{"encrypted_val":"$lost"}}`)
 		s.denied = errRefused
 		s.opens(t)
-		_, err := s.queue.Submit(set("a", "1"))
+		_, err := s.queue.Submit(context.Background(), set("a", "1"))
 		require.ErrorIs(t, err, errRefused)
 		require.Empty(t, s.did(), "nothing goes out in the clear")
-		_, err = s.queue.Submit(del("a"))
+		_, err = s.queue.Submit(context.Background(), del("a"))
 		require.NoError(t, err)
 	})
 }
@@ -331,7 +390,7 @@ func TestChores(t *testing.T) {
 		<-g.entered // the first of them is being copied
 		var err error
 		var submitting sync.WaitGroup
-		submitting.Go(func() { _, err = s.queue.Submit(set("new", "1")) })
+		submitting.Go(func() { _, err = s.queue.Submit(context.Background(), set("new", "1")) })
 		require.Eventually(t, func() bool { return commit.Pending(s.queue) == 1 }, 5*time.Second, time.Millisecond)
 		close(g.open)
 		submitting.Wait()
@@ -343,12 +402,31 @@ func TestChores(t *testing.T) {
 	t.Run("restores what an own write took away", func(t *testing.T) {
 		s := start(t, `{}`)
 		s.store("", json.RawMessage(`{"x":1}`))
-		_, err := s.queue.Submit(set("a", "1"))
+		_, err := s.queue.Submit(context.Background(), set("a", "1"))
 		require.NoError(t, err)
 		for s.sync() {
 		}
 		s.queue.Close(context.Background())
 		s.holds(t, `{"a":1,"x":1}`)
+	})
+	t.Run("does again later what fails", func(t *testing.T) {
+		s := start(t, `{}`)
+		fails := 2
+		s.fault = func(_ context.Context, content json.RawMessage) (commit.Outcome, bool) {
+			if fails > 0 && strings.Contains(string(content), "x") {
+				fails--
+				return commit.Refused, false
+			}
+			return commit.Stored, true
+		}
+		s.store("", json.RawMessage(`{"x":1}`))
+		_, err := s.queue.Submit(context.Background(), set("a", "1"))
+		require.NoError(t, err)
+		for s.sync() {
+		}
+		require.Eventually(t, func() bool { return string(s.content("")) == `{"a":1,"x":1}` }, 30*time.Second, 10*time.Millisecond)
+		s.queue.Close(context.Background())
+		require.Len(t, s.failed, 1, "it is told once")
 	})
 	t.Run("tells what could not be done", func(t *testing.T) {
 		s := serve(t, wire.Layout{}, nil, []replica.Event{{ID: "$old", Content: json.RawMessage(`{"a":1}`)}})

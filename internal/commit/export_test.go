@@ -13,3 +13,10 @@ func Closed(q *Queue) bool {
 	defer q.mu.Unlock()
 	return q.closed
 }
+
+// Idle says whether the worker has nothing to do.
+func Idle(q *Queue) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return !q.running
+}

@@ -41,7 +41,7 @@ type merge struct {
 	encrypted bool
 	denied    error // why no value can be set
 	sealLimit int
-	opened    func(eventID, key string) ([]byte, bool)
+	opened    func(eventID, key string) ([]byte, bool, error)
 }
 
 // A setting is what a key is to become. A nil raw deletes it.
@@ -69,12 +69,12 @@ func (q *Queue) merge(base wire.Dictionary, limit int) *merge {
 
 // addAll merges parts and returns those that could be; the others are finished
 // with their error.
-func (m *merge) addAll(parts []part) []part {
-	merged := make([]part, 0, len(parts))
+func (m *merge) addAll(q *Queue, parts []*part) []*part {
+	merged := make([]*part, 0, len(parts))
 	for _, p := range parts {
 		existed, err := m.add(p.changes)
 		if err != nil {
-			p.finish(err)
+			q.finish([]*part{p}, err)
 			continue
 		}
 		p.existed = existed
@@ -133,8 +133,10 @@ func (m *merge) apply(change Change) (was bool, err error) {
 	if entry.Err != nil {
 		return was, fmt.Errorf("%w: %w", ErrUnreadable, entry.Err)
 	}
-	if was && m.same(before, entry, change) {
-		return was, nil
+	if was {
+		if same, err := m.same(before, entry, change); same || err != nil {
+			return was, err
+		}
 	}
 	if m.denied != nil {
 		return was, m.denied
@@ -161,15 +163,18 @@ func (m *merge) standing(key string) (before setting, entry wire.Entry, was bool
 }
 
 // same says whether a change sets what stands there already.
-func (m *merge) same(before setting, entry wire.Entry, change Change) bool {
+func (m *merge) same(before setting, entry wire.Entry, change Change) (bool, error) {
 	switch {
 	case before.seal:
-		return wire.Equal(before.raw, wire.EncodeSealed(change.Value))
+		return wire.Equal(before.raw, wire.EncodeSealed(change.Value)), nil
 	case entry.Pointer != "":
-		value, known := m.opened(entry.Pointer, change.Key)
-		return known && (bytes.Equal(value, change.Value) || wire.Equal(wire.EncodeSealed(value), wire.EncodeSealed(change.Value)))
+		value, known, err := m.opened(entry.Pointer, change.Key)
+		if err != nil {
+			return false, fmt.Errorf("%w: %w", ErrUnreadable, err)
+		}
+		return known && (bytes.Equal(value, change.Value) || wire.Equal(wire.EncodeSealed(value), wire.EncodeSealed(change.Value))), nil
 	default: // in the clear, as it was written before the room was encrypted
-		return !m.encrypted && wire.Equal(before.raw, wire.EncodeValue(change.Value))
+		return !m.encrypted && wire.Equal(before.raw, wire.EncodeValue(change.Value)), nil
 	}
 }
 

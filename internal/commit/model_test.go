@@ -107,7 +107,7 @@ func anyTraffic(t *rapid.T, layout wire.Layout) {
 					}
 					changes = append(changes, change)
 				}
-				_, err := s.queue.Submit(changes...)
+				_, err := s.queue.Submit(context.Background(), changes...)
 				for key, value := range after {
 					switch {
 					case err == nil:
@@ -128,7 +128,7 @@ func anyTraffic(t *rapid.T, layout wire.Layout) {
 	for s.sync() {
 	}
 	calm.Store(true)
-	_, err := s.queue.Submit(set("last", "0")) // the queue still works, and reads again what it must
+	_, err := s.queue.Submit(context.Background(), set("last", "0")) // the queue still works, and reads again what it must
 	require.NoError(t, err)
 	for s.sync() {
 	}

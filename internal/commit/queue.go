@@ -16,6 +16,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/cenkalti/backoff/v5"
+
 	"github.com/go-joe/matrix-memory/internal/replica"
 )
 
@@ -32,18 +34,20 @@ var (
 type Outcome int
 
 const (
-	Stored  Outcome = iota // the homeserver answered with an event ID
-	Refused                // certainly not stored
-	Invalid                // certainly not stored, on account of its content or size
-	Unknown                // perhaps stored
+	Stored   Outcome = iota // the homeserver answered with an event ID
+	Refused                 // certainly not stored
+	Invalid                 // certainly not stored, on account of its content or size
+	Unknown                 // perhaps stored
+	Outdated                // certainly not stored, as the room has become encrypted meanwhile
 )
 
 // An Env is what a queue needs of the outside world. Its functions are called
 // by the queue's worker, one at a time.
 type Env struct {
 	// Put stores a state event and returns its ID. It retries as it sees fit
-	// until the context is done.
-	Put func(ctx context.Context, stateKey string, content json.RawMessage) (eventID string, outcome Outcome, err error)
+	// until the context is done. encrypted is what Encrypted said when the content was
+	// made: where it would say something else by now, nothing may be sent.
+	Put func(ctx context.Context, stateKey string, content json.RawMessage, encrypted bool) (eventID string, outcome Outcome, err error)
 	// Read reads a state event; found is false if there is none.
 	Read func(ctx context.Context, stateKey string) (event replica.Event, found bool, err error)
 	// Limit returns how many bytes of content fit in the event under a state key.
@@ -55,13 +59,15 @@ type Env struct {
 	Seal func(ctx context.Context, content json.RawMessage) (eventID string, err error)
 	// SealLimit is how many bytes of content fit in an encrypted event.
 	SealLimit int
-	// Opened returns what an encrypted event is known to hold under a key.
-	Opened func(eventID, key string) (value []byte, known bool)
-	// Removed is told of encrypted events that no entry points at: a write took them
-	// out of the state, or the state that was to point at them was not stored.
+	// Opened returns what an encrypted event is known to hold under a key: a value, or
+	// something that this version can't read.
+	Opened func(eventID, key string) (value []byte, known bool, err error)
+	// Removed is told of encrypted events that no entry points at: their keys were
+	// deleted, or the state that was to point at them was not stored.
 	Removed func(eventIDs []string)
 
-	// Failed is told of work that no caller waits for and that could not be done.
+	// Failed is told of work that no caller waits for and that could not be done. It
+	// is tried again later, and told of once.
 	Failed func(stateKey string, err error)
 }
 
@@ -87,38 +93,67 @@ type Queue struct {
 	wake    bool
 	running bool
 	closed  bool
+	failing bool                        // the last chores failed
+	pause   *backoff.ExponentialBackOff // between chores that fail
+	later   *time.Timer                 // wakes the worker after the pause; nil: no chore has failed
 }
 
-// A write is the changes of one caller, who waits for done.
+// A write is the changes of one caller, who waits for done. The queue's mu owns
+// what changes of it.
 type write struct {
 	ctx     context.Context
 	changes []Change
-	begun   bool // the worker has begun to send it; owned by the queue's mu
-	left    int  // parts that are not committed yet
-	existed int  // how many of the deleted keys were there
-	err     error
+	parts   []*part // nil until the worker takes it up
+	left    int     // parts that are not finished
 	done    chan struct{}
 }
+
+// A part is the changes of one write that concern one state event. The queue's mu
+// owns begun and all below it.
+type part struct {
+	*write
+	changes  []Change
+	existed  int  // how many of the keys to delete were there
+	begun    bool // the worker has begun to send it
+	finished bool
+	err      error
+}
+
+// A KeyError says which of several changes failed.
+type KeyError struct {
+	Key string
+	Err error
+}
+
+func (e *KeyError) Error() string { return e.Err.Error() }
+func (e *KeyError) Unwrap() error { return e.Err }
 
 // NewQueue returns the queue of a room. The timeout bounds one write, with all
 // that it waits for.
 func NewQueue(room *replica.Room, env Env, timeout time.Duration) *Queue {
 	ctx, cancel := context.WithCancel(context.Background())
-	return &Queue{room: room, env: env, timeout: timeout, ctx: ctx, cancel: cancel}
+	pause := backoff.NewExponentialBackOff()
+	pause.InitialInterval, pause.MaxInterval = time.Second, 5*time.Minute
+	return &Queue{room: room, env: env, timeout: timeout, ctx: ctx, cancel: cancel, pause: pause}
 }
 
-// Submit commits changes and waits for the result: how many of the
-// deleted keys were there, and why any of the changes failed. The changes to one state
-// event are stored all or none.
-func (q *Queue) Submit(changes ...Change) (existed int, err error) {
-	ctx, cancel := context.WithTimeout(q.ctx, q.timeout)
+// Submit commits changes and waits for the result, at most for the queue's timeout:
+// how many of the deleted keys were there, and a [KeyError] if any of the changes
+// failed. The changes to one state event are stored all or none.
+func (q *Queue) Submit(ctx context.Context, changes ...Change) (existed int, err error) {
+	if len(changes) == 0 {
+		return 0, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, q.timeout)
 	defer cancel()
+	stop := context.AfterFunc(q.ctx, cancel)
+	defer stop()
 	w := &write{ctx: ctx, changes: changes, done: make(chan struct{})}
 
 	q.mu.Lock()
 	if q.closed {
 		q.mu.Unlock()
-		return 0, ErrClosed
+		return 0, &KeyError{changes[0].Key, ErrClosed}
 	}
 	q.pending = append(q.pending, w)
 	q.start()
@@ -126,18 +161,45 @@ func (q *Queue) Submit(changes ...Change) (existed int, err error) {
 
 	select {
 	case <-w.done:
-		return w.existed, w.err
 	case <-ctx.Done():
 	}
-	if q.unsent(w) {
-		return 0, ErrNotSent
+	return q.result(w)
+}
+
+// result sums up a write that is done or whose time is up.
+func (q *Queue) result(w *write) (existed int, err error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if w.parts == nil {
+		return 0, &KeyError{w.changes[0].Key, ErrNotSent}
 	}
-	select {
-	case <-w.done: // both at once
-		return w.existed, w.err
-	default:
-		return 0, fmt.Errorf("%w: %w", ErrUnknownOutcome, ctx.Err())
+	var failed []*KeyError
+	for _, p := range w.parts {
+		err := p.err
+		switch {
+		case p.finished:
+		case p.begun:
+			err = fmt.Errorf("%w: %w", ErrUnknownOutcome, w.ctx.Err())
+		default:
+			err = ErrNotSent
+		}
+		if err != nil {
+			failed = append(failed, &KeyError{p.changes[0].Key, err})
+		} else {
+			existed += p.existed
+		}
 	}
+	if len(failed) == 0 {
+		return existed, nil
+	}
+	if len(failed) > 1 {
+		others := make([]error, len(failed))
+		for i, f := range failed {
+			others[i] = fmt.Errorf("%q: %w", f.Key, f.Err)
+		}
+		failed[0].Err = errors.Join(others...)
+	}
+	return existed, failed[0]
 }
 
 // Wake makes the worker look at what the replica needs done.
@@ -155,11 +217,15 @@ func (q *Queue) Wake() {
 func (q *Queue) Close(ctx context.Context) {
 	q.mu.Lock()
 	q.closed = true
+	if q.later != nil {
+		q.later.Stop()
+	}
 	q.mu.Unlock()
 	defer q.cancel()
 	stop := context.AfterFunc(ctx, q.cancel)
 	defer stop()
 	q.idle.Wait()
+	q.gone(q.room.Loose(true))
 }
 
 // start runs the worker unless it runs. The caller holds mu.
@@ -171,28 +237,39 @@ func (q *Queue) start() {
 	}
 }
 
-// unsent says that the worker has not begun to send a write whose time is up, and never will.
-func (q *Queue) unsent(w *write) bool {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return !w.begun
-}
-
 // begin returns the parts whose callers still wait; from now on these
 // can't know that nothing was sent.
-func (q *Queue) begin(parts []part) []part {
+func (q *Queue) begin(parts []*part) []*part {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	waiting := make([]part, 0, len(parts))
+	waiting := make([]*part, 0, len(parts))
 	for _, p := range parts {
-		if p.ctx.Err() != nil {
-			p.finish(ErrNotSent)
+		if p.ctx.Err() != nil || q.ctx.Err() != nil {
+			q.end(p, 0, ErrNotSent)
 			continue
 		}
 		p.begun = true
 		waiting = append(waiting, p)
 	}
 	return waiting
+}
+
+// finish notes the result of parts, which have it in common.
+func (q *Queue) finish(parts []*part, err error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, p := range parts {
+		q.end(p, p.existed, err)
+	}
+}
+
+// end notes the result of a part, and wakes the caller after the last one. The
+// caller holds mu.
+func (q *Queue) end(p *part, existed int, err error) {
+	p.existed, p.err, p.finished = existed, err, true
+	if p.left--; p.left == 0 {
+		close(p.done)
+	}
 }
 
 // busy says whether writes wait. If so, the worker looks at its chores again after them.
@@ -225,6 +302,23 @@ func (q *Queue) work() {
 			return
 		}
 		q.commit(writes)
-		q.chores()
+		q.rest(q.chores())
+	}
+}
+
+// rest sees to it that chores that failed are done later.
+func (q *Queue) rest(failed bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.later != nil {
+		q.later.Stop()
+		q.later = nil
+	}
+	q.failing = failed
+	switch {
+	case !failed:
+		q.pause.Reset()
+	case !q.closed:
+		q.later = time.AfterFunc(q.pause.NextBackOff(), q.Wake)
 	}
 }

@@ -135,7 +135,7 @@ func (s *server) locked(f func()) {
 	f()
 }
 
-func (s *server) put(ctx context.Context, stateKey string, content json.RawMessage) (string, commit.Outcome, error) {
+func (s *server) put(ctx context.Context, stateKey string, content json.RawMessage, _ bool) (string, commit.Outcome, error) {
 	s.locked(func() { s.calls = append(s.calls, "put") })
 	outcome, stored := commit.Stored, true
 	if s.fault != nil {
@@ -148,6 +148,8 @@ func (s *server) put(ctx context.Context, stateKey string, content json.RawMessa
 		return "", outcome, errRefused
 	case commit.Invalid:
 		return "", outcome, errInvalid
+	case commit.Outdated:
+		return "", outcome, errors.New("the room is encrypted now")
 	default:
 		if stored {
 			s.store(stateKey, content)
@@ -196,15 +198,15 @@ func (s *server) seal(_ context.Context, content json.RawMessage) (string, error
 	return id, nil
 }
 
-func (s *server) opened(eventID, key string) ([]byte, bool) {
+func (s *server) opened(eventID, key string) ([]byte, bool, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var content map[string]json.RawMessage
 	if json.Unmarshal(s.sealed[eventID], &content) != nil || content[key] == nil {
-		return nil, false
+		return nil, false, nil
 	}
 	value, err := wire.DecodeSealed(content[key])
-	return value, err == nil
+	return value, err == nil, err
 }
 
 // sync brings the next event, if there is one.
@@ -221,6 +223,18 @@ func (s *server) sync() bool {
 		s.queue.Wake()
 	}
 	return true
+}
+
+// settles waits until the worker has nothing to do, and what it told is there to see.
+func (s *server) settles(t *testing.T) {
+	require.Eventually(t, func() bool { return commit.Idle(s.queue) }, 5*time.Second, time.Millisecond)
+}
+
+// content returns what stands under a state key.
+func (s *server) content(stateKey string) json.RawMessage {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.state[stateKey].Content
 }
 
 func (s *server) did() []string {
@@ -296,12 +310,12 @@ func (s *server) together(t *testing.T, writes ...[]commit.Change) []result {
 	g := s.gate()
 	results := make([]result, len(writes))
 	var submitting sync.WaitGroup
-	submitting.Go(func() { s.queue.Submit(set("opener", "0")) })
+	submitting.Go(func() { s.queue.Submit(context.Background(), set("opener", "0")) })
 	<-g.entered
 	for i, changes := range writes {
 		before := commit.Pending(s.queue)
 		submitting.Go(func() {
-			results[i].existed, results[i].err = s.queue.Submit(changes...)
+			results[i].existed, results[i].err = s.queue.Submit(context.Background(), changes...)
 		})
 		require.Eventually(t, func() bool { return commit.Pending(s.queue) > before }, 5*time.Second, 50*time.Microsecond)
 	}

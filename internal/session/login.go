@@ -135,7 +135,10 @@ func (s *Session) logInAgain(ctx context.Context, rejected string) error {
 	}
 	s.login.Lock()
 	defer s.login.Unlock()
-	if s.currentToken() != rejected {
+	switch {
+	case s.life.Err() != nil:
+		return ErrClosed // it is Close that logs out
+	case s.currentToken() != rejected:
 		return nil
 	}
 	s.Log.Warn("The homeserver has logged the bot out; logging in again")

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/url"
 	"strconv"
 	"time"
 
@@ -39,52 +40,79 @@ func (s *Session) Try(ctx context.Context, attempt func(context.Context) error) 
 	})
 }
 
-// errAgain asks for another attempt at once.
-var errAgain = errors.New("logged in again")
+// errAgain asks for another attempt at once, with a new login.
+var errAgain = errors.New("the homeserver has logged the bot out")
 
 func (s *Session) try(ctx context.Context, attempt func(context.Context) error) (acted bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, s.Timeout)
 	defer cancel()
+	defer context.AfterFunc(s.life, cancel)()
 	ctx = mautrix.WithMaxRetries(ctx, 0) // ours are the only retries
 	deadline, _ := ctx.Deadline()
 
 	tries := 0
 	var last error
-	policy := backoff.NewExponentialBackOff()
-	policy.InitialInterval = 200 * time.Millisecond
-	policy.MaxInterval = 10 * time.Second
+	limits := newBackOff() // backoff.Retry begins anew with its own after each wait that a server asks for
 	_, err = backoff.Retry(ctx, func() (struct{}, error) {
 		tries++
 		attemptCtx, cancel := context.WithTimeout(ctx, s.attemptTimeout())
 		defer cancel()
-		err := attempt(attemptCtx)
+		err := anonymous(attempt(attemptCtx))
 		if err == nil {
 			return struct{}{}, nil
 		}
 		verdict := judge(err)
 		acted = acted || verdict.acted
-		if last == nil || ctx.Err() == nil {
+		if last == nil || !verdict.again && !errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
 			last = err // that the time was over says less than what went wrong before
+		}
+		wait := verdict.wait
+		if verdict.limited {
+			wait = max(wait, limits.NextBackOff()) // what asks for no wait at all is not taken at its word
 		}
 		switch {
 		case ctx.Err() != nil || verdict.final:
 			return struct{}{}, backoff.Permanent(last)
-		case verdict.limited && time.Until(deadline) < verdict.wait:
+		case verdict.limited && time.Until(deadline) < wait:
 			last = fmt.Errorf("the homeserver asks to wait %s, longer than the timeout of %s leaves: %w", verdict.wait, s.Timeout, err)
 			return struct{}{}, backoff.Permanent(last)
 		case verdict.limited:
-			s.Log.WithField("wait", verdict.wait.String()).Debug("The homeserver limits the rate of requests; waiting as it says")
-			return struct{}{}, &backoff.RetryAfterError{Duration: verdict.wait}
+			s.Log.WithField("wait", wait.String()).Debug("The homeserver limits the rate of requests; waiting as it says")
+			return struct{}{}, &backoff.RetryAfterError{Duration: wait}
+		case verdict.again:
+			return struct{}{}, &backoff.RetryAfterError{}
 		}
 		return struct{}{}, last
-	}, backoff.WithBackOff(policy), backoff.WithMaxElapsedTime(time.Until(deadline)))
-	if err == nil {
+	}, backoff.WithBackOff(newBackOff()), backoff.WithMaxElapsedTime(time.Until(deadline)))
+	switch {
+	case err == nil:
 		return false, nil
-	}
-	if tries > 1 {
+	case s.life.Err() != nil:
+		return acted, fmt.Errorf("%w: %w", ErrClosed, last)
+	case tries > 1:
 		return acted, fmt.Errorf("%w (gave up after %d attempts)", last, tries)
 	}
 	return acted, last
+}
+
+// newBackOff returns how long to wait between attempts.
+func newBackOff() *backoff.ExponentialBackOff {
+	policy := backoff.NewExponentialBackOff()
+	policy.InitialInterval = 200 * time.Millisecond
+	policy.MaxInterval = 10 * time.Second
+	return policy
+}
+
+// anonymous takes what follows the homeserver's name off the URL in an error: it
+// can name memory keys, and a sync's holds its whole filter.
+func anonymous(err error) error {
+	var failure *url.Error
+	if errors.As(err, &failure) {
+		if parsed, parseErr := url.Parse(failure.URL); parseErr == nil {
+			failure.URL = parsed.Scheme + "://" + parsed.Host
+		}
+	}
+	return err
 }
 
 // attemptTimeout bounds one attempt, so that an answer that never comes leaves
@@ -97,6 +125,7 @@ type verdict struct {
 	acted   bool          // the homeserver may have acted
 	limited bool          // it asks to wait
 	wait    time.Duration // this long
+	again   bool          // the next one may come at once
 }
 
 func judge(err error) verdict {
@@ -105,7 +134,7 @@ func judge(err error) verdict {
 		return verdict{final: true}
 	}
 	if errors.Is(err, errAgain) {
-		return verdict{limited: true}
+		return verdict{again: true}
 	}
 	var failure mautrix.HTTPError
 	if !errors.As(err, &failure) || failure.Response == nil {
@@ -115,8 +144,7 @@ func judge(err error) verdict {
 	}
 	switch status := failure.Response.StatusCode; {
 	case status == http.StatusTooManyRequests:
-		wait, said := retryAfter(failure)
-		return verdict{limited: said, wait: wait}
+		return verdict{limited: true, wait: retryAfter(failure)}
 	case status >= 500 || status == http.StatusRequestTimeout:
 		return verdict{acted: true}
 	case status >= 400:
@@ -129,18 +157,18 @@ func judge(err error) verdict {
 // retryAfter returns how long a homeserver that limits the rate asks to wait:
 // https://spec.matrix.org/v1.16/client-server-api/#rate-limiting has the
 // Retry-After header, and the older retry_after_ms in the body. The longer counts.
-func retryAfter(failure mautrix.HTTPError) (wait time.Duration, said bool) {
+func retryAfter(failure mautrix.HTTPError) (wait time.Duration) {
 	if header := failure.Response.Header.Get("Retry-After"); header != "" {
-		if seconds, err := strconv.ParseFloat(header, 64); err == nil && seconds >= 0 {
-			wait, said = time.Duration(seconds*float64(time.Second)), true
+		if seconds, err := strconv.ParseFloat(header, 64); err == nil {
+			wait = time.Duration(seconds * float64(time.Second))
 		} else if date, err := http.ParseTime(header); err == nil {
-			wait, said = max(0, time.Until(date)), true
+			wait = time.Until(date)
 		}
 	}
 	if failure.RespError != nil {
-		if ms, ok := failure.RespError.ExtraData["retry_after_ms"].(float64); ok && ms >= 0 {
-			wait, said = max(wait, time.Duration(ms*float64(time.Millisecond))), true
+		if ms, ok := failure.RespError.ExtraData["retry_after_ms"].(float64); ok {
+			wait = max(wait, time.Duration(ms*float64(time.Millisecond)))
 		}
 	}
-	return wait, said
+	return max(0, wait)
 }

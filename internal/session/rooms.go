@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strings"
 
+	"github.com/cenkalti/backoff/v5"
 	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
@@ -19,10 +20,7 @@ var ErrUnknownRoom = errors.New("unknown room")
 // Resolve returns the room that is meant by a configured name, an alias or a
 // room ID. What an alias stood for is remembered.
 func (s *Session) Resolve(ctx context.Context, room string) (id.RoomID, error) {
-	target, named := s.Rooms[room]
-	if !named {
-		target = room
-	}
+	target := s.Target(room)
 	switch {
 	case strings.HasPrefix(target, "!"):
 		return id.RoomID(target), nil
@@ -52,10 +50,30 @@ func (s *Session) Resolve(ctx context.Context, room string) (id.RoomID, error) {
 	return response.RoomID, nil
 }
 
-// Join joins a room.
-func (s *Session) Join(ctx context.Context, room id.RoomID) error {
+// Target returns what is meant by a configured name: an alias or a room ID. What is
+// no name stands for itself.
+func (s *Session) Target(room string) string {
+	if target, named := s.Rooms[room]; named {
+		return target
+	}
+	return room
+}
+
+// ForgetAlias makes the next Resolve of an alias ask the homeserver again. It
+// reports whether a room is meant by an alias, which may have been moved.
+func (s *Session) ForgetAlias(room string) bool {
+	target := s.Target(room)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.aliases, target)
+	return strings.HasPrefix(target, "#")
+}
+
+// Join joins a room, by its alias or ID. An alias also tells which servers the room
+// can be joined by.
+func (s *Session) Join(ctx context.Context, room string) error {
 	_, err := s.Try(ctx, func(ctx context.Context) error {
-		_, err := s.client.JoinRoom(ctx, room.String(), nil)
+		_, err := s.client.JoinRoom(ctx, room, nil)
 		return err
 	})
 	return err
@@ -115,28 +133,30 @@ func (s *Session) StateEvent(ctx context.Context, room id.RoomID, eventType even
 	return nil, nil
 }
 
-// PutState stores a state event. acted says that the homeserver may have stored
-// it although there is an error.
-func (s *Session) PutState(ctx context.Context, room id.RoomID, eventType event.Type, stateKey string, content json.RawMessage) (eventID id.EventID, acted bool, err error) {
+// PutState stores a state event. Each attempt asks first whether it may be made.
+// acted says that the homeserver may have stored it although there is an error.
+func (s *Session) PutState(ctx context.Context, room id.RoomID, eventType event.Type, stateKey string, content json.RawMessage, may func() error) (eventID id.EventID, acted bool, err error) {
 	url := s.client.BuildClientURL("v3", "rooms", room, "state", eventType.Type, stateKey)
-	return s.put(ctx, url, content)
+	acted, err = s.Try(ctx, func(ctx context.Context) (err error) {
+		if err := may(); err != nil {
+			return backoff.Permanent(err)
+		}
+		eventID, err = s.Put(ctx, url, content)
+		return err
+	})
+	return eventID, acted, err
 }
 
 // Send sends an event that is not a state event. However often it is tried, it
 // stands in the room once.
 func (s *Session) Send(ctx context.Context, room id.RoomID, eventType event.Type, content json.RawMessage) (id.EventID, error) {
 	url := s.client.BuildClientURL("v3", "rooms", room, "send", eventType.Type, s.client.TxnID())
-	eventID, _, err := s.put(ctx, url, content)
-	return eventID, err
-}
-
-// put stores an event, and tries again.
-func (s *Session) put(ctx context.Context, url string, content json.RawMessage) (eventID id.EventID, acted bool, err error) {
-	acted, err = s.Try(ctx, func(ctx context.Context) (err error) {
+	var eventID id.EventID
+	_, err := s.Try(ctx, func(ctx context.Context) (err error) {
 		eventID, err = s.Put(ctx, url, content)
 		return err
 	})
-	return eventID, acted, err
+	return eventID, err
 }
 
 // Put makes one request that is answered with an event ID. mautrix's own methods

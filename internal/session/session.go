@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -15,6 +16,9 @@ import (
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
 )
+
+// ErrClosed says that the session was closed while a request was under way.
+var ErrClosed = errors.New("the connection is closed")
 
 // Options are the settings of a session.
 type Options struct {
@@ -46,8 +50,10 @@ type Session struct {
 	foreign bool // the program logs in, syncs and logs out by itself
 	bearer  *bearer
 
-	cancel context.CancelFunc // stops the sync loop
-	loop   sync.WaitGroup     // the sync loop
+	life context.Context    // ends with Close, and with it every request but a last logout
+	end  context.CancelFunc // ends life
+	loop sync.WaitGroup     // the sync loop
+	open atomic.Bool
 
 	login sync.Mutex // held while logging in again
 
@@ -58,7 +64,9 @@ type Session struct {
 // New returns a session over a client of [NewClient], or over one that the
 // program logs in and syncs by itself (foreign).
 func New(client *mautrix.Client, foreign bool) *Session {
-	return &Session{client: client, foreign: foreign, aliases: make(map[string]id.RoomID)}
+	s := &Session{client: client, foreign: foreign, aliases: make(map[string]id.RoomID)}
+	s.life, s.end = context.WithCancel(context.Background())
+	return s
 }
 
 // Client returns the session's client.
@@ -68,6 +76,7 @@ func (s *Session) Client() *mautrix.Client { return s.client }
 // client's syncs. If it fails, nothing is left running.
 func (s *Session) Open(ctx context.Context, opts Options) (err error) {
 	s.Options = opts
+	defer func() { s.open.Store(err == nil) }()
 	if s.foreign {
 		return s.subscribe()
 	}
@@ -101,14 +110,19 @@ func (s *Session) Open(ctx context.Context, opts Options) (err error) {
 	return s.startSync(ctx)
 }
 
-// Close stops the sync loop, waits for it, and logs out of a device that was
-// made for this session only.
+// IsOpen says whether Open was called and succeeded.
+func (s *Session) IsOpen() bool { return s.open.Load() }
+
+// Close stops the sync loop and all requests, waits for the loop, and logs out of a
+// device that was made for this session only.
 func (s *Session) Close() {
-	if s.foreign || s.cancel == nil {
+	s.end()
+	if s.foreign || !s.IsOpen() {
 		return
 	}
-	s.cancel()
 	s.loop.Wait()
+	s.login.Lock() // a login that was under way is over
+	defer s.login.Unlock()
 	s.logOut()
 	s.client.Client.CloseIdleConnections()
 }
@@ -128,7 +142,9 @@ func (s *Session) subscribe() error {
 		}
 	}
 	syncer.OnSync(func(_ context.Context, response *mautrix.RespSync, _ string) bool {
-		s.observe(response)
+		if s.life.Err() == nil { // mautrix can't take a handler away
+			s.observe(response)
+		}
 		return true
 	})
 	return nil

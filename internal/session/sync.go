@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
+	"go.mau.fi/util/glob"
 	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
@@ -28,6 +29,7 @@ func NoEvents() *mautrix.FilterPart { return &mautrix.FilterPart{Types: nothing}
 type Update struct {
 	Room  id.RoomID
 	Left  bool           // the bot is no longer in the room
+	Gap   bool           // sync has left out events before these
 	State []*event.Event // what changed, oldest first
 	// Redacted are the events that lost their content.
 	Redacted []id.EventID
@@ -85,13 +87,22 @@ func passes(filter *mautrix.Filter, types []event.Type) error {
 	}
 	for _, part := range []*mautrix.FilterPart{filter.Room.State, filter.Room.Timeline} {
 		for _, t := range types {
-			named := func(have event.Type) bool { return have.Type == t.Type || have.Type == "*" }
-			if part != nil && (part.Types != nil && !slices.ContainsFunc(part.Types, named) || slices.ContainsFunc(part.NotTypes, named)) {
+			if !Passes(part, t) {
 				return fmt.Errorf("the filter of the client's syncer keeps %s events from the memory: let them through in state and timeline", t.Type)
 			}
 		}
 	}
 	return nil
+}
+
+// Passes says whether a part of a filter lets a type of event through:
+// https://spec.matrix.org/v1.16/client-server-api/#filtering has * as a wildcard.
+func Passes(part *mautrix.FilterPart, t event.Type) bool {
+	if part == nil {
+		return true
+	}
+	matches := func(pattern event.Type) bool { return glob.Compile(pattern.Type).Match(t.Type) }
+	return (part.Types == nil || slices.ContainsFunc(part.Types, matches)) && !slices.ContainsFunc(part.NotTypes, matches)
 }
 
 // startSync makes the first sync and starts the loop.
@@ -107,9 +118,8 @@ func (s *Session) startSync(ctx context.Context) error {
 	}); err != nil {
 		return fmt.Errorf("first sync: %w", err)
 	}
-	ctx, s.cancel = context.WithCancel(context.Background())
-	s.handle(ctx, response, "")
-	s.loop.Go(func() { s.sync(ctx, next, response.NextBatch) })
+	s.handle(s.life, response, "")
+	s.loop.Go(func() { s.sync(s.life, next, response.NextBatch) })
 	return nil
 }
 
@@ -118,7 +128,7 @@ func (s *Session) sync(ctx context.Context, filter, since string) {
 	pause := backoff.NewExponentialBackOff()
 	pause.InitialInterval = time.Second
 	pause.MaxInterval = 30 * time.Second
-	failing := false
+	failing, again := false, false
 	for ctx.Err() == nil {
 		response, err := s.poll(ctx, filter, since, failing)
 		switch {
@@ -131,18 +141,17 @@ func (s *Session) sync(ctx context.Context, filter, since string) {
 				pause.Reset()
 			}
 			s.handle(ctx, response, since)
-			since = response.NextBatch
+			since, again = response.NextBatch, false
+			continue
+		case errors.Is(err, errAgain) && !again:
+			again = true
 			continue
 		case !failing:
 			s.Log.WithError(err).Warn("Sync fails; what others write is not seen until it works again")
 			failing = true
 		}
-		wait := pause.NextBackOff()
-		if verdict := judge(err); verdict.limited {
-			wait = verdict.wait
-		}
 		select {
-		case <-time.After(wait):
+		case <-time.After(max(pause.NextBackOff(), judge(err).wait)):
 		case <-ctx.Done():
 		}
 	}
@@ -163,10 +172,12 @@ func (s *Session) poll(ctx context.Context, filter, since string, failing bool) 
 		FilterID:    filter,
 		SetPresence: s.client.SyncPresence,
 	})
+	err = anonymous(err)
 	if errors.Is(err, mautrix.MUnknownToken) {
 		if loginErr := s.logInAgain(ctx, token); loginErr != nil {
-			err = fmt.Errorf("%w: %w", loginErr, err)
+			return nil, fmt.Errorf("%w: %w", loginErr, err)
 		}
+		return nil, errAgain
 	}
 	if err == nil && (response == nil || response.NextBatch == "") {
 		err = errors.New("the homeserver's answer has no next_batch")
@@ -189,7 +200,7 @@ func (s *Session) observe(response *mautrix.RespSync) {
 	for room, news := range response.Rooms.Join {
 		// The state section is the state before the timeline, so it comes first.
 		// A server that sends state_after (MSC4222) has the last word there.
-		update := Update{Room: room, State: slices.Clone(news.State.Events)}
+		update := Update{Room: room, Gap: news.Timeline.Limited, State: slices.Clone(news.State.Events)}
 		for _, evt := range news.Timeline.Events {
 			switch {
 			case evt.StateKey != nil:
