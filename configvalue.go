@@ -175,17 +175,18 @@ func decodeRooms(l *loader, e entry) (any, bool) {
 		return nil, false
 	}
 	rooms := map[string]string{}
-	faults := len(l.faults)
 	for _, room := range entries(e.value) {
 		if !l.isFirst(room) {
 			continue
 		}
-		if reference, ok := l.decodeRoom(room); ok {
-			rooms[room.key] = reference
-			l.origin.rooms[room.key] = room.line
+		reference, ok := l.decodeRoom(room)
+		if !ok {
+			reference = aRoom
 		}
+		rooms[room.key] = reference
+		l.origin.rooms[room.key] = room.line
 	}
-	return rooms, len(l.faults) == faults
+	return rooms, true
 }
 
 // decodeRoom reads one room: an alias or room ID, or opsdroid's mapping with one.

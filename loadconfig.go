@@ -51,7 +51,8 @@ import (
 // value. Nothing is taken from the environment in single quotes. What was taken
 // is not looked through again and is not read as YAML.
 //
-// Whether the settings make sense together is said by Open.
+// What is wrong with the values themselves is said by Open; of a file that has other
+// faults as well it is said here, so that one error lists them all.
 func LoadConfig(path string) (Config, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
@@ -133,13 +134,35 @@ func readConfig(file string, data []byte, env func(string) (string, bool)) (Conf
 	if root := l.parse(data); root != nil {
 		l.readFile(root)
 	}
-	if err := l.faults.err(); err != nil {
-		return Config{}, err
+	if len(l.faults) > 0 {
+		l.addValueFaults()
+		return Config{}, l.faults.err()
 	}
 	conf := l.origin.loaded
 	conf.Rooms = maps.Clone(conf.Rooms) // the program may change it
 	conf.origin = &l.origin
 	return conf, nil
+}
+
+// aRoom stands in for a room that could not be read.
+const aRoom = "!room:example.org"
+
+// addValueFaults reports what Open would say of the settings that could be read.
+// The others may only be hidden by a fault that is reported already, so something
+// that is right stands in for them.
+func (l *loader) addValueFaults() {
+	right := reflect.ValueOf(Config{Homeserver: "example.org", UserID: "@bot:example.org", AccessToken: "token", StorePath: "keys", DefaultRoom: aRoom})
+	conf := l.origin.loaded
+	for _, s := range settings {
+		if l.origin.lines[s.field] == 0 {
+			reflect.ValueOf(&conf).Elem().FieldByName(s.field).Set(right.FieldByName(s.field))
+		}
+	}
+	if conf.Rooms == nil && !isReference(conf.DefaultRoom) {
+		conf.Rooms = map[string]string{conf.DefaultRoom: aRoom}
+	}
+	conf.origin = &l.origin
+	l.faults = append(l.faults, conf.faults(false)...)
 }
 
 func (l *loader) fault(line int, format string, args ...any) {

@@ -229,7 +229,7 @@ func TestLoadConfigRefuses(t *testing.T) {
 		{"key of old opsdroid", connector(`room: "#a:b"`), `bot.yaml:3: unknown key "room"; did you mean rooms?`},
 		{"missing blank", connector("password:hunter2: a"), `bot.yaml:3: unknown key "password…"`},
 		{"merging nothing", connector("<<: hunter2"), `bot.yaml:3: unknown key "<<"`},
-		{"key twice", connector("mxid: a", "mxid: a"), "bot.yaml:4: mxid is there already, in line 3"},
+		{"key twice", connector("device_id: a", "device_id: a"), "bot.yaml:4: device_id is there already, in line 3"},
 		{"wrong section", database("homeserver: a"), "bot.yaml:3: homeserver belongs under connectors: matrix"},
 		{"wrong section too", connector("default_room: a"), "bot.yaml:3: default_room belongs under databases: matrix"},
 		{"different in both", connector("store_key: hunter2") + database("store_key: hunter3"), "bot.yaml:6: store_key has another value in line 3"},
@@ -278,6 +278,85 @@ func TestLoadConfigRefuses(t *testing.T) {
 			require.EqualError(t, err, "matrix: "+test.err)
 			require.Equal(t, Config{}, conf)
 			require.NotContains(t, err.Error(), "hunter")
+		})
+	}
+}
+
+// A file that can't be read as a whole is judged as far as it can, so that nobody
+// mends one fault and is then told of the next.
+func TestLoadConfigJudgesWhatItCouldRead(t *testing.T) {
+	const rooms = "neither an alias, as in #ops:example.org, nor a room ID, as in !abc:example.org"
+	for _, test := range []struct{ name, text, err string }{
+		{"both kinds of faults", `connectors:
+  matrix:
+    homserver: https://matrix.example.org
+    mxid: bot
+    password: [hunter2]
+    device_id: 12
+    rooms:
+      main: bots
+databases:
+  matrix:
+    default_rooom: main
+    single_state_key: "@x"
+    timeout: soon
+`, `the configuration has 8 faults:
+	bot.yaml:3: unknown key "homserver"; did you mean homeserver?
+	bot.yaml:4: mxid: "bot" is not a full user ID, as in @bot:example.org
+	bot.yaml:5: password: expected a string, found a list
+	bot.yaml:6: device_id: expected a string, in quotes, found a number
+	bot.yaml:8: rooms: "main": "bots" is ` + rooms + `
+	bot.yaml:11: unknown key "default_rooom"; did you mean default_room?
+	bot.yaml:12: single_state_key: "@x" starts with @, which homeservers keep for user IDs
+	bot.yaml:13: timeout: expected a time above zero, as in "45s" or a number of seconds`},
+
+		{"of rooms, those that could be read", `connectors:
+  matrix:
+    rooms:
+      main: 1
+      ops: ops
+databases:
+  matrix:
+    default_room: main
+`, `the configuration has 2 faults:
+	bot.yaml:4: rooms: "main": expected an alias or a room ID, found a number
+	bot.yaml:5: rooms: "ops": "ops" is ` + rooms},
+		{"a default room that is not among them", `connectors:
+  matrix:
+    nickname: a
+    rooms:
+      main: "#main:example.org"
+databases:
+  matrix:
+    default_room: ops
+`, `the configuration has 2 faults:
+	bot.yaml:3: unknown key "nickname"
+	bot.yaml:8: default_room: "ops" is not a name in rooms`},
+
+		// What may only look wrong because of another fault is not mentioned.
+		{"misspelt rooms", `connectors:
+  matrix:
+    room:
+      ops: "#ops:example.org"
+databases:
+  matrix:
+    default_room: ops
+`, `bot.yaml:3: unknown key "room"; did you mean rooms?`},
+		{"a folder that could not be read", `connectors:
+  matrix:
+    mxid: ""
+    password: ""
+    access_token: 1
+    store_path: [keys]
+    store_key: hunter2
+`, `the configuration has 2 faults:
+	bot.yaml:5: access_token: expected a string, in quotes, found a number
+	bot.yaml:6: store_path: expected a string, found a list`},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			conf, err := load(test.text)
+			require.EqualError(t, err, "matrix: "+test.err)
+			require.Equal(t, Config{}, conf)
 		})
 	}
 }

@@ -30,7 +30,9 @@ const (
 
 // validate returns one error that lists every fault of the Config. Neither
 // homeserver nor credentials are required of a program that brings its own client.
-func (c Config) validate(ownClient bool) error {
+func (c Config) validate(ownClient bool) error { return c.faults(ownClient).err() }
+
+func (c Config) faults(ownClient bool) faults {
 	c = c.withDefaults("")
 	v := validator{conf: c}
 	v.homeserver(ownClient)
@@ -49,7 +51,7 @@ func (c Config) validate(ownClient bool) error {
 	if c.StoreKey != "" && c.StorePath == "" {
 		v.fault("StoreKey", "needs a %s, the folder that it locks", v.name("StorePath"))
 	}
-	return v.faults.err()
+	return v.faults
 }
 
 // A validator collects the faults of a Config. None of their texts holds a secret.
