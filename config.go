@@ -14,7 +14,7 @@ import (
 // lists every fault.
 //
 // Its secrets (Password, AccessToken, StoreKey and RecoveryKey) are left out
-// wherever a Config is printed with package fmt or turned into JSON.
+// wherever a Config is printed with package fmt or turned into JSON or YAML.
 type Config struct {
 	// Homeserver is the base URL of the bot's homeserver, as in
 	// "https://matrix.example.org", or a server name, as in "example.org", to look
@@ -157,3 +157,7 @@ func (c Config) Format(s fmt.State, verb rune) {
 func (c Config) MarshalJSON() ([]byte, error) {
 	return json.Marshal(c.printable())
 }
+
+// MarshalYAML gives the Config as YAML without its secrets. It is not in the form
+// that LoadConfig reads.
+func (c Config) MarshalYAML() (interface{}, error) { return c.printable(), nil }

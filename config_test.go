@@ -11,6 +11,7 @@ import (
 
 	"github.com/sirupsen/logrus"
 	"github.com/stretchr/testify/require"
+	"go.yaml.in/yaml/v3"
 )
 
 func goodConfig() Config {
@@ -215,6 +216,9 @@ func TestPrintingHidesSecrets(t *testing.T) {
 	marshalled, err := json.Marshal(holder)
 	require.NoError(t, err)
 	printed = append(printed, string(marshalled))
+	inYAML, err := yaml.Marshal(holder)
+	require.NoError(t, err)
+	printed = append(printed, string(inYAML))
 
 	var log bytes.Buffer
 	for _, formatter := range []logrus.Formatter{&logrus.TextFormatter{}, &logrus.JSONFormatter{}} {
@@ -235,5 +239,6 @@ func TestPrintingHidesSecrets(t *testing.T) {
 	require.Contains(t, printed[0], "@bot:example.org", "the rest is there")
 	require.Contains(t, printed[0], "(secret)")
 	require.Contains(t, string(marshalled), "#main:example.org")
+	require.Contains(t, string(inYAML), "#main:example.org")
 	require.Equal(t, "hunter2-password", conf.Password, "the Config itself is as it was")
 }
