@@ -4,7 +4,6 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"encoding/pem"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -87,24 +86,14 @@ func writeConfig(dir, instance string) error {
 	if err := createDatabases(dir); err != nil {
 		return err
 	}
-	key, err := os.OpenFile(filepath.Join(dir, keyFile), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if errors.Is(err, os.ErrExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
 	// The server expects the seed of an ed25519 key.
 	seed := make([]byte, 32)
 	rand.Read(seed)
-	return errors.Join(
-		pem.Encode(key, &pem.Block{
-			Type:    "MATRIX PRIVATE KEY",
-			Headers: map[string]string{"Key-ID": "ed25519:" + randomHex()},
-			Bytes:   seed,
-		}),
-		key.Close(),
-	)
+	return createFile(filepath.Join(dir, keyFile), pem.EncodeToMemory(&pem.Block{
+		Type:    "MATRIX PRIVATE KEY",
+		Headers: map[string]string{"Key-ID": "ed25519:" + randomHex()},
+		Bytes:   seed,
+	}))
 }
 
 // randomHex returns a random name.
@@ -114,22 +103,20 @@ func randomHex() string {
 	return hex.EncodeToString(b[:])
 }
 
-// readPort returns the port that the server in dir had when it last ran, or 0.
-func readPort(dir string) (int, error) {
+// readPort returns the port that the server in dir had when it last ran, or 0 if
+// that can't be told: any other will do.
+func readPort(dir string) int {
 	text, err := os.ReadFile(filepath.Join(dir, portFile))
-	if errors.Is(err, os.ErrNotExist) {
-		return 0, nil
-	}
 	if err != nil {
-		return 0, err
+		return 0
 	}
 	port, err := strconv.Atoi(strings.TrimSpace(string(text)))
 	if err != nil {
-		return 0, fmt.Errorf("%s: %w", filepath.Join(dir, portFile), err)
+		return 0
 	}
-	return port, nil
+	return port
 }
 
 func writePort(dir string, port int) error {
-	return os.WriteFile(filepath.Join(dir, portFile), []byte(strconv.Itoa(port)+"\n"), 0o600)
+	return writeFile(filepath.Join(dir, portFile), []byte(strconv.Itoa(port)+"\n"))
 }

@@ -2,8 +2,6 @@ package homeserver
 
 import (
 	"encoding/binary"
-	"errors"
-	"os"
 	"path/filepath"
 )
 
@@ -19,15 +17,7 @@ var databases = []string{
 // a slow machine, once a writer has waited ten seconds for readers.
 func createDatabases(dir string) error {
 	for _, name := range databases {
-		file, err := os.OpenFile(filepath.Join(dir, name), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-		if errors.Is(err, os.ErrExist) {
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		_, err = file.Write(emptyDatabase())
-		if err := errors.Join(err, file.Close()); err != nil {
+		if err := createFile(filepath.Join(dir, name), emptyDatabase()); err != nil {
 			return err
 		}
 	}

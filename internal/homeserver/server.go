@@ -20,8 +20,10 @@ import (
 const (
 	startBound = 2 * time.Minute  // from the start of the process to its first answer
 	stopBound  = 15 * time.Second // for a polite stop
-	logTail    = 64 << 10         // how much of the server's log is shown, in bytes
 )
+
+// ErrFolderInUse says that another server runs in the folder.
+var ErrFolderInUse = errors.New("another homeserver is running in this folder; stop it first, or use a folder of its own")
 
 // Options say how a server is started.
 type Options struct {
@@ -78,10 +80,7 @@ func (s *Server) start(ctx context.Context) error {
 	if err := os.MkdirAll(s.dir, 0o700); err != nil {
 		return err
 	}
-	var err error
-	if s.port, err = readPort(s.dir); err != nil {
-		return err
-	}
+	s.port = readPort(s.dir)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	// Between the moment that a port is found free and the one at which the
@@ -89,11 +88,14 @@ func (s *Server) start(ctx context.Context) error {
 	const attempts = 3
 	for attempt := 1; ; attempt++ {
 		if s.port == 0 || !portIsFree(s.port) {
-			if s.port, err = freePort(); err != nil {
+			port, err := freePort()
+			if err != nil {
 				return err
 			}
+			s.port = port
 		}
-		if err = s.launch(ctx); err == nil {
+		err := s.launch(ctx)
+		if err == nil {
 			return writePort(s.dir, s.port)
 		}
 		if attempt == attempts || ctx.Err() != nil || portIsFree(s.port) {
@@ -113,7 +115,7 @@ func (s *Server) launch(ctx context.Context) error {
 		return err
 	}
 	if !ok {
-		return errors.New("another homeserver is running in this folder; stop it first, or use a folder of its own")
+		return ErrFolderInUse
 	}
 	defer lock.Close() // the process goes on holding it
 
@@ -121,7 +123,7 @@ func (s *Server) launch(ctx context.Context) error {
 	if err := writeConfig(s.dir, instance); err != nil {
 		return err
 	}
-	log, err := os.OpenFile(filepath.Join(s.dir, logFile), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	log, err := openLog(s.dir)
 	if err != nil {
 		return err
 	}
@@ -142,6 +144,9 @@ func (s *Server) launch(ctx context.Context) error {
 	}
 	if err := s.waitReady(ctx, proc, instance); err != nil {
 		proc.kill()
+		if errors.Is(ctx.Err(), context.Canceled) {
+			return err // the server did nothing wrong
+		}
 		return fmt.Errorf("%w\nthe homeserver's log ends with:\n%s", err, s.Log())
 	}
 	s.proc = proc
@@ -207,19 +212,17 @@ func (s *Server) Name() string { return serverName }
 // Dir is the folder where the server keeps its data, as an absolute path.
 func (s *Server) Dir() string { return s.dir }
 
-// Log returns the end of what the server has written to its log since it first
-// ran in its folder, for a failing test to show. It is empty if there is none.
-func (s *Server) Log() string {
-	file, err := os.Open(filepath.Join(s.dir, logFile))
-	if err != nil {
-		return ""
+// Ended returns a channel that is closed once the server that runs now has ended,
+// by itself or by Stop or Kill.
+func (s *Server) Ended() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.proc == nil {
+		ended := make(chan struct{})
+		close(ended)
+		return ended
 	}
-	defer file.Close()
-	if info, err := file.Stat(); err == nil && info.Size() > logTail {
-		file.Seek(-logTail, io.SeekEnd)
-	}
-	tail, _ := io.ReadAll(file)
-	return string(tail)
+	return s.proc.exited
 }
 
 // Stop asks the server to finish and waits until it has. A server that does not

@@ -152,6 +152,7 @@ func TestTwoServersAtOnce(t *testing.T) {
 	require.Equal(t, http.StatusUnauthorized, status, "the servers share nothing")
 
 	_, err = Start(t.Context(), Options{Dir: dirs[0]})
+	require.ErrorIs(t, err, ErrFolderInUse)
 	require.ErrorContains(t, err, "another homeserver is running in this folder")
 
 	// A server whose port was taken meanwhile moves to another.
@@ -166,9 +167,17 @@ func TestTwoServersAtOnce(t *testing.T) {
 func TestStopReportsServerThatEndedByItself(t *testing.T) {
 	s, err := Start(t.Context(), Options{Dir: t.TempDir()})
 	require.NoError(t, err)
+	ended := s.Ended()
+	select {
+	case <-ended:
+		require.FailNow(t, "it runs")
+	default:
+	}
 	s.proc.kill()
+	<-ended
 	require.ErrorContains(t, s.Stop(), "had ended by itself")
 	require.NoError(t, s.Stop())
+	<-s.Ended()
 }
 
 func TestStartNeedsDir(t *testing.T) {
@@ -195,6 +204,7 @@ func TestStartCancelledWhileStarting(t *testing.T) {
 	dir := t.TempDir()
 	_, err := Start(ctx, Options{Dir: dir, Progress: onLine{"starting the homeserver", cancel}})
 	require.ErrorIs(t, err, context.Canceled)
+	require.NotContains(t, err.Error(), "log", "nothing is wrong with the server")
 	lock, free, err := tryLock(filepath.Join(dir, lockFile))
 	require.NoError(t, err)
 	require.True(t, free, "the process still runs")
