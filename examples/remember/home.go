@@ -33,7 +33,10 @@ type home struct {
 // a room for the bot. With fresh, the room is a new one.
 func startHome(ctx context.Context, dir string, fresh bool, progress io.Writer) (_ *home, err error) {
 	server, err := homeserver.Start(ctx, homeserver.Options{Dir: filepath.Join(dir, "homeserver"), Progress: progress})
-	if err != nil {
+	switch {
+	case errors.Is(err, homeserver.ErrFolderInUse):
+		return nil, fmt.Errorf("this program runs already, with its data in %s; use that one, or name another folder with -data", dir)
+	case err != nil:
 		return nil, err
 	}
 	defer func() {

@@ -23,6 +23,9 @@
 // configuration.yaml, as LoadConfig reads it:
 //
 //	go run ./examples/remember -config configuration.yaml
+//
+// The flag -fresh starts with a new room, and -data names another folder for the
+// program's own homeserver.
 package main
 
 import (
@@ -85,7 +88,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	flags.SetOutput(stderr)
 	flags.StringVar(&opts.config, "config", "", "use the homeserver of this configuration.yaml; without it, the program starts its own")
 	flags.StringVar(&opts.data, "data", "", "the `folder` where the program's own homeserver keeps its data (default: remember, in matrix-memory in your configuration folder)")
-	flags.BoolVar(&opts.fresh, "fresh", false, "start afresh: forget everything, in a new room")
+	flags.BoolVar(&opts.fresh, "fresh", false, "start with a new room, which remembers nothing; the old one stays in the data folder")
 	if err := flags.Parse(args); err != nil {
 		return opts, err
 	}
@@ -120,9 +123,9 @@ func (opts options) run(ctx context.Context, stdin io.Reader, stdout, stderr io.
 			return false, err
 		}
 	} else {
-		home, err := startHome(ctx, opts.data, opts.fresh, stderr)
-		if err != nil {
-			return false, err
+		home, startErr := startHome(ctx, opts.data, opts.fresh, stderr)
+		if startErr != nil {
+			return false, startErr
 		}
 		defer func() { err = errors.Join(err, home.server.Stop()) }()
 		conf = home.conf

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -120,6 +121,64 @@ func TestStartsAfresh(t *testing.T) {
 	pipe(t, "remember tea is green\n", "-data", data)
 	require.Equal(t, []string{"I remember nothing."}, pipe(t, "show keys\n", "-data", data, "-fresh"))
 	require.Equal(t, []string{"I remember nothing."}, pipe(t, "show keys\n", "-data", data))
+}
+
+// One folder serves one program at a time; a second one says what to do.
+func TestTwoOnOneFolder(t *testing.T) {
+	data := dataDir(t)
+	first := command(t, "-data", data)
+	stdin, err := first.StdinPipe()
+	require.NoError(t, err)
+	require.NoError(t, first.Start())
+	_, err = io.WriteString(stdin, "remember tea is green\n")
+	require.NoError(t, err)
+	first.stdout.waitFor(t, "I'll remember")
+
+	second := command(t, "-data", data)
+	_ = second.Run() // the exit code says it
+	require.Equal(t, exitFailed, second.ProcessState.ExitCode())
+	require.Contains(t, second.stderr.String(), "with its data in "+data+"; use that one, or name another folder with -data")
+
+	require.NoError(t, stdin.Close())
+	require.NoError(t, first.Wait(), "the program said: %s", &first.stderr)
+}
+
+// A homeserver that ended by itself is no good end.
+func TestSaysThatTheHomeserverEnded(t *testing.T) {
+	data := dataDir(t)
+	p := command(t, "-data", data)
+	stdin, err := p.StdinPipe()
+	require.NoError(t, err)
+	require.NoError(t, p.Start())
+	_, err = io.WriteString(stdin, "show keys\n")
+	require.NoError(t, err)
+	p.stdout.waitFor(t, "I remember nothing.")
+	killHomeserver(t, filepath.Join(data, "homeserver"))
+	require.NoError(t, stdin.Close())
+	_ = p.Wait() // the exit code says it
+	require.Equal(t, exitFailed, p.ProcessState.ExitCode())
+	require.Contains(t, p.stderr.String(), "the homeserver had ended by itself")
+}
+
+// killHomeserver kills the process that runs in a folder, and waits until it is gone.
+func killHomeserver(t *testing.T, dir string) {
+	t.Helper()
+	processes, err := filepath.Glob("/proc/[0-9]*")
+	require.NoError(t, err)
+	if len(processes) == 0 {
+		t.Skip("this system does not show its processes in /proc")
+	}
+	for _, process := range processes {
+		if cwd, err := os.Readlink(filepath.Join(process, "cwd")); err == nil && cwd == dir {
+			pid, err := strconv.Atoi(filepath.Base(process))
+			require.NoError(t, err)
+			require.NoError(t, syscall.Kill(pid, syscall.SIGKILL))
+			gone := func() bool { _, err := os.Stat(process); return err != nil }
+			require.Eventually(t, gone, time.Minute, time.Millisecond)
+			return
+		}
+	}
+	require.FailNow(t, "no process runs in "+dir)
 }
 
 func TestCtrlCEndsTheChat(t *testing.T) {
