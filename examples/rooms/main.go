@@ -24,7 +24,10 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"sync/atomic"
 	"syscall"
+
+	"github.com/go-joe/joe"
 
 	matrix "github.com/go-joe/matrix-memory"
 )
@@ -34,7 +37,7 @@ const (
 	exitOK          = 0
 	exitFailed      = 1
 	exitUsage       = 2
-	exitInterrupted = 130
+	exitInterrupted = 130 // by Ctrl-C, before all was up
 )
 
 func main() {
@@ -61,14 +64,15 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (exitCode
 		return exitUsage
 	}
 
+	var up bool // then Ctrl-C is how it ends, and what goes wrong is an error
 	var err error
 	if *config != "" {
-		err = serve(ctx, *config, stdout)
+		up, err = serve(ctx, *config, stdout)
 	} else {
-		err = show(ctx, *once, stdout, stderr)
+		up, err = show(ctx, *once, stdout, stderr)
 	}
 	switch {
-	case err != nil && ctx.Err() != nil:
+	case err != nil && ctx.Err() != nil && !up:
 		fmt.Fprintln(stderr, "interrupted")
 		return exitInterrupted
 	case err != nil:
@@ -78,12 +82,19 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (exitCode
 	return exitOK
 }
 
-// serve runs the bot on the user's own homeserver.
-func serve(ctx context.Context, config string, stdout io.Writer) error {
+// serve runs the bot on the user's own homeserver. It reports whether the bot was
+// up, besides an error.
+func serve(ctx context.Context, config string, stdout io.Writer) (up bool, err error) {
 	conf, err := matrix.LoadConfig(config)
 	if err != nil {
-		return err
+		return false, err
 	}
-	fmt.Fprintln(stdout, `Invite the bot to some rooms and say "remember tea is green" or "what is tea" there. Ctrl-C ends it.`)
-	return newBot(ctx, conf).Run()
+	var ready atomic.Bool
+	bot := newBot(ctx, conf)
+	bot.Brain.RegisterHandler(func(joe.InitEvent) {
+		ready.Store(true)
+		fmt.Fprintln(stdout, `Invite the bot to some rooms and say "remember tea is green" or "what is tea" there. Ctrl-C ends it.`)
+	})
+	err = bot.Run()
+	return ready.Load(), err
 }

@@ -8,7 +8,9 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -73,6 +75,75 @@ func TestStaysUp(t *testing.T) {
 	require.Equal(t, exitOK, <-ended)
 }
 
+// A homeserver that dies is noticed while the program stays up.
+func TestNoticesThatTheHomeserverEnded(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir()) // where the program makes the server's folder
+	var stdout, stderr lockedBuffer
+	ended := make(chan int, 1)
+	go func() { ended <- run(t.Context(), nil, &stdout, &stderr) }()
+	require.Eventually(t, func() bool { return bytes.Contains(stdout.bytes(), []byte("Ctrl-C")) }, time.Minute, 20*time.Millisecond)
+	dirs, err := filepath.Glob(filepath.Join(os.TempDir(), "*"))
+	require.NoError(t, err)
+	require.Len(t, dirs, 1)
+	killHomeserver(t, dirs[0])
+	select {
+	case code := <-ended:
+		require.Equal(t, exitFailed, code)
+	case <-time.After(time.Minute):
+		require.FailNow(t, "the program goes on without its homeserver")
+	}
+	require.Contains(t, string(stderr.bytes()), "the homeserver had ended by itself")
+	require.NoDirExists(t, dirs[0])
+}
+
+// killHomeserver kills the process that runs in a folder.
+func killHomeserver(t *testing.T, dir string) {
+	t.Helper()
+	processes, err := filepath.Glob("/proc/[0-9]*")
+	require.NoError(t, err)
+	if len(processes) == 0 {
+		t.Skip("this system does not show its processes in /proc")
+	}
+	for _, process := range processes {
+		if cwd, err := os.Readlink(filepath.Join(process, "cwd")); err == nil && cwd == dir {
+			pid, err := strconv.Atoi(filepath.Base(process))
+			require.NoError(t, err)
+			require.NoError(t, syscall.Kill(pid, syscall.SIGKILL))
+			return
+		}
+	}
+	require.FailNow(t, "no process runs in "+dir)
+}
+
+// Ctrl-C before the conversation is over is told from what goes wrong.
+func TestInterrupted(t *testing.T) {
+	ctx, interrupt := context.WithCancel(t.Context())
+	defer interrupt()
+	stdout := lockedBuffer{onWrite: interrupt} // the conversation has begun
+	var stderr bytes.Buffer
+	require.Equal(t, exitInterrupted, run(ctx, nil, &stdout, &stderr), "%s", &stderr)
+	require.Contains(t, stderr.String(), "interrupted\n")
+	require.NotContains(t, string(stdout.bytes()), "Ctrl-C")
+}
+
+// Nobody is told to invite a bot that did not come up.
+func TestSaysWhatIsWrong(t *testing.T) {
+	config := filepath.Join(t.TempDir(), "configuration.yaml")
+	require.NoError(t, os.WriteFile(config, []byte(`
+connectors:
+  matrix:
+    homeserver: http://127.0.0.1:1
+    access_token: nobody listens there
+    rooms:
+      main: "#main:localhost"
+    timeout: 100ms
+`), 0o600))
+	var stdout, stderr bytes.Buffer
+	require.Equal(t, exitFailed, run(t.Context(), []string{"-config", config}, &stdout, &stderr))
+	require.Contains(t, stderr.String(), "access_token: holds a blank")
+	require.Empty(t, stdout.String())
+}
+
 // With -config the bot runs on the homeserver of a configuration.
 func TestOwnHomeserver(t *testing.T) {
 	server, err := homeserver.Start(t.Context(), homeserver.Options{Dir: t.TempDir()})
@@ -95,7 +166,8 @@ connectors:
 	ctx, interrupt := context.WithCancel(t.Context())
 	defer interrupt()
 	ended := make(chan int, 1)
-	var stdout, stderr, said bytes.Buffer
+	var stdout lockedBuffer
+	var stderr, said bytes.Buffer
 	go func() { ended <- run(ctx, []string{"-config", config}, &stdout, &stderr) }()
 	require.NoError(t, stage.play(t.Context(), &said))
 	for _, line := range conversation {
@@ -103,7 +175,7 @@ connectors:
 	}
 	interrupt()
 	require.Equal(t, exitOK, <-ended, "%s", &stderr)
-	require.Contains(t, stdout.String(), "Ctrl-C ends it.")
+	require.Contains(t, string(stdout.bytes()), "Ctrl-C ends it.")
 }
 
 func TestUsage(t *testing.T) {
@@ -119,13 +191,17 @@ func TestUsage(t *testing.T) {
 
 // A lockedBuffer can be read while it is written.
 type lockedBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
+	mu      sync.Mutex
+	buf     bytes.Buffer
+	onWrite func() // or nil
 }
 
 func (b *lockedBuffer) Write(p []byte) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if b.onWrite != nil {
+		b.onWrite()
+	}
 	return b.buf.Write(p)
 }
 
