@@ -1,3 +1,5 @@
+//go:build goolm
+
 // Encrypted shows a memory in an encrypted room.
 //
 //	go run -tags goolm ./examples/encrypted
@@ -13,6 +15,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -31,27 +34,66 @@ import (
 	"github.com/go-joe/matrix-memory/internal/homeserver"
 )
 
+// The exit codes, as a shell knows them.
+const (
+	exitOK          = 0
+	exitFailed      = 1
+	exitUsage       = 2
+	exitInterrupted = 130
+)
+
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, os.Stdout); err != nil {
-		fmt.Fprintln(os.Stderr, "encrypted:", err)
-		os.Exit(1)
-	}
+	exitCode := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	os.Exit(exitCode)
 }
 
-func run(ctx context.Context, out io.Writer) (err error) {
+// run is the program: what it shows goes to stdout, all else to stderr.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) (exitCode int) {
+	flags := flag.NewFlagSet("encrypted", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	switch err := flags.Parse(args); {
+	case errors.Is(err, flag.ErrHelp):
+		return exitOK
+	case err != nil:
+		return exitUsage // Parse has said what is wrong
+	case flags.NArg() > 0:
+		fmt.Fprintf(stderr, "encrypted: unexpected argument %q; there are none\n", flags.Arg(0))
+		return exitUsage
+	}
+
+	shown, err := perform(ctx, stdout, stderr)
+	switch {
+	case err != nil && ctx.Err() != nil && !shown:
+		fmt.Fprintln(stderr, "interrupted")
+		return exitInterrupted
+	case err != nil:
+		fmt.Fprintln(stderr, "encrypted:", err)
+		return exitFailed
+	}
+	return exitOK
+}
+
+// perform starts a homeserver and shows all on it. It reports whether it has,
+// besides an error.
+func perform(ctx context.Context, out, progress io.Writer) (shown bool, err error) {
 	dir, err := os.MkdirTemp("", "matrix-memory-encrypted-")
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	server, err := homeserver.Start(ctx, homeserver.Options{Dir: filepath.Join(dir, "server"), Progress: os.Stderr})
+	server, err := homeserver.Start(ctx, homeserver.Options{Dir: filepath.Join(dir, "server"), Progress: progress})
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer func() { err = errors.Join(err, server.Stop()) }()
+	err = lose(ctx, out, server, filepath.Join(dir, "keys"))
+	return err == nil, err
+}
 
+// lose has a bot remember something, throws its keys away and restores them.
+func lose(ctx context.Context, out io.Writer, server *homeserver.Server, keys string) error {
 	person, room, err := makeRoom(ctx, server)
 	if err != nil {
 		return err
@@ -61,7 +103,7 @@ func run(ctx context.Context, out io.Writer) (err error) {
 		UserID:     person.UserID.String(),
 		Password:   password,
 		Rooms:      map[string]string{"main": room.String()},
-		StorePath:  filepath.Join(dir, "keys"),
+		StorePath:  keys,
 		StoreKey:   "a passphrase from a safe place",
 	}
 
