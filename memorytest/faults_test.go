@@ -159,6 +159,15 @@ var faults = map[string]fault{
 			return m.Get(key)
 		}}
 	}),
+	"every Set panics and keeps its lock": onSound("Concurrency", func(m *sound) joe.Memory {
+		var mu sync.Mutex
+		return tampered{
+			Memory: m,
+			set:    func(string, []byte) error { mu.Lock(); panic("assignment to entry in nil map") },
+			get:    func(key string) ([]byte, bool, error) { mu.Lock(); defer mu.Unlock(); return m.Get(key) },
+			close:  func() error { mu.Lock(); defer mu.Unlock(); return m.Close() },
+		}
+	}),
 	"opsdroid: a pointer is the value": onSound("Values", func(m *sound) joe.Memory {
 		return changedValues(m, func(value []byte) []byte {
 			var pointer map[string]json.RawMessage
@@ -553,6 +562,7 @@ func TestRunFailsOnFaults(t *testing.T) {
 			output, err := cmd.CombinedOutput()
 			var exit *exec.ExitError
 			require.ErrorAs(t, err, &exit, "the suite passes")
+			require.Equal(t, 1, exit.ExitCode(), "the suite does not come to its end: %s", output)
 			failed := regexp.MustCompile(`(?m)^ *--- FAIL: TestRunFailsOnFaults/(\w+)`)
 			var subtests []string
 			for _, match := range failed.FindAllStringSubmatch(string(output), -1) {

@@ -20,14 +20,15 @@ var patience = time.Minute
 type subject struct {
 	*testing.T
 	open   func(t *testing.T) joe.Memory
-	memory joe.Memory
+	memory *careful
 	closed bool
 	model  map[string][]byte
+	said   map[string]bool // what compareKeys has reported
 }
 
 // newSubject opens the memory of a subtest. It is closed when the subtest ends.
 func newSubject(t *testing.T, open func(t *testing.T) joe.Memory) *subject {
-	s := &subject{T: t, open: open, model: map[string][]byte{}}
+	s := &subject{T: t, open: open, model: map[string][]byte{}, said: map[string]bool{}}
 	s.openMemory()
 	t.Cleanup(func() {
 		if !s.closed {
@@ -41,17 +42,20 @@ func (s *subject) openMemory() {
 	s.Helper()
 	// Until open returns there is nothing to close, also if it ends the test.
 	s.closed = true
-	s.memory = s.open(s.T)
-	if s.memory == nil {
+	memory := s.open(s.T)
+	if memory == nil {
 		s.Fatal("open returned no memory")
 	}
+	s.memory = &careful{Memory: memory, t: s.T}
 	s.closed = false
 }
 
 func (s *subject) close() {
 	s.Helper()
+	var err error
+	s.call("Close", func() { err = s.memory.Close() })
 	s.closed = true
-	if err := s.memory.Close(); err != nil {
+	if err != nil {
 		s.Errorf("Close failed: %v", err)
 	}
 }
@@ -150,7 +154,8 @@ func (s *subject) checkKeys() {
 	s.compareKeys(got)
 }
 
-// compareKeys compares keys in any order with those of the model.
+// compareKeys compares keys in any order with those of the model. What it finds
+// it reports once, as every later check finds it again.
 func (s *subject) compareKeys(got []string) {
 	s.Helper()
 	count := map[string]int{}
@@ -159,16 +164,25 @@ func (s *subject) compareKeys(got []string) {
 	}
 	for _, key := range s.keys() {
 		if count[key] == 0 {
-			s.Errorf("Keys lacks %s%s", show(key), s.state())
+			s.complain("Keys lacks %s%s", show(key), s.state())
 		}
 	}
 	for _, key := range slices.Sorted(maps.Keys(count)) {
 		if _, want := s.model[key]; !want {
-			s.Errorf("Keys has %s, which is not there%s", show(key), s.state())
+			s.complain("Keys has %s, which is not there%s", show(key), s.state())
 		}
 		if count[key] > 1 {
-			s.Errorf("Keys has %s %d times%s", show(key), count[key], s.state())
+			s.complain("Keys has %s %d times%s", show(key), count[key], s.state())
 		}
+	}
+}
+
+// complain reports something unless it was reported before.
+func (s *subject) complain(format string, args ...any) {
+	s.Helper()
+	if text := fmt.Sprintf(format, args...); !s.said[text] {
+		s.said[text] = true
+		s.Error(text)
 	}
 }
 
@@ -184,26 +198,26 @@ func (s *subject) state() string {
 	return ""
 }
 
-// call makes one call to the memory. A closed memory gets a goroutine of its
-// own, since it must neither block nor panic.
+// call makes one call to the memory. A closed memory gets a goroutine of its own,
+// since it must not block. A memory that has panicked is tested no further.
 func (s *subject) call(name string, f func()) {
 	s.Helper()
-	if !s.closed {
-		f()
-		return
-	}
-	done := make(chan interface{}, 1)
-	go func() {
-		defer func() { done <- recover() }()
-		f()
-	}()
-	select {
-	case panicked := <-done:
-		if panicked != nil {
-			s.Fatalf("%s panicked after Close: %v", name, panicked)
+	if s.closed {
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			f()
+		}()
+		select {
+		case <-done:
+		case <-time.After(patience):
+			s.Fatalf("%s after Close did not return within %v", name, patience)
 		}
-	case <-time.After(patience):
-		s.Fatalf("%s after Close did not return within %v", name, patience)
+	} else {
+		f()
+	}
+	if s.memory.panicked.Load() {
+		s.FailNow()
 	}
 }
 
