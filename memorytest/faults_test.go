@@ -4,183 +4,17 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"os"
-	"os/exec"
 	"path"
-	"regexp"
 	"runtime"
 	"slices"
 	"strings"
 	"sync"
-	"testing"
-	"time"
 
 	"github.com/go-joe/joe"
-	"github.com/stretchr/testify/require"
 )
 
-// tampered is a memory of which some methods are replaced.
-type tampered struct {
-	joe.Memory
-	set   func(key string, value []byte) error
-	get   func(key string) ([]byte, bool, error)
-	del   func(key string) (bool, error)
-	keys  func() ([]string, error)
-	close func() error
-}
-
-func (m tampered) Set(key string, value []byte) error {
-	if m.set != nil {
-		return m.set(key, value)
-	}
-	return m.Memory.Set(key, value)
-}
-
-func (m tampered) Get(key string) ([]byte, bool, error) {
-	if m.get != nil {
-		return m.get(key)
-	}
-	return m.Memory.Get(key)
-}
-
-func (m tampered) Delete(key string) (bool, error) {
-	if m.del != nil {
-		return m.del(key)
-	}
-	return m.Memory.Delete(key)
-}
-
-func (m tampered) Keys() ([]string, error) {
-	if m.keys != nil {
-		return m.keys()
-	}
-	return m.Memory.Keys()
-}
-
-func (m tampered) Close() error {
-	if m.close != nil {
-		return m.close()
-	}
-	return m.Memory.Close()
-}
-
-// changedValues is a memory that changes values before it stores them.
-func changedValues(m *sound, change func([]byte) []byte) joe.Memory {
-	return tampered{Memory: m, set: func(key string, value []byte) error {
-		return m.Set(key, change(bytes.Clone(value)))
-	}}
-}
-
-// changedKeys is a memory that takes some keys for others.
-func changedKeys(m *sound, change func(string) string) joe.Memory {
-	return tampered{
-		Memory: m,
-		set:    func(key string, value []byte) error { return m.Set(change(key), value) },
-		get:    func(key string) ([]byte, bool, error) { return m.Get(change(key)) },
-		del:    func(key string) (bool, error) { return m.Delete(change(key)) },
-	}
-}
-
-// reencoded changes values that are JSON the way a round trip through Go does.
-func reencoded(useNumber bool) func([]byte) []byte {
-	return func(value []byte) []byte {
-		dec := json.NewDecoder(bytes.NewReader(value))
-		if useNumber {
-			dec.UseNumber()
-		}
-		var tree interface{}
-		if !json.Valid(value) || dec.Decode(&tree) != nil {
-			return value
-		}
-		changed, err := json.Marshal(tree)
-		if err != nil {
-			return value
-		}
-		return changed
-	}
-}
-
-// A fault is a memory that must not pass, and the subtest that has to say so.
-type fault struct {
-	subtest string
-	open    func(t *testing.T, d *disk) joe.Memory
-}
-
-// onSound makes a fault of something that is done to a sound memory.
-func onSound(subtest string, tamper func(m *sound) joe.Memory) fault {
-	return fault{subtest, func(_ *testing.T, d *disk) joe.Memory { return tamper(&sound{disk: d}) }}
-}
-
+// faults are what a memory of one's own may get wrong.
 var faults = map[string]fault{
-	// Those of other memories for joe.
-	"file: a failed Set is visible": {"RefusedWrites", func(t *testing.T, d *disk) joe.Memory {
-		m := openFile(t, d)
-		m.showsFailedSet = true
-		return m
-	}},
-	"file: it is truncated in place": {"RefusedWrites", func(t *testing.T, d *disk) joe.Memory {
-		m := openFile(t, d)
-		m.truncatesInPlace = true
-		return m
-	}},
-	"file: it keeps the caller's slice": {"CallersSlices", func(t *testing.T, d *disk) joe.Memory {
-		m := openFile(t, d)
-		m.keepsCallersSlice = true
-		return m
-	}},
-	"bolt: Keys has a prefix": onSound("Keys", func(m *sound) joe.Memory {
-		return tampered{Memory: m, keys: func() ([]string, error) {
-			keys, err := m.Keys()
-			for i, key := range keys {
-				if !strings.Contains(key, "/") {
-					keys[i] = "_joe/" + key
-				}
-			}
-			return keys, err
-		}}
-	}),
-	"bolt: a missing key is there": onSound("Missing", func(m *sound) joe.Memory {
-		return tampered{Memory: m, get: func(key string) ([]byte, bool, error) {
-			value, _, err := m.Get(key)
-			return value, err == nil, err
-		}}
-	}),
-	"bolt: a missing key was deleted": onSound("Missing", func(m *sound) joe.Memory {
-		return tampered{Memory: m, del: func(key string) (bool, error) {
-			_, err := m.Delete(key)
-			return err == nil, err
-		}}
-	}),
-	"bolt: a missing bucket panics": onSound("Missing", func(m *sound) joe.Memory {
-		return tampered{Memory: m, get: func(key string) ([]byte, bool, error) {
-			if len(m.data) == 0 {
-				panic("nil bucket")
-			}
-			return m.Get(key)
-		}}
-	}),
-	"every Set panics and keeps its lock": onSound("Concurrency", func(m *sound) joe.Memory {
-		var mu sync.Mutex
-		return tampered{
-			Memory: m,
-			set:    func(string, []byte) error { mu.Lock(); panic("assignment to entry in nil map") },
-			get:    func(key string) ([]byte, bool, error) { mu.Lock(); defer mu.Unlock(); return m.Get(key) },
-			close:  func() error { mu.Lock(); defer mu.Unlock(); return m.Close() },
-		}
-	}),
-	"opsdroid: a pointer is the value": onSound("Values", func(m *sound) joe.Memory {
-		return changedValues(m, func(value []byte) []byte {
-			var pointer map[string]json.RawMessage
-			if json.Unmarshal(value, &pointer) == nil && len(pointer) == 1 && pointer["encrypted_val"] != nil {
-				return pointer["encrypted_val"]
-			}
-			return value
-		})
-	}),
-	"joe: Close forgets everything": onSound("Reopen", func(m *sound) joe.Memory {
-		return tampered{Memory: m, close: func() error { clear(m.data); return m.Close() }}
-	}),
-
 	// Values.
 	"values are trimmed": onSound("Values", func(m *sound) joe.Memory { return changedValues(m, bytes.TrimSpace) }),
 	"values end at NUL": onSound("Values", func(m *sound) joe.Memory {
@@ -306,6 +140,17 @@ var faults = map[string]fault{
 				return m.Set(key, value)
 			},
 			keys: func() ([]string, error) { return slices.Clone(keys), nil },
+		}
+	}),
+
+	// Panics.
+	"every Set panics and keeps its lock": onSound("Concurrency", func(m *sound) joe.Memory {
+		var mu sync.Mutex
+		return tampered{
+			Memory: m,
+			set:    func(string, []byte) error { mu.Lock(); panic("assignment to entry in nil map") },
+			get:    func(key string) ([]byte, bool, error) { mu.Lock(); defer mu.Unlock(); return m.Get(key) },
+			close:  func() error { mu.Lock(); defer mu.Unlock(); return m.Close() },
 		}
 	}),
 
@@ -540,36 +385,4 @@ var faults = map[string]fault{
 			return value, ok && string(value) != "null", err
 		}}
 	}),
-}
-
-const faultVariable = "MEMORYTEST_FAULT"
-
-// TestRunFailsOnFaults runs the suite on each faulty memory, in a process of its
-// own because there it has to fail.
-func TestRunFailsOnFaults(t *testing.T) {
-	if fault, ok := faults[os.Getenv(faultVariable)]; ok {
-		patience = 100 * time.Millisecond
-		disks := disks{}
-		Run(t, func(t *testing.T) joe.Memory { return fault.open(t, disks.of(t)) })
-		return
-	}
-	executable, err := os.Executable()
-	require.NoError(t, err)
-	for name, fault := range faults {
-		t.Run(name, func(t *testing.T) {
-			cmd := exec.CommandContext(t.Context(), executable, "-test.run=^TestRunFailsOnFaults$", "-test.timeout=1m")
-			cmd.Env = append(os.Environ(), faultVariable+"="+name)
-			output, err := cmd.CombinedOutput()
-			var exit *exec.ExitError
-			require.ErrorAs(t, err, &exit, "the suite passes")
-			require.Equal(t, 1, exit.ExitCode(), "the suite does not come to its end: %s", output)
-			failed := regexp.MustCompile(`(?m)^ *--- FAIL: TestRunFailsOnFaults/(\w+)`)
-			var subtests []string
-			for _, match := range failed.FindAllStringSubmatch(string(output), -1) {
-				subtests = append(subtests, match[1])
-			}
-			t.Logf("it fails in %v", subtests)
-			require.Contains(t, subtests, fault.subtest, "%s", output)
-		})
-	}
 }
