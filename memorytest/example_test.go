@@ -2,6 +2,7 @@ package memorytest_test
 
 import (
 	"bytes"
+	"errors"
 	"testing"
 
 	"github.com/go-joe/joe"
@@ -20,6 +21,41 @@ func ExampleRun() {
 		// it would be filepath.Join(dir, path.Base(t.Name())).
 		if memories[t.Name()] == nil {
 			memories[t.Name()] = newInMemory()
+		}
+		return memories[t.Name()]
+	})
+}
+
+// A memory that may fail is given a limit, so that the suite sees how it fails.
+// For a file it would be a small disk, or a size that it refuses to exceed.
+func ExampleRun_limit() {
+	var t *testing.T // the parameter of your func TestMemory(t *testing.T)
+
+	memories := map[string]joe.Memory{}
+	memorytest.Run(t, func(t *testing.T) joe.Memory {
+		if memories[t.Name()] == nil {
+			memories[t.Name()] = limited{newInMemory()}
+		}
+		return memories[t.Name()]
+	})
+}
+
+// limited is a memory that refuses what is larger than an event on Matrix.
+type limited struct{ joe.Memory }
+
+func (m limited) Set(key string, value []byte) error {
+	if len(key)+len(value) > 64<<10 {
+		return errors.New("the value is too large")
+	}
+	return m.Memory.Set(key, value)
+}
+
+// TestLimited is the example with a limit, but run.
+func TestLimited(t *testing.T) {
+	memories := map[string]joe.Memory{}
+	memorytest.Run(t, func(t *testing.T) joe.Memory {
+		if memories[t.Name()] == nil {
+			memories[t.Name()] = limited{newInMemory()}
 		}
 		return memories[t.Name()]
 	})

@@ -41,7 +41,7 @@
 // offered to see what happens to a write that fails: a memory may accept or
 // refuse them. If yours accepts them but can fail for other reasons, for example
 // on a full disk, give it a limit below 1 MiB in open, and the suite sees how it
-// fails.
+// fails: otherwise RefusedWrites proves nothing. The second example shows how.
 package memorytest
 
 import (
