@@ -38,7 +38,6 @@ func TestMemoryRemembers(t *testing.T) {
 			keys, err := memory.Keys()
 			require.NoError(t, err)
 			require.Equal(t, []string{"pi"}, keys)
-			t.Log(bot.state(t, room))
 		})
 	}
 }

@@ -32,7 +32,7 @@ var server *homeserver.Server
 
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
-func run(m *testing.M) int {
+func run(m *testing.M) (code int) {
 	if os.Getenv(victimServer) != "" {
 		return victim()
 	}
@@ -47,7 +47,12 @@ func run(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, "The tests need a homeserver:", err)
 		return 1
 	}
-	defer server.Stop()
+	defer func() {
+		if err := server.Stop(); err != nil { // it ended by itself, and its log says why
+			fmt.Fprintln(os.Stderr, err)
+			code = 1
+		}
+	}()
 	return m.Run()
 }
 
