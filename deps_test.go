@@ -26,7 +26,7 @@ func list(t *testing.T, args ...string) []string {
 // a C compiler. (mautrix itself needs crypto/olm, which declares interfaces only.)
 func TestDependenciesStaySmall(t *testing.T) {
 	unwanted := []string{
-		"maunium.net/go/mautrix/crypto",
+		olmMachine,
 		"maunium.net/go/mautrix/crypto/goolm",
 		"maunium.net/go/mautrix/crypto/goolm/account",
 		"maunium.net/go/mautrix/crypto/goolm/session",
@@ -50,11 +50,18 @@ func TestDependenciesStaySmall(t *testing.T) {
 	require.Equal(t, []string{""}, withCgo, "packages that need a C compiler")
 }
 
-// The order of the module's packages: each may import those that follow.
+// olmMachine is the package that encrypts and decrypts.
+const olmMachine = "maunium.net/go/mautrix/crypto"
+
+// The order of the module's packages: each may import those that follow. Only e2ee
+// reaches the olm machine, and only tests and examples what is there for them.
 func TestDependenciesPointOneWay(t *testing.T) {
 	const module = "github.com/go-joe/matrix-memory"
+	inside := []string{"/internal/session", "/internal/commit", "/internal/replica", "/internal/wire"}
 	allowed := map[string][]string{
-		module:                       {"/internal/session", "/internal/commit", "/internal/replica", "/internal/wire"},
+		module + "/adapter":          append(inside, ""),
+		module + "/e2ee":             append(inside, ""),
+		module:                       inside,
 		module + "/internal/session": {},
 		module + "/internal/commit":  {"/internal/replica", "/internal/wire"},
 		module + "/internal/replica": {"/internal/wire"},
@@ -62,9 +69,19 @@ func TestDependenciesPointOneWay(t *testing.T) {
 		module + "/memorytest":       {},
 	}
 	for name, below := range allowed {
-		for _, dependency := range list(t, "-deps", "-f", "{{.ImportPath}}", name) {
+		for _, dependency := range list(t, "-tags", "goolm", "-deps", "-f", "{{.ImportPath}}", name) {
 			part, ours := strings.CutPrefix(dependency, module)
 			require.True(t, !ours || dependency == name || slices.Contains(below, part), "%s imports %s", name, dependency)
+			require.True(t, dependency != olmMachine || name == module+"/e2ee", "%s imports %s", name, dependency)
+		}
+	}
+	for _, line := range list(t, "-tags", "goolm", "-f", `{{.ImportPath}} {{join .Imports " "}}`, "./...") {
+		imports := strings.Fields(line)
+		if strings.HasPrefix(imports[0], module+"/examples/") {
+			continue
+		}
+		for _, helper := range []string{"/memorytest", "/internal/homeserver"} {
+			require.NotContains(t, imports[1:], module+helper, "%s imports what is for tests", imports[0])
 		}
 	}
 }
