@@ -1,0 +1,115 @@
+package matrix_test
+
+import (
+	"fmt"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	matrix "github.com/go-joe/matrix-memory"
+	"github.com/go-joe/matrix-memory/internal/homeserver"
+)
+
+// A write whose answer is lost or that never arrived is sent again, and stands in
+// the room once.
+func TestLostAnswers(t *testing.T) {
+	bot := register(t)
+	faults := []struct {
+		name string
+		do   homeserver.Action
+		puts int
+	}{
+		{"internal error", homeserver.Status(500, nil, `{"errcode":"M_UNKNOWN","error":"oops"}`), 2},
+		{"bad gateway", homeserver.Status(502, nil, "<html>"), 2},
+		{"unavailable", homeserver.Status(503, http.Header{"Retry-After": {"1"}}, ""), 2},
+		{"gateway timeout", homeserver.Status(504, nil, ""), 2},
+		{"reset before", homeserver.ResetBefore(), 2},
+		{"reset after", homeserver.ResetAfter(), 2},
+		{"bad gateway after", homeserver.StatusAfter(502), 2},
+		{"timeout after", homeserver.StatusAfter(408), 2},
+		{"empty", homeserver.Corrupt(""), 2},
+		{"no event ID", homeserver.Corrupt("{}"), 2},
+		{"another event ID", homeserver.Corrupt(`{"event_id":17}`), 2},
+		{"half", homeserver.Corrupt(`{"event_`), 2},
+		{"no JSON", homeserver.Corrupt("<html>Please log in</html>"), 2},
+		{"slow", homeserver.Delay(300 * time.Millisecond), 1},
+	}
+	for name, layout := range layouts {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := behind(t, proxy(t), bot, 30*time.Second, layout)
+			for i, fault := range faults {
+				r.front.Reset()
+				r.front.Inject(homeserver.Fault{Match: homeserver.StateWrite, Times: 1, Do: fault.do})
+				want := fmt.Sprint(i)
+				require.NoError(t, r.Set("tea", []byte(want)), fault.name)
+				require.Equal(t, fault.puts, r.writes(), fault.name)
+				r.has(t, "tea", want)
+			}
+			eventually(t, func() bool { return r.history(t) >= len(faults) }, "the room's history")
+			require.Equal(t, len(faults), r.history(t), "events, one for each value")
+			r.front.Inject(homeserver.Fault{Match: homeserver.StateWrite, Times: 1, Do: homeserver.ResetAfter()})
+			was, err := r.Delete("tea")
+			require.NoError(t, err)
+			require.True(t, was, "it was there before the first attempt")
+			r.has(t, "tea", "")
+			for _, content := range r.state(t, r.room) {
+				require.Equal(t, `{}`, content)
+			}
+		})
+	}
+}
+
+// Reads that go wrong are made again, and what could not be read is never taken
+// for nothing.
+func TestLostReads(t *testing.T) {
+	bot := register(t)
+	r := behind(t, proxy(t), bot, 20*time.Second, matrix.OneStateKey)
+	room := bot.newRoom(t)
+	_, err := bot.SendStateEvent(t.Context(), room, memoryType, "", map[string]any{"theirs": 1})
+	require.NoError(t, err)
+	handle := r.InRoom(room.String())
+
+	remove := r.front.Inject(homeserver.Fault{Match: wholeState, Do: limited("3600", "")})
+	_, err = handle.Get("theirs", nil)
+	var failure *matrix.Error
+	require.ErrorAs(t, err, &failure)
+	require.Equal(t, room.String(), failure.Room)
+	answered(t, err, "M_LIMIT_EXCEEDED")
+	require.ErrorAs(t, handle.Set("ours", "secret"), &failure)
+	require.Equal(t, "ours", failure.Key)
+	require.Zero(t, r.writes(), "nothing is written upon what could not be read")
+	remove()
+
+	for _, do := range []homeserver.Action{
+		homeserver.Status(503, nil, ""),
+		homeserver.ResetAfter(),
+		homeserver.Corrupt("<html>"),
+		homeserver.Corrupt(`[{"type":"dev.op`),
+		homeserver.Corrupt(""),
+	} {
+		r.front.Inject(homeserver.Fault{Match: wholeState, Times: 1, Do: do})
+	}
+	ok, err := handle.Get("theirs", nil)
+	require.NoError(t, err)
+	require.True(t, ok)
+	require.Len(t, r.seen(wholeState), 1+2+6, "at the start, when it was limited, and through all faults")
+}
+
+// Sync goes on after whatever goes wrong with it, and misses nothing.
+func TestSyncRecovers(t *testing.T) {
+	bot := register(t)
+	front := proxy(t)
+	for _, do := range []homeserver.Action{homeserver.Status(502, nil, ""), homeserver.Corrupt(`{}`)} {
+		front.Inject(homeserver.Fault{Match: followUp, Times: 1, Do: do})
+	}
+	log, kept := logged()
+	r := behind(t, front, bot, 5*time.Second, matrix.OneStateKey, matrix.WithLogger(log))
+	_, err := bot.SendStateEvent(t.Context(), r.room, memoryType, "", map[string]any{"theirs": 1})
+	require.NoError(t, err)
+	eventually(t, func() bool { _, ok, err := r.Get("theirs"); return ok && err == nil }, "the other writer's key")
+	require.Contains(t, kept.String(), "Sync fails; what others write is not seen until it works again")
+	require.Contains(t, kept.String(), "Sync works again")
+}
