@@ -152,7 +152,7 @@ const aRoom = "!room:example.org"
 // that is right stands in for them.
 func (l *loader) addValueFaults() {
 	right := reflect.ValueOf(Config{Homeserver: "example.org", UserID: "@bot:example.org", AccessToken: "token", StorePath: "keys", DefaultRoom: aRoom})
-	conf := l.origin.loaded
+	conf := l.origin.loaded.withDefaults("")
 	for _, s := range settings {
 		if l.origin.lines[s.field] == 0 {
 			reflect.ValueOf(&conf).Elem().FieldByName(s.field).Set(right.FieldByName(s.field))

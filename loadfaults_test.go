@@ -68,6 +68,14 @@ databases:
   matrix:
     default_room: ops
 `, `bot.yaml:3: unknown key "room"; did you mean rooms?`},
+		{"no rooms, and the default of default_room", `connectors:
+  matrix:
+    room:
+      main: "#main:example.org"
+databases:
+  matrix:
+    default_room: ""
+`, `bot.yaml:3: unknown key "room"; did you mean rooms?`},
 		{"a folder that could not be read", `connectors:
   matrix:
     mxid: ""
