@@ -119,7 +119,7 @@ func TestEqualValuesCostNothing(t *testing.T) {
 	existed, err := s.queue.Submit(context.Background(), set("a", ` { "y" : [2], "x":1 }`), set("b", "1.5"), del("c"))
 	require.NoError(t, err)
 	require.Zero(t, existed)
-	_, err = s.queue.Submit(context.Background(), )
+	_, err = s.queue.Submit(context.Background())
 	require.NoError(t, err)
 	require.Empty(t, s.did())
 }

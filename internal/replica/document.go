@@ -11,7 +11,6 @@ import (
 // A document is one state event as the room knows it. The room's lock owns it.
 type document struct {
 	id    string          // the event that reads are answered from; "" if there is none
-	sent  int64           // when it was sent; 0 for an own write
 	dict  wire.Dictionary // its content
 	err   error           // why the content can't be read
 	older bool            // the content stands under the older event type only
@@ -50,25 +49,6 @@ type ownWrite struct {
 // inStep says that the next event that sync brings is newer than the present one.
 func (d *document) inStep() bool { return d.seen == d.id }
 
-// keep returns what a write must carry along: where the event that it builds upon
-// is one that sync has not brought yet, its writer may not have heard of own
-// changes either, and holds former values.
-func (d *document) keep() map[string]json.RawMessage {
-	if d.inStep() || d.sent == 0 {
-		return nil
-	}
-	var kept map[string]json.RawMessage
-	for key, past := range d.mine {
-		if past.outdated(d.dict.Entries[key].Raw, d.sent) {
-			if kept == nil {
-				kept = make(map[string]json.RawMessage)
-			}
-			kept[key] = past.present
-		}
-	}
-	return kept
-}
-
 // stale says that the event must be read again before it can be a base.
 func (d *document) stale() bool { return d.doubt || d.met }
 
@@ -77,8 +57,8 @@ func (d *document) stale() bool { return d.doubt || d.met }
 func (d *document) lacks() bool { return len(d.missing) > 0 && d.inStep() && !d.doubt }
 
 // set makes an event the one that reads are answered from.
-func (d *document) set(event Event, dict wire.Dictionary, err error) {
-	d.id, d.sent, d.dict, d.err, d.older = event.ID, event.Time, dict, err, false
+func (d *document) set(eventID string, dict wire.Dictionary, err error) {
+	d.id, d.dict, d.err, d.older = eventID, dict, err, false
 	if d.inStep() {
 		d.met = false
 		d.own = nil // whose echo has not come by now was lost in a gap of sync
@@ -105,7 +85,7 @@ func (d *document) observe(layout wire.Layout, event Event) {
 	own := d.follow(event, dict, err)
 	switch {
 	case newer || event.ID == d.id:
-		d.set(event, dict, err)
+		d.set(event.ID, dict, err)
 	case !own:
 		d.met = true // whose write was the later one?
 	}
@@ -217,15 +197,14 @@ func (d *document) wrote(eventID string, content wire.Dictionary, changed []stri
 	if d.id == "" {
 		base = wire.Dictionary{} // what stands under the older type only
 	}
-	back := slices.DeleteFunc(d.back, func(key string) bool { return slices.Contains(changed, key) })
 	d.forgo(changed)
-	for _, key := range slices.Concat(changed, back) {
+	for _, key := range slices.Concat(changed, d.back) {
 		d.remember(key, base.Entries[key].Raw, content.Entries[key].Raw)
 	}
-	if d.own = append(d.own, ownWrite{id: eventID, base: base, changed: changed, back: back}); len(d.own) > maxOwn {
+	if d.own = append(d.own, ownWrite{id: eventID, base: base, changed: changed, back: d.back}); len(d.own) > maxOwn {
 		d.own = d.own[1:] // its echo is taken for somebody else's, and the event read again
 	}
-	d.set(Event{ID: eventID}, content, nil)
+	d.set(eventID, content, nil)
 }
 
 // release ends a write or a read and takes over what sync brought meanwhile.

@@ -112,7 +112,7 @@ func (r *Room) Restore(state, older []Event) (todo bool) {
 		doc := &document{}
 		r.docs[event.StateKey] = doc
 		dict, err := r.layout.Decode(event.StateKey, event.Content)
-		doc.set(event, dict, err)
+		doc.set(event.ID, dict, err)
 	}
 	early := r.early
 	r.loaded, r.loading, r.early = true, false, earlyNews{}
@@ -356,9 +356,8 @@ func (r *Room) begin(stateKey string) (wire.Dictionary, error) {
 	if doc.err != nil {
 		return wire.Dictionary{}, doc.err
 	}
-	kept := doc.keep()
-	doc.busy, doc.back = true, slices.Collect(maps.Keys(kept))
-	return doc.dict.With(kept), nil
+	doc.busy = true
+	return doc.dict, nil
 }
 
 // Commit ends a write that the homeserver acknowledged with an event ID.
@@ -430,7 +429,7 @@ func (r *Room) Refresh(event Event, found bool) error {
 		if event.ID == doc.seen {
 			doc.follow(event, dict, err) // redacted, maybe
 		}
-		doc.set(event, dict, err)
+		doc.set(event.ID, dict, err)
 	}
 	doc.doubt, doc.met = false, false
 	return nil

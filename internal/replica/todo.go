@@ -50,7 +50,7 @@ func (r *Room) Amend(stateKey string) (base wire.Dictionary, changes map[string]
 	}
 	if !doc.older {
 		changes = maps.Clone(doc.missing)
-		doc.back = slices.AppendSeq(doc.back, maps.Keys(changes))
+		doc.back = slices.Collect(maps.Keys(changes))
 	}
 	return base, changes, true, nil
 }
