@@ -109,11 +109,6 @@ func (a *adapter) name(r *room, user id.UserID) string {
 	return name
 }
 
-// me returns by what the bot is called in a room.
-func (a *adapter) me(r *room) called {
-	return called{a.client.UserID, a.name(r, a.client.UserID)}
-}
-
 // crowd says whether a room has more members than the bot and one other. If that
 // can't be found out, it has.
 func (a *adapter) crowd(r *room) bool {

@@ -1,24 +1,34 @@
 package adapter
 
 import (
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
 
 	"maunium.net/go/mautrix/event"
-	"maunium.net/go/mautrix/format"
 	"maunium.net/go/mautrix/id"
 )
 
-// Called is by what the bot is addressed in a room.
+// Called is by what the bot is addressed in a message.
 type called struct {
 	userID id.UserID
 	name   string // display name, "" if there is none
+	pill   string // the text of a link to the bot with which the message begins, or ""
 }
 
-// pointed says whether the sender's client marked that a message mentions the bot.
-func (c called) pointed(content *event.MessageEventContent) bool {
-	return content.Mentions.Has(c.userID) || c.linked(content)
+// pointed says whether the sender's client marked that a message mentions the
+// bot, and with the text of which link it begins.
+func (c called) pointed(content *event.MessageEventContent) (ok bool, pill string) {
+	ok = content.Mentions.Has(c.userID)
+	if content.Format != event.FormatHTML || !strings.Contains(content.FormattedBody, "<a") {
+		return ok, ""
+	}
+	m := read(content.FormattedBody)
+	if len(m.users) > 0 && m.users[0] == c.userID {
+		pill = m.pill
+	}
+	return ok || slices.Contains(m.users, c.userID), pill
 }
 
 // named says whether a text names the bot.
@@ -26,77 +36,100 @@ func (c called) named(text string) bool {
 	return within(text, c.userID.String()) || c.name != "" && within(text, c.name)
 }
 
-// linked says whether the message has a link to the bot, other than in what it
-// replies to.
-func (c called) linked(content *event.MessageEventContent) bool {
-	html := event.TrimReplyFallbackHTML(content.FormattedBody)
-	if content.Format != event.FormatHTML || !strings.Contains(html, "<a") {
-		return false
-	}
-	_, mentions := format.HTMLToMarkdownFull(nil, html)
-	return mentions.Has(c.userID)
+// marks are what may follow a name to address somebody; so may their full-width forms.
+const marks = ":,：，"
+
+// mayAddress says whether a text can begin by addressing somebody by a name,
+// though the sender's client marked nothing.
+func mayAddress(text string) bool {
+	return strings.HasPrefix(strings.TrimSpace(text), "@") || strings.ContainsAny(text, marks)
 }
 
 // strip removes the bot's name or user ID from the front of a text, if the text
-// begins by addressing the bot: with a name and a colon or comma, with an "@" and
-// the name, or with the name alone if the sender's client says that it means the
-// bot (pointed). So "Mark, the door" addresses Mark, and "Mark the door" does not.
+// begins by addressing the bot: with a link to it, with a name and a colon or
+// comma, with an "@" and the name, or with the name alone if the sender's client
+// says that it means the bot (pointed). So "Mark, the door" addresses Mark, and
+// "Mark the door" does not.
 func (c called) strip(text string, pointed bool) (rest string, found bool) {
 	trimmed := strings.TrimLeftFunc(text, unicode.IsSpace)
-	if rest, ok := cutPrefix(trimmed, c.userID.String()); ok {
+	if rest, ok := cutLink(trimmed, c.userID); ok && !continues(rest) {
+		return trimAddress(rest), true
+	}
+	if rest, ok := cutFold(trimmed, c.userID.String()); ok && !continues(rest) && !possessive(rest) {
 		return trimAddress(rest), true
 	}
 	bare, at := strings.CutPrefix(trimmed, "@")
-	for _, name := range []string{c.name, c.userID.Localpart()} {
+	for _, name := range []string{c.pill, c.name, c.userID.Localpart()} {
 		if name == "" {
 			continue
 		}
-		rest, ok := cutPrefix(bare, name)
-		if at && strings.HasPrefix(rest, ":") && !strings.HasPrefix(rest, ": ") {
+		rest, ok := cutFold(bare, name)
+		if !ok || continues(rest) || possessive(rest) {
+			continue
+		}
+		if server, colon := strings.CutPrefix(rest, ":"); at && colon && !atSpace(server) {
 			continue // a user of the same name on another server
 		}
-		if ok && (at || pointed || strings.HasPrefix(rest, ":") || strings.HasPrefix(rest, ",")) {
+		if at || pointed || strings.IndexAny(rest, marks) == 0 {
 			return trimAddress(rest), true
 		}
 	}
 	return text, false
 }
 
-// trimAddress removes what stands between an address and what is said.
+// cutLink cuts a link to a user, in Markdown, from the front of a text: some
+// clients write their mentions so in the plain text too.
+func cutLink(text string, user id.UserID) (rest string, ok bool) {
+	label, target, ok := strings.Cut(text, "](")
+	if !ok || !strings.HasPrefix(label, "[") {
+		return "", false
+	}
+	end := ")"
+	if strings.HasPrefix(target, "<") {
+		target, end = target[1:], ">)"
+	}
+	uri, rest, ok := strings.Cut(target, end)
+	return rest, ok && linked(uri) == user
+}
+
+// trimAddress removes what stands between an address and what is said. A mark
+// that may as well belong to what is said, as in "!help" or "-5", goes only if
+// it stands apart from that.
 func trimAddress(rest string) string {
 	rest = strings.TrimLeftFunc(rest, unicode.IsSpace)
-	if strings.HasPrefix(rest, ":") || strings.HasPrefix(rest, ",") {
-		rest = rest[1:]
+	mark, size := utf8.DecodeRuneInString(rest)
+	said := rest[size:]
+	if strings.ContainsRune(marks, mark) || strings.ContainsRune("!-–—", mark) && atSpace(said) {
+		rest = said
 	}
 	return strings.TrimSpace(rest)
 }
 
-// cutPrefix is strings.CutPrefix for a whole word in any case.
-func cutPrefix(text, word string) (rest string, ok bool) {
-	if len(text) < len(word) || !strings.EqualFold(text[:len(word)], word) {
-		return "", false
+// cutFold is strings.CutPrefix in any case.
+func cutFold(text, word string) (rest string, ok bool) {
+	for _, want := range word {
+		have, size := utf8.DecodeRuneInString(text)
+		if size == 0 || have != want && !strings.EqualFold(string(have), string(want)) {
+			return "", false
+		}
+		text = text[size:]
 	}
-	rest = text[len(word):]
-	return rest, !continues(rest)
+	return text, true
 }
 
 // within says whether a text has a word in it, in any case, and not as a part of
 // a longer word.
 func within(text, word string) bool {
-	text, word = strings.ToLower(text), strings.ToLower(word)
-	for at := 0; ; {
-		i := strings.Index(text[at:], word)
-		if i < 0 {
-			return false
+	var before rune
+	for i, r := range text {
+		if !inWord(before) {
+			if rest, ok := cutFold(text[i:], word); ok && !continues(rest) {
+				return true
+			}
 		}
-		i += at
-		before, _ := utf8.DecodeLastRuneInString(text[:i])
-		if !inWord(before) && !continues(text[i+len(word):]) {
-			return true
-		}
-		_, size := utf8.DecodeRuneInString(text[i:])
-		at = i + size
+		before = r
 	}
+	return false
 }
 
 // continues says whether a text goes on with the word before it, as ".org" does
@@ -111,6 +144,18 @@ func continues(rest string) bool {
 		return unicode.IsDigit(second)
 	}
 	return inWord(first)
+}
+
+// possessive says whether a text goes on as in "the bot's hat".
+func possessive(rest string) bool {
+	first, size := utf8.DecodeRuneInString(rest)
+	second, _ := utf8.DecodeRuneInString(rest[size:])
+	return (first == '\'' || first == '’') && inWord(second)
+}
+
+func atSpace(rest string) bool {
+	first, size := utf8.DecodeRuneInString(rest)
+	return size == 0 || unicode.IsSpace(first)
 }
 
 func inWord(r rune) bool {

@@ -1,6 +1,7 @@
 package adapter
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -34,12 +35,74 @@ func TestStrip(t *testing.T) {
 		{"Marvin B. Ot open", true, "open", true},
 		{"marvinette: open", true, "marvinette: open", false},
 		{"open, marvin", true, "open, marvin", false},
+		{"Marvin's hat is lost", true, "Marvin's hat is lost", false},
+		{"@marvin’s hat is lost", true, "@marvin’s hat is lost", false},
+		{"@marvin:example.org's hat", true, "@marvin:example.org's hat", false},
+		{"@marvin:\nopen", false, "open", true},
+		{"@marvin:\u00a0open", false, "open", true},
+		{"@marvin:", false, "", true},
+		{"@marvin:elsewhere.example open", true, "@marvin:elsewhere.example open", false},
+		{"marvin：open", false, "open", true},
+		{"marvin，open", false, "open", true},
+		{"Marvin! open", true, "open", true},
+		{"marvin - open", true, "open", true},
+		{"marvin — open", true, "open", true},
+		{"marvin!", true, "", true},
+		{"marvin !open", true, "!open", true},
+		{"marvin -5", true, "-5", true},
+		{"[@marvin:example.org](https://matrix.to/#/@marvin:example.org) open", false, "open", true},
+		{"[Marvin](https://matrix.to/#/%40marvin%3Aexample.org): open", false, "open", true},
+		{"[Marvin [bot]](<https://matrix.to/#/@marvin:example.org>), open", false, "open", true},
+		{"[Marvin](matrix:u/marvin:example.org) open", false, "open", true},
+		{"[Marvin](https://matrix.to/#/@marvin:example.org)", false, "", true},
+		{"[Marvin](https://matrix.to/#/@zaphod:example.org): open", true, "[Marvin](https://matrix.to/#/@zaphod:example.org): open", false},
+		{"[Marvin](https://example.org/@marvin:example.org) open", true, "[Marvin](https://example.org/@marvin:example.org) open", false},
+		{"[Marvin](https://matrix.to/#/@marvin:example.org", false, "[Marvin](https://matrix.to/#/@marvin:example.org", false},
+		{"[Marvin] open", true, "[Marvin] open", false},
 		{" as it stands ", true, " as it stands ", false},
 		{"", true, "", false},
 	} {
 		rest, found := marvin.strip(test.text, test.pointed)
 		require.Equal(t, test.rest, rest, "%q", test.text)
 		require.Equal(t, test.found, found, "%q", test.text)
+	}
+}
+
+// A name is the same in any case, whatever its letters.
+func TestNamesInAnyCase(t *testing.T) {
+	for text, name := range map[string]string{
+		"STRAẞE: open":      "Straße",
+		"straße: open":      "STRAẞE",
+		"\u212aelvin: open": "Kelvin",
+		"kelvin: open":      "\u212aelvin",
+		"ΝΊΚΟΣ: open":       "Νίκος",
+		"ſam: open":         "Sam",
+	} {
+		c := called{userID: "@bot:example.org", name: name}
+		rest, found := c.strip(text, false)
+		require.True(t, found, "%q", text)
+		require.Equal(t, "open", rest)
+		require.True(t, c.named("hey, "+text), "%q", text)
+	}
+}
+
+// The text of a link to the bot, with which a message begins, addresses it by
+// whatever name.
+func TestStripLinkText(t *testing.T) {
+	for formatted, want := range map[string]string{
+		`<p><a href="https://matrix.to/#/@marvin:example.org">The Robot</a> open</p>`:              "open",
+		`<a href="https://matrix.to/#/@marvin:example.org">The <b>Robot</b></a> open`:              "open",
+		`<mx-reply>said</mx-reply> <a href="matrix:u/marvin:example.org">the robot</a> open`:       "open",
+		`hey <a href="https://matrix.to/#/@marvin:example.org">The Robot</a> open`:                 "The Robot open",
+		`<a href="https://matrix.to/#/@zaphod:example.org">The Robot</a> open`:                     "The Robot open",
+		`<a href="https://example.org">The Robot</a> open`:                                         "The Robot open",
+		`<mx-reply><a href="https://matrix.to/#/@marvin:example.org">The Robot</a></mx-reply>open`: "The Robot open",
+	} {
+		c := marvin
+		var pointed bool
+		pointed, c.pill = c.pointed(&event.MessageEventContent{Format: event.FormatHTML, FormattedBody: formatted})
+		rest, _ := c.strip("The Robot open", pointed)
+		require.Equal(t, want, rest, formatted)
 	}
 }
 
@@ -53,6 +116,7 @@ func TestNamed(t *testing.T) {
 		"Marvin B. Otter or Marvin B. Ot": true,
 		"marvin":                          false, // a local part alone may be anybody's
 		"@marvin:example.org.uk":          false,
+		"where is Marvin B. Ot's hat":     true,
 		"":                                false,
 	} {
 		require.Equal(t, want, marvin.named(text), "%q", text)
@@ -69,8 +133,10 @@ func TestPointed(t *testing.T) {
 		html(`<a href="https://matrix.to/#/@marvin:example.org">Bot</a>: open`),
 		html(`<a href="https://matrix.to/#/%40marvin%3Aexample.org">Bot</a>: open`),
 		html(`<a href="matrix:u/marvin:example.org">Bot</a>: open`),
+		html(`<mx-reply><b>was said</b></mx-reply><i>hey</i> <A title="<a>" HREF=https://matrix.to/#/@marvin:example.org>Bot`),
 	} {
-		require.True(t, marvin.pointed(content), "%+v", content)
+		pointed, _ := marvin.pointed(content)
+		require.True(t, pointed, "%+v", content)
 	}
 	for _, content := range []*event.MessageEventContent{
 		{},
@@ -78,9 +144,12 @@ func TestPointed(t *testing.T) {
 		html(`<a href="https://matrix.to/#/@zaphod:example.org">Marvin</a>`),
 		html(`<a href="https://example.org/@marvin:example.org">link</a>`),
 		html(`<mx-reply><a href="https://matrix.to/#/@marvin:example.org">Bot</a></mx-reply>yes`),
+		html(`&lt;a href="https://matrix.to/#/@marvin:example.org">no link</a>`),
+		html(`<!-- <a href="https://matrix.to/#/@marvin:example.org">no link</a> -->`),
 		{FormattedBody: `<a href="https://matrix.to/#/@marvin:example.org">no HTML</a>`},
 	} {
-		require.False(t, marvin.pointed(content), "%+v", content)
+		pointed, _ := marvin.pointed(content)
+		require.False(t, pointed, "%+v", content)
 	}
 }
 
@@ -99,5 +168,14 @@ func TestStripKeepsTheRest(t *testing.T) {
 		text := rapid.String().Draw(t, "text")
 		c.strip(text, rapid.Bool().Draw(t, "pointed"))
 		c.named(text)
+	})
+	rapid.Check(t, func(t *rapid.T) { // nor do brackets, quotes and links
+		pieces := rapid.SliceOf(rapid.SampledFrom([]string{
+			"[", "](", "<", ">)", ")", "https://matrix.to/#/@marvin:example.org", "matrix:u/", "%", "@marvin", ":", "!", "'", "\xff", " ", "x",
+		})).Draw(t, "pieces")
+		text := strings.Join(pieces, "")
+		rest, found := marvin.strip(text, true)
+		require.True(t, strings.HasSuffix(strings.TrimSpace(text), strings.TrimSpace(rest)))
+		require.True(t, found || rest == text)
 	})
 }

@@ -34,6 +34,15 @@ func TestMentionsOnly(t *testing.T) {
 		FormattedBody: `<a href="https://matrix.to/#/` + robot.UserID.String() + `">The robot</a>: by link`,
 	})
 
+	alice.send(t, crowd, &event.MessageEventContent{ // as Element X writes it
+		MsgType: event.MsgText, Body: "[" + robot.UserID.String() + "](https://matrix.to/#/" + robot.UserID.String() + ") by Markdown",
+	})
+	// HTML that no renderer survives does no harm.
+	alice.send(t, crowd, &event.MessageEventContent{
+		MsgType: event.MsgText, Body: "not for the bot", Format: event.FormatHTML,
+		FormattedBody: `<a href="x">x</a><ol start="-9223372036854775808"><li>a</li></ol>`,
+	})
+
 	// When there are two left, the bot hears all, and when there are three again, it does not.
 	_, err := bob.LeaveRoom(t.Context(), crowd)
 	require.NoError(t, err)
@@ -46,10 +55,10 @@ func TestMentionsOnly(t *testing.T) {
 	alice.say(t, crowd, "Marvin, the last")
 
 	var texts []string
-	for _, evt := range heard.wait(t, 8) {
+	for _, evt := range heard.wait(t, 9) {
 		texts = append(texts, evt.Text)
 	}
 	require.Equal(t, []string{
-		"between us", "by name", "by name in between, marvin!", "by ID", "by client", "The robot: by link", "between us again", "the last",
+		"between us", "by name", "by name in between, marvin!", "by ID", "by client", "by link", "by Markdown", "between us again", "the last",
 	}, texts)
 }

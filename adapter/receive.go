@@ -69,8 +69,12 @@ func (a *adapter) message(r *room, evt *event.Event, content *event.MessageEvent
 	if !isMessage {
 		return
 	}
-	bot := a.me(r)
-	pointed := bot.pointed(said)
+	bot := called{userID: a.client.UserID}
+	pointed, pill := bot.pointed(said)
+	bot.pill = pill
+	if a.mentionsOnly || pointed || mayAddress(text) { // reading it may take a request
+		bot.name = a.name(r, bot.userID)
+	}
 	named := bot.named(text)
 	text, addressed := bot.strip(text, pointed)
 	switch {
