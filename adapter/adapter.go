@@ -46,7 +46,7 @@ type adapter struct {
 
 	mu      sync.Mutex // owns what follows
 	rooms   map[id.RoomID]*room
-	primed  bool // the sync that brings all rooms was seen
+	primed  bool // the first sync was seen
 	running bool
 	closed  bool
 }

@@ -2,6 +2,7 @@ package adapter_test
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"testing"
 
@@ -30,6 +31,9 @@ func TestOwnClient(t *testing.T) {
 		b.Brain.RegisterHandler(heard.add)
 		b.Respond("ping", func(msg joe.Message) error { return msg.RespondE("pong") })
 	}})
+	for i := range 60 { // more than its filter lets a sync bring
+		alice.say(t, room, fmt.Sprint("since the start ", i))
+	}
 	ctx, cancel := context.WithCancel(t.Context())
 	var syncing sync.WaitGroup
 	syncing.Go(func() { _ = client.SyncWithContext(ctx) })
@@ -38,6 +42,17 @@ func TestOwnClient(t *testing.T) {
 
 	alice.say(t, room, "ping")
 	require.Equal(t, []string{"pong"}, bodies(alice.answers(t, room, robot.UserID, 1)))
+
+	// A room that brings its first news later has the same right to them.
+	other := bob.newRoom(t, robot)
+	bob.say(t, other, "hello")
+	heard.wait(t, 62)
 	b.stop()
-	require.Len(t, heard.list(), 1)
+	events := heard.list()
+	require.Len(t, events, 62)
+	for i, evt := range events[:60] {
+		require.Equal(t, fmt.Sprint("since the start ", i), evt.Text)
+	}
+	require.Equal(t, []string{"ping", "hello"}, []string{events[60].Text, events[61].Text})
+	require.NotContains(t, b.log.String(), "skipped")
 }

@@ -22,8 +22,9 @@
 // The bot does not hear itself, other bots (m.notice; Matrix spec, "m.notice"),
 // or what was said before it started. What is said between joe.New and Bot.Run is
 // heard once it runs. After trouble with the homeserver, or a pause, what was
-// missed is fetched and comes once and in its room's order: up to 500 events in
-// a room, else the log says that some were skipped. What was said while the bot
+// missed is fetched and comes once and in its room's order: up to 500 messages
+// and the like in a room, or 5,000 events of any kind, as a memory's own; else
+// the log says that some were skipped. What was said while the bot
 // was not running, or what it had not answered yet when it was killed, is not
 // answered, for a chat does not wait; and in a room that it has just joined,
 // nothing from before it joined is.
@@ -65,7 +66,8 @@
 // With matrix.WithClient, call [New] before the client syncs, and let
 // the filter of its syncer pass what the adapter needs, which is said if it does not.
 // If its first sync starts from a token that the program kept, the time at
-// the homeserver decides what was said before the start.
+// the homeserver decides what was said before the start: in what that sync
+// brings, and where it or the first later news of a room left something out.
 //
 // No text of a message is ever logged.
 package adapter

@@ -1,8 +1,11 @@
 package adapter
 
-// Bound makes gaps begin and end sooner, so that a test needs fewer messages.
-func Bound(timeline, onePage, most int) (restore func()) {
-	before := []int{timelineLimit, page, maxMissed}
-	timelineLimit, page, maxMissed = timeline, onePage, most
-	return func() { timelineLimit, page, maxMissed = before[0], before[1], before[2] }
+// Bound makes gaps begin and end sooner, and what was seen be forgotten sooner, so
+// that a test needs fewer messages.
+func Bound(timeline, onePage, most, pages int) (restore func()) {
+	before := []int{timelineLimit, page, maxMissed, maxPages, remembered}
+	timelineLimit, page, maxMissed, maxPages, remembered = timeline, onePage, most, pages, 4*timeline
+	return func() {
+		timelineLimit, page, maxMissed, maxPages, remembered = before[0], before[1], before[2], before[3], before[4]
+	}
 }

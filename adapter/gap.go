@@ -6,45 +6,57 @@ import (
 
 	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/event"
-	"maunium.net/go/mautrix/id"
 )
 
 // How much is followed of a room; variables for the tests.
 var (
 	timelineLimit = 50  // events that one sync brings; the rest is fetched
 	maxMissed     = 500 // events that are fetched when a sync left some out
-	page          = 100 // that many at a time
+	page          = 100 // that many at a time, with those that the adapter does not follow
+	maxPages      = 50  // and that often, for a memory may have been written much meanwhile
 )
 
 // fresh returns the events that the bot has not heard yet, oldest first: what
 // the timeline brings, and what it left out, but nothing from before the bot
 // started or joined.
 func (a *adapter) fresh(r *room, n news) []*event.Event {
-	events := n.timeline
-	switch {
-	case r.known || !n.initial && !n.resumed:
-		if n.limited && !slices.ContainsFunc(events, a.horizon(r)) {
-			events = append(a.missed(r, n.prevBatch), events...)
-		}
-	case n.initial:
-		r.seen.add(events)
+	events := followed(n.timeline)
+	if n.initial && !r.known {
+		r.seen.keep(events...)
 		return nil
-	default:
-		events = slices.DeleteFunc(events, func(evt *event.Event) bool { return evt.Timestamp < a.started.UnixMilli() })
+	}
+	if n.limited && !slices.ContainsFunc(events, a.horizon(r)) {
+		events = append(a.missed(r, n.prevBatch), events...)
 	}
 	if i := lastIndex(events, a.joined); i >= 0 {
-		r.seen.add(events[:i])
+		r.seen.add(events[:i]...)
 		events = events[i:]
 	}
-	events = slices.DeleteFunc(slices.Clone(events), func(evt *event.Event) bool { return r.seen.has(evt.ID) })
-	r.seen.add(events)
+	if n.resumed && !r.known {
+		for _, evt := range events {
+			if a.early(evt) {
+				r.seen.add(evt)
+			}
+		}
+	}
+	events = slices.DeleteFunc(events, func(evt *event.Event) bool { return r.seen.has(evt.ID) })
+	r.seen.add(events...)
 	return events
 }
 
+// followed returns those of the events that the adapter follows. The others, as
+// the memory's own, may be many, and must not push what was seen out of mind.
+func followed(events []*event.Event) []*event.Event {
+	return slices.DeleteFunc(slices.Clone(events), func(evt *event.Event) bool { return !slices.Contains(heard, evt.Type) })
+}
+
 // horizon returns what says whether an event is one that the bot needs nothing
-// older than.
+// older than. Where it has seen no event yet, the time has to say it.
 func (a *adapter) horizon(r *room) func(*event.Event) bool {
-	return func(evt *event.Event) bool { return r.seen.has(evt.ID) || a.joined(evt) }
+	unseen := r.seen.empty()
+	return func(evt *event.Event) bool {
+		return r.seen.has(evt.ID) || a.joined(evt) || unseen && a.early(evt)
+	}
 }
 
 // joined says whether the event is the bot's own joining of the room.
@@ -52,16 +64,25 @@ func (a *adapter) joined(evt *event.Event) bool {
 	return evt.Type == event.StateMember && evt.GetStateKey() == a.client.UserID.String() && change(evt) == hasJoined
 }
 
+// early says whether an event is from before the start, by the homeserver's clock.
+func (a *adapter) early(evt *event.Event) bool { return evt.Timestamp < a.started.UnixMilli() }
+
 // missed fetches what a sync left out, oldest first, going back from a token.
+// It is not filtered by the homeserver: some filter a page after they have cut
+// it, and end with the first of which nothing is left.
 func (a *adapter) missed(r *room, from string) []*event.Event {
 	horizon := a.horizon(r)
-	filter := &mautrix.FilterPart{Types: heard, LazyLoadMembers: true}
 	var events []*event.Event     // newest first
 	r.members, r.names = nil, nil // of those who came and went, some may be skipped
-	for len(events) < maxMissed && from != "" {
+	for pages := 0; from != ""; pages++ {
+		if len(events) >= maxMissed || pages == maxPages {
+			events = events[:min(len(events), maxMissed)]
+			a.log(r.id).Warnf("More has happened than the %d messages, or %d events of any kind, that are fetched; older messages were skipped", maxMissed, maxPages*page)
+			break
+		}
 		var response *mautrix.RespMessages
 		if _, err := a.session.Try(a.ctx, func(ctx context.Context) (err error) {
-			response, err = a.client.Messages(ctx, r.id, from, "", mautrix.DirectionBackward, filter, page)
+			response, err = a.client.Messages(ctx, r.id, from, "", mautrix.DirectionBackward, nil, page)
 			return err
 		}); err != nil {
 			if a.ctx.Err() == nil {
@@ -74,19 +95,14 @@ func (a *adapter) missed(r *room, from string) []*event.Event {
 			if a.joined(older[i]) {
 				i++ // so that it is known where the bot joined
 			}
-			events = append(events, older[:i]...)
-			slices.Reverse(events)
-			return events
+			events = append(events, followed(older[:i])...)
+			break
 		}
-		events = append(events, older...)
+		events = append(events, followed(older)...)
 		if response.End == from {
 			break
 		}
 		from = response.End
-	}
-	if len(events) >= maxMissed {
-		events = events[:maxMissed]
-		a.log(r.id).Warnf("More was said than the %d events that are fetched; older messages were skipped", maxMissed)
 	}
 	slices.Reverse(events)
 	return events
@@ -99,33 +115,4 @@ func lastIndex(events []*event.Event, is func(*event.Event) bool) int {
 		}
 	}
 	return -1
-}
-
-// Recent holds the IDs of the events that were last seen in a room.
-type recent struct {
-	ids   map[id.EventID]bool
-	order []id.EventID
-}
-
-// remembered is how many IDs are held. A limited timeline that has none of them
-// comes after a gap.
-const remembered = 200
-
-func (s *recent) has(eventID id.EventID) bool { return s.ids[eventID] }
-
-func (s *recent) add(events []*event.Event) {
-	if s.ids == nil {
-		s.ids = make(map[id.EventID]bool)
-	}
-	for _, evt := range events {
-		if evt.ID == "" || s.ids[evt.ID] {
-			continue
-		}
-		s.ids[evt.ID] = true
-		s.order = append(s.order, evt.ID)
-		if len(s.order) > remembered {
-			delete(s.ids, s.order[0])
-			s.order = s.order[1:]
-		}
-	}
 }

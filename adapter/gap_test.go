@@ -2,6 +2,7 @@ package adapter_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/go-joe/joe"
@@ -39,7 +40,7 @@ func ids(events []joe.ReceiveMessageEvent) []id.EventID {
 // After trouble with the homeserver every message is heard, once and in order,
 // however many there were.
 func TestNothingMissedOrRepeatedAfterAGap(t *testing.T) {
-	t.Cleanup(adapter.Bound(5, 4, 500))
+	t.Cleanup(adapter.Bound(5, 4, 500, 50))
 	robot := register(t)
 	room := alice.newRoom(t, robot)
 	var heard record[joe.ReceiveMessageEvent]
@@ -68,7 +69,7 @@ func TestNothingMissedOrRepeatedAfterAGap(t *testing.T) {
 
 // A gap in a room that the bot has just joined goes back to its joining, and no further.
 func TestGapAfterJoining(t *testing.T) {
-	t.Cleanup(adapter.Bound(5, 4, 500))
+	t.Cleanup(adapter.Bound(5, 4, 500, 50))
 	robot := register(t)
 	room := alice.newRoom(t)
 	alice.say(t, room, "before the bot was here")
@@ -94,7 +95,7 @@ func TestGapAfterJoining(t *testing.T) {
 
 // A gap that is too long is said.
 func TestGapTooLong(t *testing.T) {
-	t.Cleanup(adapter.Bound(5, 4, 8))
+	t.Cleanup(adapter.Bound(5, 4, 8, 50))
 	robot := register(t)
 	room := alice.newRoom(t, robot)
 	var heard record[joe.ReceiveMessageEvent]
@@ -116,4 +117,87 @@ func TestGapTooLong(t *testing.T) {
 	require.GreaterOrEqual(t, len(events), 13)
 	require.Equal(t, said[len(said)-13:], events[len(events)-13:])
 	require.Contains(t, b.log.String(), "skipped")
+}
+
+// A gap is filled although a memory was written meanwhile, more than a page of it.
+func TestGapFullOfMemory(t *testing.T) {
+	t.Cleanup(adapter.Bound(5, 4, 8, 50))
+	robot := register(t)
+	room := alice.newRoom(t, robot)
+	var heard record[joe.ReceiveMessageEvent]
+	b, breakSync := proxied(t, setup{user: robot, handlers: func(b *bot) { b.Brain.RegisterHandler(heard.add) }})
+	mend := breakSync()
+	said := []id.EventID{alice.say(t, room, "ends the sync that is under way")}
+	eventually(t, func() bool { return strings.Contains(b.log.String(), "Sync fails") }, "sync works")
+	for i := range 3 {
+		said = append(said, alice.say(t, room, fmt.Sprint("before ", i)))
+	}
+	for i := range 20 {
+		require.NoError(t, b.memory.InRoom(room.String()).Set("counter", i))
+	}
+	said = append(said, alice.say(t, room, "after"))
+	mend()
+	require.Equal(t, said, ids(heard.wait(t, len(said))))
+	b.stop()
+	require.Equal(t, said, ids(heard.list()))
+	require.NotContains(t, b.log.String(), "skipped")
+}
+
+// There is an end to going back, and it is said.
+func TestGapOfTooManyPages(t *testing.T) {
+	t.Cleanup(adapter.Bound(5, 4, 500, 3))
+	robot := register(t)
+	room := alice.newRoom(t, robot)
+	var heard record[joe.ReceiveMessageEvent]
+	b, breakSync := proxied(t, setup{user: robot, handlers: func(b *bot) { b.Brain.RegisterHandler(heard.add) }})
+	mend := breakSync()
+	alice.say(t, room, "ends the sync that is under way")
+	eventually(t, func() bool { return strings.Contains(b.log.String(), "Sync fails") }, "sync works")
+	alice.say(t, room, "too long ago")
+	for i := range 30 {
+		require.NoError(t, b.memory.InRoom(room.String()).Set("counter", i))
+	}
+	alice.say(t, room, "last")
+	mend()
+	eventually(t, func() bool {
+		all := heard.list()
+		return len(all) > 0 && all[len(all)-1].Text == "last"
+	}, "the last message was not heard")
+	b.stop()
+	for _, evt := range heard.list() {
+		require.NotEqual(t, "too long ago", evt.Text)
+	}
+	require.True(t, strings.Contains(b.log.String(), "skipped"))
+}
+
+// However much is written between what was heard and a gap, what was heard is not
+// heard again, and what was said before the start is not heard at all.
+func TestNothingRepeatedAfterMuchMemory(t *testing.T) {
+	t.Cleanup(adapter.Bound(5, 1000, 500, 50))
+	robot := register(t)
+	room := alice.newRoom(t, robot)
+	for i := range 12 {
+		alice.say(t, room, fmt.Sprint("before the start ", i))
+	}
+	var heard record[joe.ReceiveMessageEvent]
+	b, breakSync := proxied(t, setup{user: robot, handlers: func(b *bot) { b.Brain.RegisterHandler(heard.add) }})
+	var said []id.EventID
+	say := func(n int) {
+		for range n {
+			said = append(said, alice.say(t, room, fmt.Sprint("message ", len(said))))
+		}
+	}
+	say(3)
+	heard.wait(t, len(said))
+	for i := range 30 {
+		require.NoError(t, b.memory.InRoom(room.String()).Set("counter", i))
+	}
+	mend := breakSync()
+	say(8)
+	mend()
+	heard.wait(t, len(said))
+	say(1)
+	heard.wait(t, len(said))
+	b.stop()
+	require.Equal(t, said, ids(heard.list()))
 }

@@ -43,12 +43,13 @@ func (a *adapter) synced(_ context.Context, response *mautrix.RespSync, since st
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	initial := since == ""
-	a.primed = a.primed || initial
+	resumed := !initial && !a.primed
+	a.primed = true
 	for roomID, joined := range response.Rooms.Join {
 		a.encrypted.note(roomID, joined)
 		a.push(roomID, news{
 			initial:   initial,
-			resumed:   !a.primed,
+			resumed:   resumed,
 			timeline:  own(roomID, joined.Timeline.Events),
 			limited:   joined.Timeline.Limited,
 			prevBatch: joined.Timeline.PrevBatch,
