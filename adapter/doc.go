@@ -35,8 +35,10 @@
 // # What the bot says
 //
 // The channel of Send and of Bot.Say is a name from Config.Rooms, an alias or a
-// room ID. The text is Markdown; HTML in it is shown as it stands. It goes out as
-// an m.notice, so that other bots don't answer, or as m.text with
+// room ID. The text is Markdown, but without definitions of links, as
+// "[INFO]: done" would be one; HTML in it is shown as it stands. It goes out as it
+// is and, where that makes a difference, formatted (Matrix spec, "formatted_body"):
+// as an m.notice, so that other bots don't answer, or as m.text with
 // [WithTextMessages]. A text that is too long for an event is cut at line ends,
 // and a code block that is cut goes on as one. Each part is sent with a transaction ID of its
 // own (Matrix spec, "Transaction identifiers"), tried again as the memory tries, within

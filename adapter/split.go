@@ -1,78 +1,50 @@
 package adapter
 
 import (
-	"encoding/json"
 	"sort"
 	"strings"
 	"unicode/utf8"
-
-	"maunium.net/go/mautrix/event"
-	"maunium.net/go/mautrix/format"
-	"maunium.net/go/mautrix/id"
-
-	"github.com/go-joe/matrix-memory/internal/wire"
 )
-
-// render turns Markdown into a message.
-func (a *adapter) render(markdown string) *event.MessageEventContent {
-	content := format.RenderMarkdown(markdown, true, false)
-	content.MsgType = a.msgType
-	return &content
-}
-
-// parts returns a text as the messages that say it in a room, each of which fits
-// in an event.
-func (a *adapter) parts(text string, room id.RoomID, relation *event.RelatesTo, encrypted bool) []*event.MessageEventContent {
-	limit := wire.EventLimit(room.String(), a.client.UserID.String(), event.EventEncrypted.Type, "")
-	if encrypted {
-		// Ciphertext is base64 and comes with keys and the relation again.
-		limit = limit/4*3 - 2048
-	}
-	var messages []*event.MessageEventContent
-	split(text, limit, func(part string) bool {
-		message := a.render(part)
-		message.RelatesTo = relation
-		content, err := json.Marshal(message)
-		if err != nil {
-			return true // the server will say what is wrong with it
-		}
-		size := len(content) // what is encrypted is not canonical
-		if !encrypted {
-			size = wire.CanonicalSize(content)
-		}
-		return size <= limit
-	}, func(part string) {
-		message := a.render(part)
-		message.RelatesTo = relation
-		messages = append(messages, message)
-	})
-	return messages
-}
 
 // split cuts a Markdown text into parts that fit, at line ends where it can. most
 // is a length in bytes that no part that fits exceeds. A fenced code block that
-// is cut ends with the one part and begins again with the next.
+// is cut ends with the one part and begins again with the next, unless its fence
+// would take too much of that.
 func split(text string, most int, fits func(string) bool, take func(string)) {
 	fence := "" // the line that opened the block that text goes on with
-	whole := func(n int) string { return closed(fence + text[:n]) }
 	for strings.TrimSpace(text) != "" {
+		whole := func(n int) string { return closed(fence+text[:n], n == len(text)) }
 		n := len(text)
 		if n > most || !fits(whole(n)) {
 			n = cut(text[:min(n, most)], func(n int) bool { return fits(whole(n)) })
+			if fence != "" && !fits(whole(n)) {
+				fence = ""
+				continue
+			}
 		}
 		if strings.TrimSpace(text[:n]) != "" {
 			take(whole(n))
 		}
-		fence = open(fence + text[:n])
+		fence = open(fence+text[:n], n == len(text))
+		lineEnds := text[n-1] == '\n'
 		text = text[n:]
-		if line, rest, _ := strings.Cut(text, "\n"); fence != "" && closes(line, fence) {
-			fence, text = "", rest // it was closed already
+		if fence == "" {
+			continue
 		}
-		if fence != "" {
-			fence += "\n"
+		if line, rest, _ := strings.Cut(text, "\n"); lineEnds && closes(line, fence) {
+			fence, text = "", rest // it was closed already
+			continue
+		}
+		marks, _ := fenceOf(fence)
+		if fence += "\n"; len(fence)+len(marks) > min(maxFence, most*3/4) {
+			fence = ""
 		}
 	}
 }
+
+// maxFence is how long the lines are, in bytes, that a code block is closed and
+// opened with where it is cut.
+const maxFence = 200
 
 // cut returns how much of a text to take: up to the last line end that fits, or
 // the last rune if not even a line does; one rune at least.
@@ -83,7 +55,7 @@ func cut(text string, fits func(int) bool) int {
 			ends = append(ends, i+1)
 		}
 	}
-	if i := sort.Search(len(ends), func(i int) bool { return !fits(ends[i]) }); i > 0 && strings.TrimSpace(text[:ends[i-1]]) != "" {
+	if i := sort.Search(len(ends), func(i int) bool { return !fits(ends[i]) }); i > 0 && says(text[:ends[i-1]]) {
 		return ends[i-1]
 	}
 	n := sort.Search(len(text), func(n int) bool { return !fits(n + 1) })
@@ -102,11 +74,25 @@ func cut(text string, fits func(int) bool) int {
 	return n
 }
 
+// says says whether a text has more than blank lines and code fences.
+func says(text string) bool {
+	for line := range strings.Lines(text) {
+		if marks, _ := fenceOf(line); marks == "" && strings.TrimSpace(line) != "" {
+			return true
+		}
+	}
+	return false
+}
+
 // open returns the line that opens the fenced code block that a text ends in, or
-// "": https://spec.commonmark.org/0.31.2/#fenced-code-blocks.
-func open(text string) string {
+// "": https://spec.commonmark.org/0.31.2/#fenced-code-blocks. A last line that
+// goes on behind the text (unless it is the end) is no fence.
+func open(text string, end bool) string {
 	opening := ""
 	for line := range strings.Lines(text) {
+		if !end && !strings.HasSuffix(line, "\n") {
+			break
+		}
 		line = strings.TrimRight(line, "\r\n")
 		marks, info := fenceOf(line)
 		switch {
@@ -127,8 +113,8 @@ func closes(line, opening string) bool {
 }
 
 // closed closes the fenced code block that a text ends in, if it does.
-func closed(text string) string {
-	opening := open(text)
+func closed(text string, end bool) string {
+	opening := open(text, end)
 	if opening == "" {
 		return text
 	}

@@ -1,6 +1,7 @@
 package adapter
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -30,6 +31,11 @@ func TestSplit(t *testing.T) {
 		{"a line that is too long\nb", 10, []string{"a line tha", "t is too l", "ong\nb"}},
 		{"ääää", 5, []string{"ää", "ää"}},
 		{"```go\n1\n2\n3\n4\n```\nend", 13, []string{"```go\n1\n2\n```", "```go\n3\n4\n```", "end"}},
+		{"```aaaaaaaaaa```", 10, []string{"```aaaaaaa", "aaa```"}},
+		{"```\naaaaaaaa```\n```\nb", 14, []string{"```\naaaaaa\n```", "```\naa```\n```\n", "b"}},
+		{"```aaaaaaaa\n12\n```\nb", 14, []string{"```aaaaaaaa", "\n12\n```\nb\n```"}}, // a fence that leaves no room is let go
+		{"```\naaaaaa```\nb", 14, []string{"```\naaaaaa\n```", "```\n```\nb"}},
+		{"```\nab😀\n```", 10, []string{"```\nab\n```", "😀\n", "```\n```"}}, // so is one that leaves too little
 		{"~~~~\n```\n1\n~~~~\n~~~~\nab\n~~~~\n", 18, []string{"~~~~\n```\n1\n~~~~\n", "~~~~\nab\n~~~~\n"}},
 	} {
 		require.Equal(t, test.parts, cutUp(test.text, test.most), "%q", test.text)
@@ -51,8 +57,43 @@ func TestSplitKeepsEverything(t *testing.T) {
 		bare := func(s string) string { return strings.Join(strings.Fields(s), "") }
 		require.Equal(t, bare(text), bare(strings.Join(parts, "")))
 	})
-	rapid.Check(t, func(t *rapid.T) { // and of what looks like code, it ends
+	rapid.Check(t, func(t *rapid.T) { // and of what looks like code
+		text := rapid.StringOf(rapid.RuneFrom([]rune("``~~ \n\nabcd😀"))).Draw(t, "text")
+		requireWhole(t, text, rapid.IntRange(8, 60).Draw(t, "most"))
+	})
+	rapid.Check(t, func(t *rapid.T) { // whole blocks, in which much is said
+		var text strings.Builder
+		for range rapid.IntRange(1, 4).Draw(t, "blocks") {
+			marks := rapid.SampledFrom([]string{"```", "````", "~~~", "  ```", strings.Repeat("`", 30), ""}).Draw(t, "marks")
+			info := rapid.SampledFrom([]string{"", "go", strings.Repeat("x", 50), "\n"}).Draw(t, "info")
+			code := rapid.StringOf(rapid.RuneFrom([]rune("`  \nabcdefgh"))).Draw(t, "code")
+			text.WriteString(marks + info + code + marks + rapid.SampledFrom([]string{"\n", ""}).Draw(t, "end"))
+		}
+		requireWhole(t, text.String(), rapid.IntRange(8, 60).Draw(t, "most"))
+	})
+	rapid.Check(t, func(t *rapid.T) { // and of anything, it ends
 		text := rapid.StringOf(rapid.RuneFrom([]rune("`~ \na\xff"))).Draw(t, "text")
 		cutUp(text, rapid.IntRange(1, 20).Draw(t, "most"))
 	})
+}
+
+// requireWhole requires that the parts of a text fit, are few, and say all it says.
+func requireWhole(t *rapid.T, text string, most int) {
+	parts := cutUp(text, most)
+	require.LessOrEqual(t, len(parts), 2+8*len(text)/most, "%q", parts)
+	for _, part := range parts {
+		require.LessOrEqual(t, len(part), most, "%q", part)
+		require.True(t, utf8.ValidString(part))
+		require.NotEmpty(t, strings.TrimSpace(part))
+	}
+	// Nothing is left out, though a block that goes on begins with its first line again.
+	bare := func(s string) []rune {
+		return slices.DeleteFunc([]rune(s), func(r rune) bool { return strings.ContainsRune("`~ \n", r) })
+	}
+	said := bare(strings.Join(parts, ""))
+	for _, want := range bare(text) {
+		i := slices.Index(said, want)
+		require.GreaterOrEqual(t, i, 0, "%q", parts)
+		said = said[i+1:]
+	}
 }
