@@ -1,7 +1,9 @@
 package adapter_test
 
 import (
+	"context"
 	"errors"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -9,8 +11,10 @@ import (
 
 	"github.com/go-joe/joe"
 	"github.com/go-joe/joe/reactions"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
@@ -79,17 +83,20 @@ func TestKindsOfMessages(t *testing.T) {
 		{MsgType: event.MsgFile, Body: "a caption", FileName: "notes.txt", URL: "mxc://test/notes"},
 		{MsgType: event.MsgText, Body: "> <@alice:test> was\n> said\n\nreplied", RelatesTo: (&event.RelatesTo{}).SetReplyTo(first)},
 		{MsgType: event.MsgText, Body: "> <@a:b> not a reply\nat all"},
+		{MsgType: event.MsgText, Body: "> <@a:b> quoted\nin a thread", RelatesTo: (&event.RelatesTo{}).SetThread(first, first)},
+		{MsgType: event.MsgText, Body: "> <@a:b> was said\n\nreplied in a thread", RelatesTo: (&event.RelatesTo{}).SetThread(first, "").SetReplyTo(first)},
 		{MsgType: event.MsgText, Body: robot.UserID.String() + ": by ID"},
 		{MsgType: event.MsgText, Body: "marvin: by name"},
 	} {
 		alice.send(t, room, content)
 	}
 	var texts []string
-	for _, evt := range heard.wait(t, 8) {
+	for _, evt := range heard.wait(t, 10) {
 		texts = append(texts, evt.Text)
 	}
 	require.Equal(t, []string{
-		"  as it stands  ", "waves", "", "a caption", "replied", "> <@a:b> not a reply\nat all", "by ID", "by name",
+		"  as it stands  ", "waves", "", "a caption", "replied", "> <@a:b> not a reply\nat all",
+		"> <@a:b> quoted\nin a thread", "replied in a thread", "by ID", "by name",
 	}, texts)
 }
 
@@ -215,6 +222,39 @@ func TestShutdownAmidMessages(t *testing.T) {
 		b.Brain.Shutdown(t.Context()) // by the program itself
 		b.stop()
 	}
+}
+
+// A bot whose memory was not handed to joe.New says so, and does not stumble over
+// what its client brings.
+func TestMemoryNotOpen(t *testing.T) {
+	noLeaks(t)
+	robot := register(t)
+	client, err := mautrix.NewClient(server.URL(), robot.UserID, robot.token)
+	require.NoError(t, err)
+	client.Client = robot.Client.Client
+	memory := matrix.New(matrix.Config{}, matrix.WithClient(client))
+	var log logBuffer
+	ctx, cancel := context.WithCancel(t.Context())
+	bot := joe.New("x",
+		joe.WithLogger(zap.New(zapcore.NewCore(zapcore.NewConsoleEncoder(zap.NewProductionEncoderConfig()), zapcore.AddSync(&log), zapcore.ErrorLevel))),
+		joe.WithContext(ctx), adapter.New(memory))
+	room := alice.newRoom(t)
+	_, err = alice.InviteUser(t.Context(), room, &mautrix.ReqInviteUser{UserID: robot.UserID})
+	require.NoError(t, err)
+	synced := make(chan struct{})
+	client.Syncer.(mautrix.ExtensibleSyncer).OnSync(func(context.Context, *mautrix.RespSync, string) bool {
+		close(synced)
+		return false // once is enough
+	})
+	var running sync.WaitGroup
+	running.Go(func() { assert.NoError(t, bot.Run()) })
+	running.Go(func() { _ = client.SyncWithContext(ctx) })
+
+	eventually(t, func() bool { return strings.Contains(log.String(), "hand the memory to joe.New") }, "nothing was said")
+	<-synced
+	require.ErrorContains(t, bot.Adapter.Send("x", room.String()), "hand it to joe.New")
+	cancel()
+	running.Wait()
 }
 
 func TestOpenErrors(t *testing.T) {

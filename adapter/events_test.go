@@ -124,6 +124,8 @@ func TestJoinsAndLeaves(t *testing.T) {
 	require.Equal(t, adapter.JoinEvent{UserID: carol.UserID.String(), Name: "Carol", Channel: room.String(), Data: join.Data}, join)
 
 	require.NoError(t, carol.SetDisplayName(t.Context(), "Carola")) // not a join
+	_, err = alice.BanUser(t.Context(), room, &mautrix.ReqBanUser{UserID: register(t).UserID})
+	require.NoError(t, err) // who was not in the room
 	_, err = alice.KickUser(t.Context(), room, &mautrix.ReqKickUser{UserID: carol.UserID, Reason: "enough"})
 	require.NoError(t, err)
 	leave := leaves.wait(t, 1)[0]
@@ -131,9 +133,17 @@ func TestJoinsAndLeaves(t *testing.T) {
 		UserID: carol.UserID.String(), AuthorID: alice.UserID.String(), Reason: "enough", Channel: room.String(), Data: leave.Data,
 	}, leave)
 
+	_, err = alice.InviteUser(t.Context(), room, &mautrix.ReqInviteUser{UserID: carol.UserID})
+	require.NoError(t, err)
+	_, err = carol.JoinRoomByID(t.Context(), room)
+	require.NoError(t, err)
+	_, err = alice.BanUser(t.Context(), room, &mautrix.ReqBanUser{UserID: carol.UserID})
+	require.NoError(t, err)
+	require.Equal(t, carol.UserID.String(), leaves.wait(t, 2)[1].UserID)
+
 	_, err = alice.KickUser(t.Context(), room, &mautrix.ReqKickUser{UserID: robot.UserID})
 	require.NoError(t, err)
-	require.Equal(t, robot.UserID.String(), leaves.wait(t, 2)[1].UserID)
-	require.Len(t, joins.list(), 1)
-	require.Len(t, leaves.list(), 2)
+	require.Equal(t, robot.UserID.String(), leaves.wait(t, 3)[2].UserID)
+	require.Len(t, joins.list(), 2)
+	require.Len(t, leaves.list(), 3)
 }

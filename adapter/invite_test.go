@@ -12,11 +12,10 @@ import (
 
 func TestInvitations(t *testing.T) {
 	for name, test := range map[string]struct {
-		options  []adapter.Option
-		byAlice  bool
-		byBob    bool
-		logsFix  string
-		pastOnly bool
+		options []adapter.Option
+		byAlice bool
+		byBob   bool
+		logsFix string
 	}{
 		"default":         {byAlice: true, byBob: true},
 		"anyone":          {options: []adapter.Option{adapter.WithInvitesFromAnyone()}, byAlice: true, byBob: true},

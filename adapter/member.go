@@ -26,11 +26,11 @@ func change(evt *event.Event) membershipChange {
 		before, _ = previous.Raw["membership"].(string)
 	}
 	const join = string(event.MembershipJoin)
-	gone := now == string(event.MembershipLeave) || now == string(event.MembershipBan)
 	switch {
 	case now == join && before != join:
 		return hasJoined
-	case gone && (before == join || before == ""):
+	case now == string(event.MembershipLeave) && (before == join || before == ""),
+		now == string(event.MembershipBan) && before == join: // strangers can be banned too
 		return hasLeft
 	}
 	return nothing
@@ -45,19 +45,15 @@ func (a *adapter) member(r *room, evt *event.Event) {
 	if _, ok := r.names[user]; ok {
 		r.names[user] = content.Displayname
 	}
-	what := change(evt)
-	if r.members != nil {
-		switch what {
-		case hasJoined:
-			r.members[user] = true
-		case hasLeft:
-			delete(r.members, user)
-		}
+	if content.Membership != event.MembershipJoin {
+		delete(r.members, user)
+	} else if r.members != nil {
+		r.members[user] = true
 	}
 	if user == a.client.UserID {
 		return
 	}
-	switch what {
+	switch change(evt) {
 	case hasJoined:
 		a.outlet.emit(JoinEvent{UserID: user.String(), Name: content.Displayname, Channel: r.id.String(), Data: evt})
 	case hasLeft:

@@ -109,7 +109,7 @@ func words(content *event.MessageEventContent) (string, bool) {
 	case event.MsgImage, event.MsgVideo, event.MsgAudio, event.MsgFile:
 		return content.GetCaption(), true
 	}
-	if content.RelatesTo.GetReplyTo() != "" {
+	if content.RelatesTo.GetNonFallbackReplyTo() != "" {
 		return event.TrimReplyFallbackText(content.Body), true
 	}
 	return content.Body, true

@@ -17,7 +17,8 @@ import (
 )
 
 // Send implements joe.Adapter: it says a text, in Markdown, in the room with
-// this name, alias or ID. It returns when the homeserver has taken it.
+// this name, alias or ID. It returns when the homeserver has taken it, or
+// Config.Timeout is over.
 func (a *adapter) Send(text, channel string) error {
 	err := a.busy(func(ctx context.Context) error {
 		room, err := a.session.Resolve(ctx, channel)
@@ -111,21 +112,23 @@ func (a *adapter) isThere(ctx context.Context, room id.RoomID, eventType event.T
 	}), nil
 }
 
-// busy runs what Close waits for.
+// busy runs what Close waits for, within the memory's timeout.
 func (a *adapter) busy(work func(context.Context) error) error {
 	a.mu.Lock()
 	switch {
 	case a.closed:
 		a.mu.Unlock()
 		return matrix.ErrClosed
-	case a.client.UserID == "":
+	case !a.isOpen():
 		a.mu.Unlock()
 		return errors.New("the memory is not open: hand it to joe.New too")
 	}
 	a.sends.Add(1)
 	a.mu.Unlock()
 	defer a.sends.Done()
-	err := work(context.Background()) // bounded by the session
+	ctx, cancel := context.WithTimeout(context.Background(), a.session.Timeout)
+	defer cancel()
+	err := work(ctx)
 	if session.IsStatus(err, http.StatusForbidden) {
 		return fmt.Errorf("%w: is the bot in the room, and may it write there? %w", matrix.ErrForbidden, err)
 	}

@@ -1,6 +1,7 @@
 package adapter_test
 
 import (
+	"context"
 	"net/http"
 	"strings"
 	"testing"
@@ -48,6 +49,25 @@ func TestSaysThingsOnce(t *testing.T) {
 	for _, said := range append(want, "not allowed") {
 		require.NotContains(t, b.log.String(), `"`+said+`"`, "the log has what was said")
 	}
+}
+
+// However many parts a text has, saying it is bounded by the timeout as a whole.
+func TestSendIsBounded(t *testing.T) {
+	robot := register(t)
+	home := robot.newRoom(t)
+	proxy, err := server.Proxy()
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, proxy.Close()) })
+	const timeout = 2 * time.Second
+	b := start(t, setup{user: robot, home: home, homeserver: proxy.URL(), config: func(conf *matrix.Config) { conf.Timeout = timeout }})
+	t.Cleanup(b.stop)
+
+	proxy.Inject(homeserver.Fault{Match: homeserver.EventSend, Do: homeserver.Delay(timeout / 5)}) // well within that of one request
+	began := time.Now()
+	err = b.Adapter.Send(strings.Repeat("word ", 200_000), "main")
+	require.ErrorContains(t, err, "parts")
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	require.Less(t, time.Since(began), 2*timeout)
 }
 
 // What is too long for an event is said in parts, which the homeserver takes.
