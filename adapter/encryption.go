@@ -71,6 +71,13 @@ func (a *adapter) encrypt(ctx context.Context, room id.RoomID, message *event.Me
 
 // decrypt returns what an encrypted event says, or nil if the bot can't read it.
 func (a *adapter) decrypt(r *room, evt *event.Event) *event.Event {
+	if evt.Content.ParseRaw(evt.Type) != nil {
+		return nil
+	}
+	content := evt.Content.AsEncrypted()
+	if content.SessionID == "" {
+		return nil // redacted
+	}
 	if a.client.Crypto == nil {
 		if !r.unread {
 			r.unread = true
@@ -78,14 +85,9 @@ func (a *adapter) decrypt(r *room, evt *event.Event) *event.Event {
 		}
 		return nil
 	}
-	if evt.Content.ParseRaw(evt.Type) != nil {
-		return nil
-	}
-	content := evt.Content.AsEncrypted()
-	if content.SessionID != r.awaited { // its key, in vain
-		if !a.client.Crypto.WaitForSession(a.ctx, r.id, content.SenderKey, content.SessionID, keyWait) {
-			r.awaited = content.SessionID
-		}
+	if !r.awaited.has(content.SessionID) &&
+		!a.client.Crypto.WaitForSession(a.ctx, r.id, content.SenderKey, content.SessionID, keyWait) {
+		r.awaited.add(content.SessionID)
 	}
 	decrypted, err := a.client.Crypto.Decrypt(a.ctx, evt)
 	if err != nil {

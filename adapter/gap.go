@@ -22,26 +22,34 @@ var (
 func (a *adapter) fresh(r *room, n news) []*event.Event {
 	events := followed(n.timeline)
 	if n.initial && !r.known {
-		r.seen.keep(events...)
+		for _, evt := range events {
+			r.seen.keep(evt.ID)
+		}
 		return nil
 	}
 	if n.limited && !slices.ContainsFunc(events, a.horizon(r)) {
 		events = append(a.missed(r, n.prevBatch), events...)
 	}
 	if i := lastIndex(events, a.joined); i >= 0 {
-		r.seen.add(events[:i]...)
+		r.see(events[:i])
 		events = events[i:]
 	}
 	if n.resumed && !r.known {
 		for _, evt := range events {
 			if a.early(evt) {
-				r.seen.add(evt)
+				r.seen.add(evt.ID)
 			}
 		}
 	}
 	events = slices.DeleteFunc(events, func(evt *event.Event) bool { return r.seen.has(evt.ID) })
-	r.seen.add(events...)
+	r.see(events)
 	return events
+}
+
+func (r *room) see(events []*event.Event) {
+	for _, evt := range events {
+		r.seen.add(evt.ID)
+	}
 }
 
 // followed returns those of the events that the adapter follows. The others, as

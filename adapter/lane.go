@@ -16,12 +16,12 @@ type room struct {
 
 	// The rest is owned by the lane.
 	known   bool // its timeline was followed before
-	seen    recent
+	seen    recent[id.EventID]
 	typing  map[id.UserID]bool
 	names   map[id.UserID]string // display names, as far as they were asked for
 	members map[id.UserID]bool   // who is in the room; nil: not known
 	unread  bool                 // it was said that the bot can't read here
-	awaited id.SessionID         // the key that was last waited for in vain
+	awaited recent[id.SessionID] // the keys that were waited for in vain
 }
 
 // News is what one sync brought of a room.
@@ -140,5 +140,5 @@ func (a *adapter) handle(r *room, n news) {
 
 // forget begins anew, as the bot has left.
 func (r *room) forget() {
-	r.known, r.seen, r.typing, r.names, r.members = false, recent{}, nil, nil, nil
+	r.known, r.seen, r.typing, r.names, r.members = false, recent[id.EventID]{}, nil, nil, nil
 }

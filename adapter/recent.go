@@ -1,47 +1,35 @@
 package adapter
 
-import (
-	"maunium.net/go/mautrix/event"
-	"maunium.net/go/mautrix/id"
-)
-
-// Recent holds the IDs of the events that were last seen in a room.
-type recent struct {
-	ids   map[id.EventID]bool
-	order []id.EventID
+// Recent holds the IDs that came last, and those that are kept.
+type recent[ID comparable] struct {
+	ids   map[ID]bool
+	order []ID
 }
 
-// remembered is how many IDs are held besides those that are kept: more than a
-// gap may bring. A variable for the tests.
+// remembered is how many IDs are held besides those that are kept: more than the
+// events that a gap may bring. A variable for the tests.
 var remembered = 1000
 
-func (s *recent) has(eventID id.EventID) bool { return s.ids[eventID] }
+func (s *recent[ID]) has(id ID) bool { return s.ids[id] }
 
-func (s *recent) empty() bool { return len(s.ids) == 0 }
+func (s *recent[ID]) empty() bool { return len(s.ids) == 0 }
 
-// keep adds events for good.
-func (s *recent) keep(events ...*event.Event) {
+// keep adds an ID for good.
+func (s *recent[ID]) keep(id ID) {
 	if s.ids == nil {
-		s.ids = make(map[id.EventID]bool)
+		s.ids = make(map[ID]bool)
 	}
-	for _, evt := range events {
-		s.ids[evt.ID] = true
-	}
+	s.ids[id] = true
 }
 
-func (s *recent) add(events ...*event.Event) {
-	if s.ids == nil {
-		s.ids = make(map[id.EventID]bool)
+func (s *recent[ID]) add(id ID) {
+	if s.has(id) {
+		return
 	}
-	for _, evt := range events {
-		if evt.ID == "" || s.ids[evt.ID] {
-			continue
-		}
-		s.ids[evt.ID] = true
-		s.order = append(s.order, evt.ID)
-		if len(s.order) > remembered {
-			delete(s.ids, s.order[0])
-			s.order = s.order[1:]
-		}
+	s.keep(id)
+	s.order = append(s.order, id)
+	if len(s.order) > remembered {
+		delete(s.ids, s.order[0])
+		s.order = s.order[1:]
 	}
 }
