@@ -98,7 +98,6 @@ func (a *adapter) apply(conf *joe.Config) error {
 	}
 	a.botLog = conf.Logger("matrix")
 	conf.Context = a.outlet.shutFirst(conf.Context, a.cancel)
-	conf.RegisterHandler(a.began) // before the bot's own handlers
 	conf.SetAdapter(a)
 	return nil
 }

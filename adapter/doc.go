@@ -40,15 +40,17 @@
 // is and, where that makes a difference, formatted (Matrix spec, "formatted_body"):
 // as an m.notice, so that other bots don't answer, or as m.text with
 // [WithTextMessages]. A text that is too long for an event is cut at line ends,
-// and a code block that is cut goes on as one. Each part is sent with a transaction ID of its
-// own (Matrix spec, "Transaction identifiers"), tried again as the memory tries, within
-// Config.Timeout, and said only once. Send returns when the homeserver has taken all parts.
+// and a code block that is cut goes on as one. Each part is sent with a
+// transaction ID of its own (Matrix spec, "Transaction identifiers"), tried again as
+// the memory tries, and said only once. Send returns when the homeserver has taken
+// all parts, or with an error once Config.Timeout is over, as React does.
 //
 // A message in a thread is answered in its thread. Joe does not tell an
 // adapter what it answers, but handles one event at a time: so what is sent to
-// the message's room while its handlers run goes to its thread. What
-// a handler sends later than joe waits for it (see joe.WithHandlerTimeout), or
-// from a goroutine that outlives it, goes to the room itself.
+// the message's room while its handlers run goes to its thread, also by another
+// goroutine. What a handler sends later than joe waits for it (see
+// joe.WithHandlerTimeout), or from a goroutine that outlives it, goes to the room
+// itself, or to the thread of a message there that is being handled by then.
 //
 // # Invitations
 //

@@ -15,8 +15,14 @@ import (
 // first, which waits for an Emit under way (it never takes long), and only then
 // joe is told.
 type outlet struct {
-	mu    sync.RWMutex // held for reading while an event is emitted; owns brain
+	mu    sync.Mutex // held while events are emitted; owns brain
 	brain joe.EventEmitter
+}
+
+// An emission is an event, and what is to run when joe is done with it, if anything.
+type emission struct {
+	data any
+	done func(joe.Event)
 }
 
 // shutFirst returns a context that is done after outer is done and the outlet shut.
@@ -43,14 +49,23 @@ func (o *outlet) shut() {
 }
 
 // emit emits an event, or drops it if the bot is shutting down.
-func (o *outlet) emit(evt any, done ...func(joe.Event)) {
-	o.mu.RLock()
-	defer o.mu.RUnlock()
+func (o *outlet) emit(evt any) { o.emitAll(emission{data: evt}) }
+
+// emitAll emits events with no other of the adapter's between them.
+func (o *outlet) emitAll(events ...emission) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
 	if o.brain == nil {
 		return
 	}
 	// Where the program shuts the brain down by itself, there is nothing to go
 	// first by; the event that meets that is dropped like those after it.
 	defer func() { _ = recover() }()
-	o.brain.Emit(evt, done...)
+	for _, evt := range events {
+		if evt.done == nil {
+			o.brain.Emit(evt.data)
+		} else {
+			o.brain.Emit(evt.data, evt.done)
+		}
+	}
 }

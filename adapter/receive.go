@@ -90,13 +90,13 @@ func (a *adapter) message(r *room, evt *event.Event, content *event.MessageEvent
 	case a.mentionsOnly && !pointed && !named && !addressed && a.crowd(r):
 		// It is not meant for the bot.
 	default:
-		a.outlet.emit(joe.ReceiveMessageEvent{
+		a.emitMessage(joe.ReceiveMessageEvent{
 			ID:       evt.ID.String(),
 			Text:     text,
 			AuthorID: evt.Sender.String(),
 			Channel:  r.id.String(),
 			Data:     evt,
-		}, a.ended)
+		}, evt, content)
 	}
 }
 

@@ -13,25 +13,23 @@ type thread struct {
 	root    id.EventID
 }
 
-// began handles each message before the bot's own handlers do: from now on until
-// the last of them has returned, what is sent to its room answers it.
-func (a *adapter) began(msg joe.ReceiveMessageEvent) {
-	a.answering.Store(nil)
-	evt, ok := msg.Data.(*event.Event)
-	if !ok {
-		return
-	}
-	content, ok := evt.Content.Parsed.(*event.MessageEventContent)
-	if !ok {
-		return
-	}
-	if root := content.RelatesTo.GetThreadParent(); root != "" {
-		a.answering.Store(&thread{message: evt.ID, room: evt.RoomID, root: root})
-	}
-}
+// A threadEvent comes just before a message in a thread. It says nothing to the
+// bot's handlers; when joe is done with it, the message's own are next.
+type threadEvent struct{}
 
-// ended runs when joe is done with a message.
-func (a *adapter) ended(joe.Event) { a.answering.Store(nil) }
+// emitMessage emits a message: if it is in a thread, then while its handlers run
+// what is sent to its room answers it.
+func (a *adapter) emitMessage(message joe.ReceiveMessageEvent, evt *event.Event, content *event.MessageEventContent) {
+	root := content.RelatesTo.GetThreadParent()
+	if root == "" {
+		a.outlet.emit(message)
+		return
+	}
+	a.outlet.emitAll(
+		emission{threadEvent{}, func(joe.Event) { a.answering.Store(&thread{message: evt.ID, room: evt.RoomID, root: root}) }},
+		emission{message, func(joe.Event) { a.answering.Store(nil) }},
+	)
+}
 
 // relation returns what a message to a room relates to: nil, or the thread that
 // is being answered there. A client without threads shows it as a reply

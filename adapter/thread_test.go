@@ -8,6 +8,31 @@ import (
 	"maunium.net/go/mautrix/event"
 )
 
+// A handler of all events, whose turn among the others joe leaves to chance, answers
+// in the thread too.
+func TestHandlerOfAllEventsAnswersInThread(t *testing.T) {
+	robot := register(t)
+	room := alice.newRoom(t, robot)
+	root := alice.say(t, room, "a topic")
+	start(t, setup{user: robot, handlers: func(b *bot) {
+		b.Brain.RegisterHandler(func(evt any) error {
+			if message, ok := evt.(joe.ReceiveMessageEvent); ok {
+				return b.Adapter.Send("answer", message.Channel)
+			}
+			return nil
+		})
+	}})
+	const many = 12
+	for range many {
+		alice.send(t, room, &event.MessageEventContent{
+			MsgType: event.MsgText, Body: "ping", RelatesTo: (&event.RelatesTo{}).SetThread(root, root),
+		})
+	}
+	for _, answer := range alice.answers(t, room, robot.UserID, many) {
+		require.Equal(t, root, answer.RelatesTo.GetThreadParent())
+	}
+}
+
 func TestAnswersInThread(t *testing.T) {
 	robot := register(t)
 	room, other := alice.newRoom(t, robot), alice.newRoom(t, robot)
