@@ -10,7 +10,7 @@
 // joe.ReceiveMessageEvent: ID is the event ID, Text the message, AuthorID the
 // sender's user ID, Channel the room ID, and Data the *event.Event of mautrix,
 // decrypted and parsed. Text has no reply fallback, and not the bot's own name or
-// user ID in front if the message begins by addressing it. Of a file, Text is the
+// user ID, or a link to it, in front if the message begins by addressing it. Of a file, Text is the
 // caption, and "" without one. Besides, these are emitted:
 //
 //   - reactions.Event when somebody reacts. Its Reaction has only the Unicode

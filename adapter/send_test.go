@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-joe/joe"
 	"github.com/stretchr/testify/require"
 	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/event"
@@ -101,6 +102,26 @@ func TestLongMessages(t *testing.T) {
 	parts := robot.answers(t, home, robot.UserID, len(said)+3)[len(said):]
 	require.Len(t, parts, 3)
 	require.Equal(t, strings.Repeat("ä", 70_000), strings.Join(bodies(parts), ""))
+}
+
+// The first answer in a room costs one request more than its own, and the next
+// none: whether the room is encrypted.
+func TestRequestsForAnAnswer(t *testing.T) {
+	robot := register(t)
+	room := alice.newRoom(t, robot)
+	proxy, err := server.Proxy()
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, proxy.Close()) })
+	b := start(t, setup{user: robot, homeserver: proxy.URL(), handlers: func(b *bot) {
+		b.Respond("ping", func(msg joe.Message) error { return msg.RespondE("pong") })
+	}})
+	t.Cleanup(b.stop)
+	for i, want := range []int{2, 1} {
+		proxy.Reset()
+		alice.say(t, room, "ping")
+		alice.answers(t, room, robot.UserID, i+1)
+		require.Equal(t, want, proxy.Count(func(r homeserver.Request) bool { return strings.Contains(r.Path, "/rooms/") }))
+	}
 }
 
 // Without encryption, nothing goes to an encrypted room in the clear, and the log
