@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/yuin/goldmark"
+	"github.com/yuin/goldmark/extension"
 	"github.com/yuin/goldmark/parser"
 	"golang.org/x/net/html"
 	"maunium.net/go/mautrix/event"
@@ -16,22 +17,47 @@ import (
 	"github.com/go-joe/matrix-memory/internal/wire"
 )
 
-// markdown is as mautrix has it, with HTML shown as it stands, and without
-// definitions of links: else "[INFO]: done" would be one, and nobody would see it.
-var markdown = goldmark.New(
-	goldmark.WithParser(parser.NewParser(
-		parser.WithBlockParsers(parser.DefaultBlockParsers()...),
-		parser.WithInlineParsers(parser.DefaultInlineParsers()...),
-	)),
-	format.Extensions, format.HTMLOptions, goldmark.WithExtensions(mdext.EscapeHTML),
+var (
+	markdown = renderer(format.Extensions)
+	noTables = renderer(goldmark.WithExtensions(extension.Strikethrough, mdext.Spoiler))
 )
+
+// renderer returns what renders Markdown as mautrix does, but with HTML shown as it
+// stands, and without definitions of links: else "[INFO]: done" would be one, and
+// nobody would see it.
+func renderer(extensions goldmark.Option) goldmark.Markdown {
+	return goldmark.New(
+		goldmark.WithParser(parser.NewParser(
+			parser.WithBlockParsers(parser.DefaultBlockParsers()...),
+			parser.WithInlineParsers(parser.DefaultInlineParsers()...),
+		)),
+		extensions, format.HTMLOptions, goldmark.WithExtensions(mdext.EscapeHTML),
+	)
+}
+
+// maxColumns is how many columns a table may have. Each of its lines gets as many
+// cells, even if it is short, so that a wide one would take very much memory.
+const maxColumns = 100
+
+func hasWideLine(text string) bool {
+	for line := range strings.Lines(text) {
+		if strings.Count(line, "|") > maxColumns {
+			return true
+		}
+	}
+	return false
+}
 
 // render turns Markdown into a message. Its plain text is the Markdown itself.
 func (a *adapter) render(text string) *event.MessageEventContent {
 	text = strings.TrimRight(text, " \t\r\n")
 	content := &event.MessageEventContent{MsgType: a.msgType, Body: text, Mentions: &event.Mentions{}}
+	to := markdown
+	if hasWideLine(text) {
+		to = noTables
+	}
 	var formatted strings.Builder
-	if err := markdown.Convert([]byte(text), &formatted); err != nil {
+	if err := to.Convert([]byte(text), &formatted); err != nil {
 		panic(fmt.Errorf("a string builder takes everything: %w", err))
 	}
 	unwrapped := format.UnwrapSingleParagraph(formatted.String())

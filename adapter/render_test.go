@@ -68,6 +68,7 @@ func TestPartsOfLongTexts(t *testing.T) {
 		"lines":               strings.Repeat("a line of text\n", 7_000),
 		"code in one line":    "```" + strings.Repeat("a", 40_000) + "```",
 		"code in a long line": "```\n" + strings.Repeat("a", 100_000) + "\n```",
+		"a wide table":        strings.Repeat("|a", 5_000) + "\n" + strings.Repeat("|-", 5_000) + "\n" + strings.Repeat("a\n", 5_000),
 		"backticks":           strings.Repeat("`", 100_000),
 		"a long fence":        "```" + strings.Repeat("x", 31_000) + "\n" + strings.Repeat("code\n", 10_000) + "```",
 		"what is escaped":     strings.Repeat("\x01\"<", 20_000),
