@@ -56,7 +56,9 @@ func TestNothingMissedOrRepeatedAfterAGap(t *testing.T) {
 	heard.wait(t, 3)
 	for _, n := range []int{3, 16} { // in a timeline, and more than one page
 		mend := breakSync()
-		say(n)
+		say(n / 2)
+		require.NoError(t, robot.SetDisplayName(t.Context(), fmt.Sprint("Marvin ", n))) // which is no joining
+		say(n - n/2)
 		mend()
 		require.Equal(t, said, ids(heard.wait(t, len(said))))
 	}
