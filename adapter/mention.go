@@ -26,7 +26,7 @@ func (c called) pointed(content *event.MessageEventContent) (ok bool, pill strin
 	}
 	m := read(content.FormattedBody)
 	if len(m.users) > 0 && m.users[0] == c.userID {
-		pill = m.pill
+		pill = strings.TrimPrefix(m.pill, "@")
 	}
 	return ok || slices.Contains(m.users, c.userID), pill
 }

@@ -104,6 +104,11 @@ func TestStripLinkText(t *testing.T) {
 		rest, _ := c.strip("The Robot open", pointed)
 		require.Equal(t, want, rest, formatted)
 	}
+	_, pill := marvin.pointed(&event.MessageEventContent{
+		Format: event.FormatHTML, FormattedBody: `<a href="https://matrix.to/#/@marvin:example.org">@The Robot</a> open`,
+	})
+	rest, _ := called{userID: marvin.userID, pill: pill}.strip("@The Robot open", true)
+	require.Equal(t, "open", rest)
 }
 
 func TestNamed(t *testing.T) {

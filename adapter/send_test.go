@@ -59,7 +59,7 @@ func TestSendIsBounded(t *testing.T) {
 	proxy, err := server.Proxy()
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, proxy.Close()) })
-	const timeout = 2 * time.Second
+	const timeout = 3 * time.Second
 	b := start(t, setup{user: robot, home: home, homeserver: proxy.URL(), config: func(conf *matrix.Config) { conf.Timeout = timeout }})
 	t.Cleanup(b.stop)
 
