@@ -8,9 +8,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
-	"sync"
 	"time"
 
+	"golang.org/x/sync/semaphore"
 	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/crypto"
 	"maunium.net/go/mautrix/crypto/backup"
@@ -30,7 +30,11 @@ type keyBackup struct {
 	version id.KeyBackupVersion
 	wake    chan struct{} // holds an element if there may be something to send
 
-	uploading sync.Mutex // held while sessions are sent
+	uploading *semaphore.Weighted // held while sessions are sent
+}
+
+func newKeyBackup(c *crypt) *keyBackup {
+	return &keyBackup{crypt: c, wake: make(chan struct{}, 1), uploading: semaphore.NewWeighted(1)}
 }
 
 // publicKey returns the key that a backup's version bears.
@@ -68,12 +72,13 @@ func (b *keyBackup) run(ctx context.Context) {
 }
 
 // uploadNow sends what there is to send before a new session is used, so that
-// no value is lost with the store. If it fails, the value goes out all the same.
+// no value is lost with the store. If it fails, the value goes out all the same,
+// for which some of its time has to be left.
 func (b *keyBackup) uploadNow(ctx context.Context) {
 	if b.key == nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	ctx, cancel := context.WithTimeout(ctx, min(requestTimeout, b.conf.Timeout/3))
 	defer cancel()
 	if err := b.upload(ctx); err != nil {
 		b.received(ctx, "", "", 0)
@@ -94,8 +99,10 @@ func (b *keyBackup) finish() {
 
 // upload sends the sessions that are not in the backup yet.
 func (b *keyBackup) upload(ctx context.Context) error {
-	b.uploading.Lock()
-	defer b.uploading.Unlock()
+	if err := b.uploading.Acquire(ctx, 1); err != nil {
+		return err
+	}
+	defer b.uploading.Release(1)
 	pending, err := b.sessions.GetGroupSessionsWithoutKeyBackupVersion(ctx, b.version).AsList()
 	if err != nil {
 		return fmt.Errorf("reading the key store: %w", err)
@@ -114,7 +121,7 @@ func (b *keyBackup) upload(ctx context.Context) error {
 			}
 			room.Sessions[session.ID()] = *data
 		}
-		if _, err := b.client.PutKeysInBackup(ctx, b.version, request); err != nil {
+		if err := b.put(ctx, request); err != nil {
 			return err
 		}
 		for _, session := range batch {
@@ -124,6 +131,13 @@ func (b *keyBackup) upload(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+func (b *keyBackup) put(ctx context.Context, request *mautrix.ReqKeyBackup) error {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	_, err := b.client.PutKeysInBackup(ctx, b.version, request)
+	return err
 }
 
 // seal encrypts a session for the backup.

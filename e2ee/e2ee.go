@@ -110,7 +110,7 @@ func (c *crypt) Start(ctx context.Context) error {
 	c.machine.SetBackgroundCtx(c.ctx)
 	c.machine.DisableDecryptKeyFetching = true // decrypt.go asks for what it needs
 	c.machine.DisableRatchetTracking = true
-	c.backup = &keyBackup{crypt: c, wake: make(chan struct{}, 1)}
+	c.backup = newKeyBackup(c)
 	c.machine.SessionReceived = c.backup.received
 	if err := c.machine.Load(ctx); err != nil {
 		return c.store.damaged(fmt.Errorf("the device's own keys can't be read: %w", err))

@@ -1,0 +1,69 @@
+//go:build goolm
+
+package e2ee_test
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"maunium.net/go/mautrix"
+	"maunium.net/go/mautrix/id"
+
+	matrix "github.com/go-joe/matrix-memory"
+	"github.com/go-joe/matrix-memory/e2ee"
+	"github.com/go-joe/matrix-memory/internal/homeserver"
+)
+
+// to matches requests of a method to a path that holds a text.
+func to(method, path string) func(*http.Request) bool {
+	return func(r *http.Request) bool { return r.Method == method && strings.Contains(r.URL.Path, path) }
+}
+
+// within fails the test unless something ends in time.
+func within(t testing.TB, bound time.Duration, what string, do func()) {
+	t.Helper()
+	done := make(chan struct{})
+	go func() { defer close(done); do() }()
+	select {
+	case <-done:
+	case <-time.After(bound):
+		t.Fatalf("%s takes longer than %s", what, bound)
+	}
+}
+
+// A key backup that never answers holds up neither writes nor Close for long.
+func TestKeyBackupHangs(t *testing.T) {
+	bot := register(t)
+	room := bot.newRoom(t)
+	conf, proxy := proxied(t, bot.config(t, room))
+	conf.Timeout = 6 * time.Second
+	memory := matrix.New(conf, matrix.WithLogger(quiet(t)), e2ee.Enable())
+	require.NoError(t, memory.Open(t.Context()))
+	proxy.Inject(homeserver.Fault{Match: to("PUT", "/room_keys/keys"), Do: homeserver.BlackHole()})
+
+	within(t, conf.Timeout, "Set", func() { require.NoError(t, memory.Set("tea", []byte(`"green"`))) })
+	require.NotZero(t, proxy.Count(homeserver.Seen(to("PUT", "/room_keys/keys"))))
+	// Who comes now has a new key made, while the first one still hangs.
+	_, err := bot.InviteUser(t.Context(), room, &mautrix.ReqInviteUser{UserID: register(t).UserID()})
+	require.NoError(t, err)
+	first := bot.sessionOf(t, room, "tea")
+	n := 0
+	eventually(t, func() bool {
+		n++
+		within(t, conf.Timeout, "Set", func() { require.NoError(t, memory.Set("tea", []byte{byte('0' + n%10)})) })
+		return bot.sessionOf(t, room, "tea") != first
+	}, "the key stays the same when a member is invited")
+	within(t, 40*time.Second, "Close", func() { require.NoError(t, memory.Close()) })
+}
+
+// sessionOf returns the session that the value of a key is encrypted with.
+func (a account) sessionOf(t testing.TB, room id.RoomID, key string) id.SessionID {
+	t.Helper()
+	evt, err := a.GetEvent(t.Context(), room, a.pointers(t, room)[key])
+	require.NoError(t, err)
+	require.NoError(t, evt.Content.ParseRaw(evt.Type))
+	return evt.Content.AsEncrypted().SessionID
+}
