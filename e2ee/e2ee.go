@@ -45,6 +45,8 @@ type crypt struct {
 	encrypting exsync.KeyedMutex[id.RoomID] // held while a room's event is encrypted
 	lookups    sync.Mutex                   // held while a sender's devices are asked for
 
+	publishAt time.Time // when one-time keys may be published again; only sync looks at it
+
 	ctx    context.Context // of what runs in the background
 	cancel context.CancelFunc
 	tasks  sync.WaitGroup // what runs in the background
@@ -106,10 +108,7 @@ func (c *crypt) Start(ctx context.Context) error {
 	c.sessions = newSessions(store)
 	states := mautrix.NewMemoryStateStore()
 	c.client.StateStore = states
-	c.machine = crypto.NewOlmMachine(c.client, &c.client.Log, c.sessions, states.(crypto.StateStore))
-	c.machine.SetBackgroundCtx(c.ctx)
-	c.machine.DisableDecryptKeyFetching = true // decrypt.go asks for what it needs
-	c.machine.DisableRatchetTracking = true
+	c.machine = c.newMachine(states)
 	c.backup = newKeyBackup(c)
 	c.machine.SessionReceived = c.backup.received
 	if err := c.machine.Load(ctx); err != nil {

@@ -3,6 +3,7 @@
 package e2ee_test
 
 import (
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -57,6 +58,43 @@ func TestKeyBackupHangs(t *testing.T) {
 		return bot.sessionOf(t, room, "tea") != first
 	}, "the key stays the same when a member is invited")
 	within(t, 40*time.Second, "Close", func() { require.NoError(t, memory.Close()) })
+}
+
+// While the homeserver takes no one-time keys, sync goes on; once it does, it gets
+// them.
+func TestOneTimeKeyUploadHangs(t *testing.T) {
+	bot := register(t)
+	room := bot.newRoom(t)
+	conf, proxy := proxied(t, bot.config(t, room))
+	memory := open(t, conf)
+	require.NoError(t, memory.Set("a", []byte(`1`)))
+	remove := proxy.Inject(homeserver.Fault{Match: to("POST", "/keys/upload"), Do: homeserver.BlackHole()})
+	uploads := func() int { return proxy.Count(homeserver.Seen(to("POST", "/keys/upload"))) }
+	before := uploads()
+	claim := func() int {
+		claimed, err := bot.ClaimKeys(t.Context(), &mautrix.ReqClaimKeys{OneTimeKeys: mautrix.OneTimeKeysRequest{
+			bot.UserID(): {memory.Client().DeviceID: id.KeyAlgorithmSignedCurve25519}}})
+		require.NoError(t, err)
+		return len(claimed.OneTimeKeys[bot.UserID()][memory.Client().DeviceID])
+	}
+	for claim() > 0 {
+	}
+	n := 0
+	eventually(t, func() bool {
+		n++
+		bot.put(t, room, fmt.Sprintf(`{"wakes sync":%d}`, n))
+		return uploads() > before
+	}, "no new one-time keys are published")
+	bot.put(t, room, `{"new":1}`)
+	require.Eventually(t, func() bool { _, ok, err := memory.Get("new"); return ok && err == nil }, 30*time.Second, 50*time.Millisecond,
+		"sync stands still")
+
+	remove()
+	require.Eventually(t, func() bool {
+		n++
+		bot.put(t, room, fmt.Sprintf(`{"wakes sync":%d}`, n))
+		return claim() > 0
+	}, 100*time.Second, time.Second, "the one-time keys are not published again")
 }
 
 // sessionOf returns the session that the value of a key is encrypted with.

@@ -4,6 +4,8 @@ package e2ee
 
 import (
 	"context"
+	"slices"
+	"time"
 
 	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/event"
@@ -39,5 +41,45 @@ func (c *crypt) synced(ctx context.Context, response *mautrix.RespSync, since st
 	}
 	rest := *response
 	rest.DeviceLists = mautrix.DeviceLists{}
-	return c.machine.ProcessSyncResponse(ctx, &rest, since)
+	rest.DeviceOTKCount.SignedCurve25519 = enoughKeys // publishKeys sees to them
+	rest.ToDevice.Events = slices.DeleteFunc(slices.Clone(rest.ToDevice.Events), c.answerSecretRequest)
+	c.machine.ProcessSyncResponse(ctx, &rest, since)
+	c.publishKeys(ctx, response.DeviceOTKCount.SignedCurve25519)
+	return true
+}
+
+const (
+	enoughKeys   = 50               // one-time keys on the homeserver; half of what a device can have
+	publishAgain = 30 * time.Second // after one-time keys could not be published
+)
+
+// publishKeys gives the homeserver new one-time keys when it has few. Sync waits
+// for that, because the machine guards the keys by nothing else, but not for long
+// nor often.
+func (c *crypt) publishKeys(ctx context.Context, left int) {
+	if left >= enoughKeys || time.Now().Before(c.publishAt) {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	if err := c.machine.ShareKeys(ctx, left); err != nil && ctx.Err() != context.Canceled {
+		c.log.WithError(err).Warn("Could not publish one-time keys, by which others send keys to the bot's device; it will be tried again")
+		c.publishAt = time.Now().Add(publishAgain)
+	}
+}
+
+// answerSecretRequest has the machine answer another device that asks for the
+// account's secrets, in the background: it takes requests. It reports false for
+// what is no such event.
+func (c *crypt) answerSecretRequest(evt *event.Event) bool {
+	if evt.Type.Type != event.ToDeviceSecretRequest.Type {
+		return false
+	}
+	c.run(func(ctx context.Context) {
+		evt.Type.Class = event.ToDeviceEventType
+		if err := evt.Content.ParseRaw(evt.Type); err == nil {
+			c.machine.HandleToDeviceEvent(ctx, evt)
+		}
+	})
+	return true
 }
