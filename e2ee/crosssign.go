@@ -1,0 +1,147 @@
+//go:build goolm
+
+package e2ee
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"maunium.net/go/mautrix"
+	"maunium.net/go/mautrix/crypto"
+	"maunium.net/go/mautrix/crypto/signatures"
+	"maunium.net/go/mautrix/crypto/ssss"
+	"maunium.net/go/mautrix/id"
+)
+
+// published is what the homeserver says of the account's keys.
+type published struct {
+	master       id.Ed25519 // "" if the account has no cross-signing
+	masterSigned mautrix.CrossSigningKeys
+	device       mautrix.DeviceKeys
+}
+
+func (c *crypt) publishedKeys(ctx context.Context) (published, error) {
+	own := c.client.UserID
+	var answer *mautrix.RespQueryKeys
+	if err := c.try(ctx, func(ctx context.Context) (err error) {
+		answer, err = c.client.QueryKeys(ctx, &mautrix.ReqQueryKeys{DeviceKeys: mautrix.DeviceKeysRequest{own: {}}})
+		return err
+	}); err != nil {
+		return published{}, fmt.Errorf("asking for the account's keys: %w", err)
+	}
+	master := answer.MasterKeys[own]
+	return published{master.FirstKey(), master, answer.DeviceKeys[own][c.client.DeviceID]}, nil
+}
+
+// crossSign signs the bot's device with the account's cross-signing keys, which
+// are those in the store (seeds), or in the secret storage, or new ones:
+// https://spec.matrix.org/v1.16/client-server-api/#cross-signing
+func (c *crypt) crossSign(ctx context.Context, storage *ssss.Key, fresh bool, seeds *crypto.CrossSigningKeysCache, published published) error {
+	stored := false // in the secret storage
+	if seeds == nil && !fresh {
+		err := c.try(ctx, func(ctx context.Context) error { return c.machine.FetchCrossSigningKeysFromSSSS(ctx, storage) })
+		switch {
+		case err == nil:
+			seeds, stored = c.machine.CrossSigningKeys, true
+		case !errors.Is(err, mautrix.MNotFound):
+			return fmt.Errorf("reading the cross-signing keys from the account's secret storage: %w", err)
+		case published.master != "":
+			return errors.New("the account's secret storage does not hold its cross-signing keys: store them there with another client")
+		}
+		if stored && published.master != "" && seeds.PublicKeys().MasterKey != published.master {
+			return errors.New("the cross-signing keys in the account's secret storage are not those that the account has now: repair that with another client")
+		}
+	}
+	if seeds == nil {
+		var err error
+		if seeds, err = c.machine.GenerateCrossSigningKeys(); err != nil {
+			return err
+		}
+	}
+	if err := c.saveSeeds(ctx, seeds); err != nil {
+		return err
+	}
+	// What is published has to be in the storage before, or else it could be lost.
+	if fresh || published.master == "" && !stored {
+		if err := c.try(ctx, func(ctx context.Context) error {
+			return c.machine.UploadCrossSigningKeysToSSSS(ctx, storage, seeds)
+		}); err != nil {
+			return fmt.Errorf("storing the cross-signing keys in the account's secret storage: %w", err)
+		}
+	}
+	if published.master == "" {
+		if err := c.try(ctx, func(ctx context.Context) error {
+			return c.machine.PublishCrossSigningKeys(ctx, seeds, c.authenticate)
+		}); err != nil {
+			if c.conf.Password == "" {
+				err = fmt.Errorf("%w; if the homeserver wants the account's password for this, set password beside access_token for the first start, or set up cross-signing with another client and set recovery_key", err)
+			}
+			return fmt.Errorf("publishing the account's cross-signing keys: %w", err)
+		}
+	}
+	return c.signDevice(ctx, seeds, published)
+}
+
+// authenticate gives the account's password to a homeserver that asks for it:
+// https://spec.matrix.org/v1.16/client-server-api/#user-interactive-authentication-api
+func (c *crypt) authenticate(asked *mautrix.RespUserInteractive) any {
+	if c.conf.Password == "" {
+		return nil
+	}
+	return &mautrix.ReqUIAuthLogin{
+		BaseAuthData: mautrix.BaseAuthData{Type: mautrix.AuthTypePassword, Session: asked.Session},
+		User:         c.client.UserID.String(),
+		Password:     c.conf.Password,
+	}
+}
+
+// signDevice signs the bot's device, and the account's master key by it, unless
+// they are signed at the homeserver: it forgets signatures when the device is
+// logged out.
+func (c *crypt) signDevice(ctx context.Context, seeds *crypto.CrossSigningKeysCache, published published) error {
+	if err := c.machine.ImportCrossSigningKeys(seeds.Seeds()); err != nil {
+		return err
+	}
+	own, signer := c.machine.OwnIdentity(), seeds.SelfSigningKey.PublicKey()
+	signed := func(what any, keyName string, key id.Ed25519) bool {
+		ok, err := signatures.VerifySignatureJSON(what, own.UserID, keyName, key)
+		return ok && err == nil
+	}
+	if !signed(published.device, signer.String(), signer) {
+		if err := c.try(ctx, func(ctx context.Context) error { return c.machine.SignOwnDevice(ctx, own) }); err != nil {
+			return fmt.Errorf("signing the bot's device: %w", err)
+		}
+	}
+	if !signed(published.masterSigned, own.DeviceID.String(), own.SigningKey) {
+		if err := c.try(ctx, c.machine.SignOwnMasterKey); err != nil {
+			return fmt.Errorf("signing the account's master key: %w", err)
+		}
+	}
+	return nil
+}
+
+func (c *crypt) saveSeeds(ctx context.Context, keys *crypto.CrossSigningKeysCache) error {
+	seeds := keys.Seeds()
+	return errors.Join(
+		c.saveSecret(ctx, id.SecretXSMaster, seeds.MasterKey),
+		c.saveSecret(ctx, id.SecretXSSelfSigning, seeds.SelfSigningKey),
+		c.saveSecret(ctx, id.SecretXSUserSigning, seeds.UserSigningKey))
+}
+
+// loadSeeds returns the cross-signing keys in the store, or nil.
+func (c *crypt) loadSeeds(ctx context.Context) (*crypto.CrossSigningKeysCache, error) {
+	var seeds crypto.CrossSigningSeeds
+	var err [3]error
+	seeds.MasterKey, err[0] = c.loadSecret(ctx, id.SecretXSMaster)
+	seeds.SelfSigningKey, err[1] = c.loadSecret(ctx, id.SecretXSSelfSigning)
+	seeds.UserSigningKey, err[2] = c.loadSecret(ctx, id.SecretXSUserSigning)
+	if err := errors.Join(err[:]...); err != nil {
+		return nil, err
+	}
+	if len(seeds.MasterKey) == 0 || len(seeds.SelfSigningKey) == 0 || len(seeds.UserSigningKey) == 0 {
+		return nil, nil
+	}
+	keys, decodeErr := seeds.Decode()
+	return &keys, decodeErr
+}

@@ -1,0 +1,143 @@
+//go:build goolm
+
+package e2ee
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"maunium.net/go/mautrix"
+	"maunium.net/go/mautrix/crypto/backup"
+	"maunium.net/go/mautrix/crypto/signatures"
+	"maunium.net/go/mautrix/crypto/ssss"
+	"maunium.net/go/mautrix/event"
+	"maunium.net/go/mautrix/id"
+)
+
+// openBackup takes the key of the account's backup from the secret storage, or
+// makes a backup if there is none.
+func (c *crypt) openBackup(ctx context.Context, storage *ssss.Key, fresh bool) error {
+	key, err := c.loadBackupKey(ctx)
+	if err != nil {
+		return err
+	}
+	if key == nil && !fresh {
+		var raw []byte
+		err := c.try(ctx, func(ctx context.Context) (err error) {
+			raw, err = c.machine.SSSS.GetDecryptedAccountData(ctx, event.AccountDataMegolmBackupKey, storage)
+			return err
+		})
+		switch {
+		case err == nil:
+			if key, err = backup.MegolmBackupKeyFromBytes(raw); err != nil {
+				return fmt.Errorf("the backup's key in the account's secret storage: %w", err)
+			}
+		case !errors.Is(err, mautrix.MNotFound):
+			return fmt.Errorf("reading the backup's key from the account's secret storage: %w", err)
+		}
+	}
+	version, err := c.backupVersion(ctx)
+	switch {
+	case err != nil:
+		return err
+	case version == nil:
+		return c.makeBackup(ctx, storage)
+	case key == nil || version.AuthData.PublicKey != publicKey(key):
+		c.log.Warn("The account's key backup can't be opened with recovery_key and is not used: values are lost with the key store")
+		return nil
+	}
+	if fresh { // an earlier start made the backup, with a storage that it did not finish
+		if err := c.storeBackupKey(ctx, storage, key); err != nil {
+			return err
+		}
+	}
+	if err := c.saveSecret(ctx, id.SecretMegolmBackupV1, key.Bytes()); err != nil {
+		return err
+	}
+	return c.useBackup(ctx, key, version.Version)
+}
+
+// backupVersion returns the account's key backup, or nil if there is none.
+func (c *crypt) backupVersion(ctx context.Context) (version *mautrix.RespRoomKeysVersion[backup.MegolmAuthData], err error) {
+	err = c.try(ctx, func(ctx context.Context) (err error) {
+		version, err = c.client.GetKeyBackupLatestVersion(ctx)
+		return err
+	})
+	switch {
+	case errors.Is(err, mautrix.MNotFound):
+		return nil, nil
+	case err != nil:
+		return nil, fmt.Errorf("asking for the account's key backup: %w", err)
+	}
+	return version, nil
+}
+
+// storeBackupKey puts the backup's key into the secret storage.
+func (c *crypt) storeBackupKey(ctx context.Context, storage *ssss.Key, key *backup.MegolmBackupKey) error {
+	if err := c.try(ctx, func(ctx context.Context) error {
+		return c.machine.SSSS.SetEncryptedAccountData(ctx, event.AccountDataMegolmBackupKey, key.Bytes(), storage)
+	}); err != nil {
+		return fmt.Errorf("storing the backup's key in the account's secret storage: %w", err)
+	}
+	return nil
+}
+
+// makeBackup makes a key backup for the account.
+func (c *crypt) makeBackup(ctx context.Context, storage *ssss.Key) error {
+	key, err := backup.NewMegolmBackupKey()
+	if err != nil {
+		return err
+	}
+	// The key is safe before anything is encrypted for it.
+	if err := c.storeBackupKey(ctx, storage, key); err != nil {
+		return err
+	}
+	if err := c.saveSecret(ctx, id.SecretMegolmBackupV1, key.Bytes()); err != nil {
+		return err
+	}
+	auth := backup.MegolmAuthData{PublicKey: publicKey(key)}
+	master := c.machine.CrossSigningKeys.MasterKey
+	signature, err := master.SignJSON(&auth)
+	if err != nil {
+		return err
+	}
+	auth.Signatures = signatures.NewSingleSignature(c.client.UserID, id.KeyAlgorithmEd25519, master.PublicKey().String(), signature)
+	var made *mautrix.RespRoomKeysVersionCreate
+	if err := c.try(ctx, func(ctx context.Context) (err error) {
+		made, err = c.client.CreateKeyBackupVersion(ctx, &mautrix.ReqRoomKeysVersionCreate[backup.MegolmAuthData]{
+			Algorithm: id.KeyBackupAlgorithmMegolmBackupV1,
+			AuthData:  auth,
+		})
+		return err
+	}); err != nil {
+		return fmt.Errorf("making the account's key backup: %w", err)
+	}
+	if err := c.machine.SetKeyBackupVersion(ctx, made.Version); err != nil { // there is nothing to restore
+		return err
+	}
+	return c.useBackup(ctx, key, made.Version)
+}
+
+// useBackup uses a backup from now on, and restores what is in it if the store
+// does not know it yet.
+func (c *crypt) useBackup(ctx context.Context, key *backup.MegolmBackupKey, version id.KeyBackupVersion) error {
+	c.backup.key, c.backup.version = key, version
+	c.backup.received(ctx, "", "", 0)
+	if c.machine.KeyBackupVersion() == version {
+		return nil
+	}
+	if err := c.try(ctx, c.backup.restore); err != nil {
+		return fmt.Errorf("restoring the key backup: %w", err)
+	}
+	return c.machine.SetKeyBackupVersion(ctx, version)
+}
+
+// loadBackupKey returns the backup's key in the store, or nil.
+func (c *crypt) loadBackupKey(ctx context.Context) (*backup.MegolmBackupKey, error) {
+	raw, err := c.loadSecret(ctx, id.SecretMegolmBackupV1)
+	if err != nil || len(raw) == 0 {
+		return nil, err
+	}
+	return backup.MegolmBackupKeyFromBytes(raw)
+}
