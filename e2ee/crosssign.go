@@ -121,6 +121,16 @@ func (c *crypt) signDevice(ctx context.Context, seeds *crypto.CrossSigningKeysCa
 	return nil
 }
 
+// crossSigned tells whether one of the account's devices is signed with the
+// account's cross-signing keys, if the bot has them.
+func (c *crypt) crossSigned(ctx context.Context, device *id.Device) (bool, error) {
+	keys := c.machine.CrossSigningKeys
+	if keys == nil {
+		return false, nil
+	}
+	return c.sessions.IsKeySignedBy(ctx, device.UserID, device.SigningKey, c.client.UserID, keys.SelfSigningKey.PublicKey())
+}
+
 func (c *crypt) saveSeeds(ctx context.Context, keys *crypto.CrossSigningKeysCache) error {
 	seeds := keys.Seeds()
 	return errors.Join(

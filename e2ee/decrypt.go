@@ -77,30 +77,18 @@ func (c *crypt) inbound(ctx context.Context, room id.RoomID, sessionID id.Sessio
 	return nil, fmt.Errorf("the key %s is missing: %w", sessionID, crypto.ErrNoSessionFound)
 }
 
-// ask asks the account's other devices for a session.
-func (c *crypt) ask(room id.RoomID, sessionID id.SessionID) {
-	c.run(func(ctx context.Context) {
-		ctx, cancel := context.WithTimeout(ctx, requestTimeout)
-		defer cancel()
-		err := c.machine.SendRoomKeyRequest(ctx, room, "", sessionID, "", map[id.UserID][]id.DeviceID{c.client.UserID: {"*"}})
-		if err != nil {
-			c.log.WithField("room", room.String()).WithError(err).Warn("Could not ask the account's other devices for a missing key")
-		}
-	})
-}
-
 // belongs says if a session is not known to be the sender's: anybody in the room
 // who has a session can send an event that decrypts with it.
 func (c *crypt) belongs(ctx context.Context, session *crypto.InboundGroupSession, sender id.UserID) error {
 	own := c.machine.OwnIdentity()
+	if session.KeySource == id.KeySourceForward && session.SourceUser != own.UserID { // as earlier versions took
+		return fmt.Errorf("its key was handed on by %s, and only the account's own devices may do that", session.SourceUser)
+	}
 	if session.SenderKey == own.IdentityKey {
 		if sender == own.UserID && session.SigningKey == own.SigningKey {
 			return nil
 		}
 		return fmt.Errorf("%s sent it, but the key that it is encrypted with is the bot's own", sender)
-	}
-	if session.KeySource == id.KeySourceForward && session.SourceUser != own.UserID {
-		return fmt.Errorf("its key was handed on by %s, and only the account's own devices may do that", session.SourceUser)
 	}
 	device, err := c.sessions.FindDeviceByKey(ctx, sender, session.SenderKey)
 	if err == nil && device == nil {
@@ -126,7 +114,7 @@ func (c *crypt) lookUp(ctx context.Context, sender id.UserID, key id.SenderKey) 
 	if !c.due("devices of " + sender.String()) {
 		return c.sessions.FindDeviceByKey(ctx, sender, key)
 	}
-	devices, err := c.machine.FetchKeys(ctx, []id.UserID{sender}, true)
+	devices, err := c.queryDevices(ctx, []id.UserID{sender})
 	if err != nil {
 		c.askedInVain("devices of " + sender.String())
 		return nil, err

@@ -53,7 +53,8 @@ type crypt struct {
 
 	mu     sync.Mutex // owns what follows
 	closed bool
-	asked  map[string]time.Time // what was asked for, and when
+	asked  map[string]time.Time       // what was asked for, and when
+	wanted map[id.SessionID]id.RoomID // the sessions that other devices were asked for
 }
 
 var _ matrix.Crypto = (*crypt)(nil)
@@ -63,6 +64,7 @@ func (c *crypt) Open(opts matrix.CryptoOptions) (device id.DeviceID, err error) 
 	c.conf, c.session, c.log = opts.Config, opts.Session, opts.Log
 	c.client = c.session.Client()
 	c.asked = make(map[string]time.Time)
+	c.wanted = make(map[id.SessionID]id.RoomID)
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	if c.store, err = openStore(c.conf.StorePath, c.conf.StoreKey); err != nil {
 		return "", err
@@ -106,6 +108,7 @@ func (c *crypt) Start(ctx context.Context) error {
 		return fmt.Errorf("the key store %s: %w", c.store.dir, err)
 	}
 	c.sessions = newSessions(store)
+	c.sessions.handedOn = c.handedOn
 	states := mautrix.NewMemoryStateStore()
 	c.client.StateStore = states
 	c.machine = c.newMachine(states)

@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 
 	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/crypto"
@@ -62,7 +61,6 @@ func (c *crypt) encrypt(ctx context.Context, room id.RoomID, eventType event.Typ
 // outbound returns a session that all members of the room have. It shares a new
 // one if the last one is used up, or if members or their devices have changed.
 func (c *crypt) outbound(ctx context.Context, room id.RoomID) (*crypto.OutboundGroupSession, error) {
-	fetched := false
 	for range 8 {
 		session, err := c.sessions.GetOutboundGroupSession(ctx, room)
 		if err != nil {
@@ -77,25 +75,24 @@ func (c *crypt) outbound(ctx context.Context, room id.RoomID) (*crypto.OutboundG
 		if err != nil {
 			return nil, fmt.Errorf("asking who is in the room, to share the key: %w", err)
 		}
-		if !fetched {
-			fetched = true
-			if asked, err := c.fetchDevices(ctx, members); err != nil {
-				return nil, fmt.Errorf("asking which devices the room's members have, to share the key: %w", err)
-			} else if asked {
-				continue
-			}
+		if err := c.fetchDevices(ctx, members); err != nil {
+			return nil, fmt.Errorf("asking which devices the room's members have, to share the key: %w", err)
+		}
+		if c.sessions.changes(room) != before {
+			continue
 		}
 		if err := c.try(ctx, func(ctx context.Context) error {
 			return c.machine.ShareGroupSession(ctx, room, members)
 		}); err != nil {
 			return nil, fmt.Errorf("sharing the key with the room's members: %w", err)
 		}
-		c.backup.uploadNow(ctx)
 		if c.sessions.changes(room) != before {
 			if err := c.sessions.RemoveOutboundGroupSession(ctx, room); err != nil {
 				return nil, err
 			}
+			continue
 		}
+		c.backup.uploadNow(ctx)
 	}
 	return nil, errors.New("the members of the room change too fast to share a key with them")
 }
@@ -118,27 +115,4 @@ func (c *crypt) members(ctx context.Context, room id.RoomID) ([]id.UserID, error
 		}
 	}
 	return members, nil
-}
-
-// fetchDevices asks for the devices of those users whose devices are not known
-// or have changed. It reports whether there were any.
-func (c *crypt) fetchDevices(ctx context.Context, users []id.UserID) (asked bool, err error) {
-	known, err := c.sessions.FilterTrackedUsers(ctx, users)
-	if err != nil {
-		return false, err
-	}
-	outdated, err := c.sessions.GetOutdatedTrackedUsers(ctx)
-	if err != nil {
-		return false, err
-	}
-	missing := slices.DeleteFunc(slices.Clone(users), func(user id.UserID) bool {
-		return slices.Contains(known, user) && !slices.Contains(outdated, user)
-	})
-	if len(missing) == 0 {
-		return false, nil
-	}
-	return true, c.try(ctx, func(ctx context.Context) error {
-		_, err := c.machine.FetchKeys(ctx, missing, true)
-		return err
-	})
 }

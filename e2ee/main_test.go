@@ -186,10 +186,13 @@ func requireValue(t testing.TB, memory *matrix.Memory, key, want string) {
 	require.Equal(t, want, string(value))
 }
 
+// eventuallyFor is how long a test waits for something.
+const eventuallyFor = 20 * time.Second
+
 // eventually waits until a condition holds, at most twenty seconds.
 func eventually(t testing.TB, condition func() bool, message string, args ...any) {
 	t.Helper()
-	require.Eventually(t, condition, 20*time.Second, 20*time.Millisecond, append([]any{message}, args...)...)
+	require.Eventually(t, condition, eventuallyFor, 20*time.Millisecond, append([]any{message}, args...)...)
 }
 
 // A peer is a member of a room with a client of its own, which is plain mautrix.

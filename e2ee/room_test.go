@@ -4,6 +4,7 @@ package e2ee_test
 
 import (
 	"bytes"
+	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -324,6 +325,53 @@ func TestNewDeviceGetsTheNextKey(t *testing.T) {
 		_, err := phone.tryDecrypt(t, room, bot.pointers(t, room)["three"])
 		return err == nil
 	}, "a new device does not get the key")
+}
+
+// A member's device that comes while the key is being shared gets the key as well.
+func TestDeviceThatComesWhileTheKeyIsShared(t *testing.T) {
+	bot, other := register(t), register(t)
+	laptop := newPeer(t, other)
+	room := bot.newRoom(t, laptop.account)
+	conf, proxy := proxied(t, bot.config(t, room))
+	memory := open(t, conf)
+	for _, request := range []struct{ name, method, path string }{
+		{"the key is sent", "PUT", "/sendToDevice/m.room.encrypted/"},
+		{"devices are asked for", "POST", "/keys/query"},
+	} {
+		t.Run(request.name, func(t *testing.T) {
+			// A device that comes makes the bot share a new key, and ask for devices.
+			newPeer(t, login(t, other.UserID().Localpart()))
+			reached, release := make(chan struct{}), make(chan struct{})
+			proxy.Inject(homeserver.Fault{Match: to(request.method, request.path), Times: 1, Do: homeserver.PauseAfter(reached, release)})
+			n, done := 0, make(chan struct{})
+			set := func() { n++; require.NoError(t, memory.Set("one", fmt.Appendf(nil, "%d", n))) }
+			go func() {
+				defer close(done)
+				for {
+					select {
+					case <-release:
+						return
+					default:
+						set()
+					}
+				}
+			}()
+			<-reached
+			phone := newPeer(t, login(t, other.UserID().Localpart()))
+			for range 2 { // what comes after it, so that the bot has most likely heard of it
+				before := proxy.Count(homeserver.Seen(homeserver.Sync))
+				bot.put(t, room, fmt.Sprintf(`{"wakes":{"encrypted_val":%q}}`, rand.Text()))
+				eventually(t, func() bool { return proxy.Count(homeserver.Seen(homeserver.Sync)) > before }, "no sync")
+			}
+			close(release)
+			<-done
+			eventually(t, func() bool {
+				set()
+				_, err := phone.tryDecrypt(t, room, bot.pointers(t, room)["one"])
+				return err == nil
+			}, "the device does not get the key")
+		})
+	}
 }
 
 func TestRoomBecomesEncryptedLater(t *testing.T) {

@@ -3,24 +3,37 @@
 package e2ee
 
 import (
+	"bytes"
 	"context"
+	"database/sql"
+	"errors"
+	"fmt"
 	"sync"
 
 	"maunium.net/go/mautrix/crypto"
 	"maunium.net/go/mautrix/id"
 )
 
-// sessions is mautrix's store with the sessions that the bot encrypts with kept
-// out of the database. They end with the process: if one outlived it, a store
-// that was restored from a copy would use it a second time from the same place,
-// and receivers take the second event of a place for a forgery. Besides, what
-// happened in the rooms while the bot was down needs no thought then.
+// sessions is mautrix's store, but for two things.
+//
+// What the bot encrypts with ends with the process, the sessions of rooms
+// (outbound) as those with devices (olm): if one outlived it, a store that was
+// restored from a copy would use it a second time from the same place, and
+// receivers take the second message of a place for a forgery. Besides, what happened
+// in the rooms while the bot was down needs no thought then.
+//
+// And it takes sessions in only from those who may give them: see mayStore.
 type sessions struct {
 	*crypto.SQLCryptoStore
+
+	// handedOn says why a session that somebody handed on is not to be taken.
+	handedOn func(context.Context, *crypto.InboundGroupSession) error
 
 	mu       sync.Mutex // owns what follows
 	outbound map[id.RoomID]*crypto.OutboundGroupSession
 	dropped  map[id.RoomID]int // how often a room's session was to be dropped
+	olm      map[id.SenderKey]*crypto.OlmSession
+	outdated map[id.UserID]int // how often a user's devices were noted as outdated
 }
 
 func newSessions(store *crypto.SQLCryptoStore) *sessions {
@@ -28,6 +41,8 @@ func newSessions(store *crypto.SQLCryptoStore) *sessions {
 		SQLCryptoStore: store,
 		outbound:       make(map[id.RoomID]*crypto.OutboundGroupSession),
 		dropped:        make(map[id.RoomID]int),
+		olm:            make(map[id.SenderKey]*crypto.OlmSession),
+		outdated:       make(map[id.UserID]int),
 	}
 }
 
@@ -62,4 +77,114 @@ func (s *sessions) changes(room id.RoomID) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.dropped[room]
+}
+
+// MarkTrackedUsersOutdated notes that users' devices have to be asked for again.
+func (s *sessions) MarkTrackedUsersOutdated(ctx context.Context, users []id.UserID) error {
+	s.mu.Lock()
+	for _, user := range users {
+		s.outdated[user]++
+	}
+	s.mu.Unlock()
+	return s.SQLCryptoStore.MarkTrackedUsersOutdated(ctx, users)
+}
+
+// outdatedCounts returns how often each user's devices were noted as outdated.
+func (s *sessions) outdatedCounts(users []id.UserID) []int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	counts := make([]int, len(users))
+	for i, user := range users {
+		counts[i] = s.outdated[user]
+	}
+	return counts
+}
+
+// HasSession tells whether there is a session to encrypt with for a device. That
+// costs one claim of a one-time key for each device and start.
+func (s *sessions) HasSession(_ context.Context, device id.SenderKey) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.olm[device] != nil
+}
+
+// GetLatestSession returns the session to encrypt with for a device.
+func (s *sessions) GetLatestSession(_ context.Context, device id.SenderKey) (*crypto.OlmSession, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.olm[device], nil
+}
+
+// AddSession stores a new session with a device. Older ones stay for decrypting, at
+// most as many as mautrix keeps of a device that sends something.
+func (s *sessions) AddSession(ctx context.Context, device id.SenderKey, session *crypto.OlmSession) error {
+	if err := s.SQLCryptoStore.AddSession(ctx, device, session); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	s.olm[device] = session
+	s.mu.Unlock()
+	const kept = 2 * crypto.MaxOlmSessionsPerDevice
+	all, err := s.GetSessions(ctx, device) // those that decrypted something last come first
+	for i := kept; i < len(all); i++ {
+		err = errors.Join(err, s.DeleteSession(ctx, device, all[i]))
+	}
+	return err
+}
+
+// PutGroupSession stores a session that rooms' events are decrypted with.
+func (s *sessions) PutGroupSession(ctx context.Context, session *crypto.InboundGroupSession) error {
+	if err := s.mayStore(ctx, session); err != nil {
+		return fmt.Errorf("refusing the key %s: %w", session.ID(), err)
+	}
+	return s.SQLCryptoStore.PutGroupSession(ctx, session)
+}
+
+// mayStore says why a session is not to be stored. mautrix asks for the session's
+// ID only, which is no secret, and takes whatever comes under it, also from people
+// whom nobody has asked.
+func (s *sessions) mayStore(ctx context.Context, session *crypto.InboundGroupSession) error {
+	if session.KeySource == id.KeySourceForward {
+		if err := s.handedOn(ctx, session); err != nil {
+			return err
+		}
+	}
+	stored, err := s.find(ctx, session.ID())
+	if err != nil || stored == nil {
+		return err
+	}
+	if stored.KeySource != id.KeySourceDirect && session.KeySource == id.KeySourceDirect {
+		return nil // its sender knows better than who handed it on
+	}
+	if stored.RoomID != session.RoomID || stored.SenderKey != session.SenderKey || stored.SigningKey != session.SigningKey {
+		return errors.New("it is known as that of another room or sender")
+	}
+	// It may begin earlier, if it leads to what is known.
+	place := max(stored.Internal.FirstKnownIndex(), session.Internal.FirstKnownIndex())
+	had, err := stored.Internal.Export(place)
+	if err != nil {
+		return err
+	}
+	given, err := session.Internal.Export(place)
+	if err != nil {
+		return err
+	}
+	if !bytes.Equal(had, given) {
+		return errors.New("it does not agree with what is known of it")
+	}
+	return nil
+}
+
+// find returns a session by its ID, in whatever room it is, or nil.
+func (s *sessions) find(ctx context.Context, sessionID id.SessionID) (*crypto.InboundGroupSession, error) {
+	var room id.RoomID
+	err := s.DB.QueryRow(ctx, `SELECT room_id FROM crypto_megolm_inbound_session WHERE session_id = $1 AND account_id = $2 AND session IS NOT NULL`,
+		sessionID, s.AccountID).Scan(&room)
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return nil, nil
+	case err != nil:
+		return nil, err
+	}
+	return s.GetGroupSession(ctx, room, sessionID)
 }

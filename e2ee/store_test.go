@@ -4,6 +4,7 @@ package e2ee_test
 
 import (
 	"bytes"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -169,11 +170,7 @@ func TestStoreIsCopiedWhileInUse(t *testing.T) {
 	}
 	require.NoError(t, memory.Close())
 
-	conf.StorePath = filepath.Join(t.TempDir(), "copy")
-	require.NoError(t, os.Mkdir(conf.StorePath, 0o700))
-	for path, content := range before {
-		require.NoError(t, os.WriteFile(filepath.Join(conf.StorePath, filepath.Base(path)), content, 0o600))
-	}
+	conf.StorePath = restored(t, before)
 	memory = open(t, conf)
 	for _, key := range []string{"a", "b", "c"} {
 		requireValue(t, memory, key, map[string]string{"a": "1", "b": "2", "c": "3"}[key])
@@ -184,4 +181,40 @@ func TestStoreIsCopiedWhileInUse(t *testing.T) {
 	requireValue(t, memory, "d", `4`)
 	evt := other.decrypt(t, room, bot.pointers(t, room)["d"])
 	require.JSONEq(t, `{"d":4}`, string(evt.Content.VeryRaw))
+}
+
+// An older copy of the store is put back, after which more keys were shared. It
+// encrypts nothing from a place that the store has used since, so that members get
+// the new key.
+func TestOlderCopySharesKeysThatMembersTake(t *testing.T) {
+	bot, other := register(t), newPeer(t, register(t))
+	room := bot.newRoom(t, other.account)
+	conf := bot.config(t, room)
+	memory := open(t, conf)
+	require.NoError(t, memory.Set("a", []byte(`1`)))
+	before := contents(t, conf.StorePath)
+	other.decrypt(t, room, bot.pointers(t, room)["a"])
+	require.NoError(t, memory.Close())
+	for n := range 2 { // each start shares a key
+		memory = open(t, conf)
+		require.NoError(t, memory.Set("b", fmt.Appendf(nil, "%d", n)))
+		other.decrypt(t, room, bot.pointers(t, room)["b"])
+		require.NoError(t, memory.Close())
+	}
+	conf.StorePath = restored(t, before)
+	memory = open(t, conf)
+	require.NoError(t, memory.Set("c", []byte(`4`)))
+	other.decrypt(t, room, bot.pointers(t, room)["c"])
+	requireValue(t, memory, "b", `1`)
+}
+
+// restored puts the files of a store into a new folder.
+func restored(t testing.TB, files map[string][]byte) (dir string) {
+	t.Helper()
+	dir = filepath.Join(t.TempDir(), "copy")
+	require.NoError(t, os.Mkdir(dir, 0o700))
+	for path, content := range files {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, filepath.Base(path)), content, 0o600))
+	}
+	return dir
 }
