@@ -66,7 +66,7 @@ func (c *crypt) Open(opts matrix.CryptoOptions) (device id.DeviceID, err error) 
 	c.asked = make(map[string]time.Time)
 	c.wanted = make(map[id.SessionID]id.RoomID)
 	c.ctx, c.cancel = context.WithCancel(context.Background())
-	if c.store, err = openStore(c.conf.StorePath, c.conf.StoreKey); err != nil {
+	if c.store, err = openStore(c.conf.StorePath, c.conf.StoreKey, c.log); err != nil {
 		return "", err
 	}
 	defer func() {

@@ -6,10 +6,15 @@ import (
 	"bytes"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 
+	"github.com/sirupsen/logrus"
+	logtest "github.com/sirupsen/logrus/hooks/test"
 	"github.com/stretchr/testify/require"
 
 	matrix "github.com/go-joe/matrix-memory"
@@ -152,6 +157,134 @@ func TestStoreIsRefusedAndLeftAlone(t *testing.T) {
 	require.NoError(t, os.WriteFile(path, good, 0o600))
 	memory = open(t, conf)
 	requireValue(t, memory, "tea", `"black"`)
+}
+
+// A copy, or a folder that was made by other means, may be open to all. It is not
+// left so; but a folder with other people's files is, and the log says so.
+func TestStoreThatOthersMayRead(t *testing.T) {
+	bot := register(t)
+	conf := bot.config(t, bot.newRoom(t))
+	memory := open(t, conf)
+	require.NoError(t, memory.Set("tea", []byte(`"green"`)))
+	conf.StorePath = restored(t, contents(t, conf.StorePath)) // with the write-ahead log
+	require.NoError(t, memory.Close())
+	widen := func() {
+		require.NoError(t, os.Chmod(conf.StorePath, 0o755))
+		for path := range contents(t, conf.StorePath) {
+			require.NoError(t, os.Chmod(path, 0o644))
+		}
+	}
+	private := func() {
+		t.Helper()
+		entries, err := os.ReadDir(conf.StorePath)
+		require.NoError(t, err)
+		for _, entry := range entries {
+			info, err := entry.Info()
+			require.NoError(t, err)
+			if entry.Name() != "another" {
+				require.Equal(t, os.FileMode(0o600), info.Mode().Perm(), entry.Name())
+			}
+		}
+	}
+	widen()
+	memory = open(t, conf)
+	private()
+	info, err := os.Stat(conf.StorePath)
+	require.NoError(t, err)
+	require.Equal(t, os.FileMode(0o700), info.Mode().Perm())
+	requireValue(t, memory, "tea", `"green"`)
+	require.NoError(t, memory.Close())
+
+	require.NoError(t, os.WriteFile(filepath.Join(conf.StorePath, "another"), nil, 0o600))
+	widen()
+	logger, entries := logtest.NewNullLogger()
+	memory = matrix.New(conf, matrix.WithLogger(logger), e2ee.Enable())
+	require.NoError(t, memory.Open(t.Context()))
+	private()
+	require.NoError(t, memory.Close())
+	info, err = os.Stat(conf.StorePath)
+	require.NoError(t, err)
+	require.Equal(t, os.FileMode(0o755), info.Mode().Perm())
+	require.True(t, slices.ContainsFunc(entries.AllEntries(), func(entry *logrus.Entry) bool {
+		return entry.Level == logrus.WarnLevel && strings.Contains(entry.Message, "0700")
+	}), "nothing warns of the folder")
+}
+
+// The store of a process that was killed, its files damaged: nothing of it changes,
+// and what the error advises works.
+func TestDamagedStoreOfAKilledProcess(t *testing.T) {
+	bot := register(t)
+	conf := bot.config(t, bot.newRoom(t))
+	memory := open(t, conf)
+	require.NoError(t, memory.Set("tea", []byte(`"green"`)))
+	require.NoError(t, memory.Close())
+	good, err := os.ReadFile(filepath.Join(conf.StorePath, "keys.db"))
+	require.NoError(t, err)
+	conf.RecoveryKey = recoveryKey(t, conf.StorePath)
+	memory = open(t, conf)
+	require.NoError(t, memory.Set("tea", []byte(`"black"`)))
+	killed := contents(t, conf.StorePath) // as a kill leaves it
+	require.NoError(t, memory.Close())
+	require.NotEmpty(t, killed[filepath.Join(conf.StorePath, "keys.db-wal")])
+
+	for name, damage := range map[string]func(files map[string][]byte, file func(string) string){
+		"empty": func(files map[string][]byte, file func(string) string) { files[file("keys.db")] = nil },
+		"cut": func(files map[string][]byte, file func(string) string) {
+			files[file("keys.db")] = files[file("keys.db")][:8192]
+			files[file("keys.db-wal")] = files[file("keys.db-wal")][:8192]
+		},
+		"gone": func(files map[string][]byte, file func(string) string) { delete(files, file("keys.db")) },
+	} {
+		for _, advice := range []string{"good copy", "all away"} {
+			t.Run(name+", "+advice, func(t *testing.T) {
+				files, from := maps.Clone(killed), conf.StorePath
+				damage(files, func(name string) string { return filepath.Join(from, name) })
+				conf := conf
+				conf.StorePath = restored(t, files)
+				before := contents(t, conf.StorePath)
+				err := refuse(t, conf)
+				for _, name := range []string{"keys.db", "keys.db-wal", "keys.db-shm"} {
+					require.ErrorContains(t, err, name)
+				}
+				require.Equal(t, before, contents(t, conf.StorePath))
+
+				for _, name := range []string{"keys.db", "keys.db-wal", "keys.db-shm"} {
+					require.NoError(t, os.RemoveAll(filepath.Join(conf.StorePath, name)))
+				}
+				if advice == "good copy" {
+					require.NoError(t, os.WriteFile(filepath.Join(conf.StorePath, "keys.db"), good, 0o600))
+				} // and else, the recovery key's file stays
+				for range 2 {
+					memory := open(t, conf)
+					requireValue(t, memory, "tea", `"black"`)
+					require.NoError(t, memory.Close())
+				}
+			})
+		}
+	}
+}
+
+// A store that is not closed in good order opens as well, and one that is refused
+// for another reason stays as it is.
+func TestWrongKeyForTheStoreOfAKilledProcess(t *testing.T) {
+	bot := register(t)
+	conf := bot.config(t, bot.newRoom(t))
+	memory := open(t, conf)
+	require.NoError(t, memory.Set("tea", []byte(`"green"`)))
+	killed := contents(t, conf.StorePath)
+	require.NoError(t, memory.Close())
+
+	conf.StorePath = restored(t, killed)
+	before := contents(t, conf.StorePath)
+	wrong := conf
+	wrong.StoreKey = "another passphrase"
+	require.ErrorContains(t, refuse(t, wrong), "store_key")
+	wrong = conf
+	wrong.DeviceID = "ANOTHER"
+	require.ErrorContains(t, refuse(t, wrong), "ANOTHER")
+	require.Equal(t, before, contents(t, conf.StorePath))
+	memory = open(t, conf)
+	requireValue(t, memory, "tea", `"green"`)
 }
 
 // A store that is copied while it is in use, and put back later, opens, and what
