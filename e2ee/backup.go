@@ -5,7 +5,6 @@ package e2ee
 import (
 	"context"
 	"encoding/base64"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"time"
@@ -107,10 +106,11 @@ func (b *keyBackup) upload(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("reading the key store: %w", err)
 	}
+	b.fetchSenders(ctx, pending)
 	for batch := range slices.Chunk(pending, backupBatch) {
 		request := &mautrix.ReqKeyBackup{Rooms: make(map[id.RoomID]mautrix.ReqRoomKeyBackup)}
 		for _, session := range batch {
-			data, err := b.seal(session)
+			data, err := b.seal(ctx, session)
 			if err != nil {
 				return fmt.Errorf("encrypting the key %s: %w", session.ID(), err)
 			}
@@ -133,65 +133,28 @@ func (b *keyBackup) upload(ctx context.Context) error {
 	return nil
 }
 
+// fetchSenders sees to it that the devices of those who sent sessions are known, so
+// that it can be noted whose they are. What can't be had now is not noted.
+func (b *keyBackup) fetchSenders(ctx context.Context, sessions []*crypto.InboundGroupSession) {
+	var senders []id.UserID
+	for _, session := range sessions {
+		if sender := session.SourceUser; session.KeySource == id.KeySourceDirect && sender != b.client.UserID && !slices.Contains(senders, sender) {
+			senders = append(senders, sender)
+		}
+	}
+	if len(senders) == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout/2)
+	defer cancel()
+	if err := b.fetchDevices(ctx, senders); err != nil {
+		b.log.WithError(err).Debug("Could not ask for the devices of those whose keys go to the key backup")
+	}
+}
+
 func (b *keyBackup) put(ctx context.Context, request *mautrix.ReqKeyBackup) error {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	_, err := b.client.PutKeysInBackup(ctx, b.version, request)
 	return err
-}
-
-// seal encrypts a session for the backup.
-func (b *keyBackup) seal(session *crypto.InboundGroupSession) (*mautrix.ReqKeyBackupData, error) {
-	first := session.Internal.FirstKnownIndex()
-	exported, err := session.Internal.Export(first)
-	if err != nil {
-		return nil, err
-	}
-	sealed, err := backup.EncryptSessionData(b.key, &backup.MegolmSessionData{
-		Algorithm:          id.AlgorithmMegolmV1,
-		ForwardingKeyChain: session.ForwardingChains,
-		SenderClaimedKeys:  backup.SenderClaimedKeys{Ed25519: session.SigningKey},
-		SenderKey:          session.SenderKey,
-		SessionKey:         string(exported),
-		SharedHistory:      session.SharedHistory,
-	})
-	if err != nil {
-		return nil, err
-	}
-	text, err := json.Marshal(sealed)
-	return &mautrix.ReqKeyBackupData{
-		FirstMessageIndex: int(first),
-		ForwardedCount:    len(session.ForwardingChains),
-		IsVerified:        session.Internal.IsVerified(),
-		SessionData:       text,
-	}, err
-}
-
-// restore takes over all sessions of the backup.
-func (b *keyBackup) restore(ctx context.Context) error {
-	return b.sessions.DB.DoTxn(ctx, nil, func(ctx context.Context) error {
-		return b.machine.GetAndStoreKeyBackup(ctx, b.version, b.key)
-	})
-}
-
-// fetch takes over one session of the backup. It returns nil if that can't be had.
-func (b *keyBackup) fetch(ctx context.Context, room id.RoomID, sessionID id.SessionID) *crypto.InboundGroupSession {
-	if b.key == nil {
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
-	defer cancel()
-	response, err := b.client.GetKeyBackupForRoomAndSession(ctx, b.version, room, sessionID)
-	if err != nil {
-		return nil
-	}
-	data, err := response.SessionData.Decrypt(b.key)
-	if err != nil {
-		return nil
-	}
-	session, err := b.machine.ImportRoomKeyFromBackup(ctx, b.version, room, sessionID, data)
-	if err != nil {
-		return nil
-	}
-	return session
 }

@@ -7,15 +7,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"time"
 
 	"maunium.net/go/mautrix/crypto"
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
 )
-
-// askAgain is how long the same thing is not asked for again.
-const askAgain = 5 * time.Minute
 
 // Decrypt implements matrix.Crypto.
 func (c *crypt) Decrypt(ctx context.Context, evt *event.Event) (string, json.RawMessage, error) {
@@ -65,8 +61,8 @@ func (c *crypt) inbound(ctx context.Context, room id.RoomID, sessionID id.Sessio
 	case err != nil && !withheld:
 		return nil, fmt.Errorf("reading the key store: %w", err)
 	}
-	if wanted && c.due("session "+sessionID.String()) {
-		if session := c.backup.fetch(ctx, room, sessionID); session != nil {
+	if wanted {
+		if session := c.backup.find(ctx, room, sessionID); session != nil {
 			return session, nil
 		}
 		c.ask(room, sessionID)
@@ -81,14 +77,20 @@ func (c *crypt) inbound(ctx context.Context, room id.RoomID, sessionID id.Sessio
 // who has a session can send an event that decrypts with it.
 func (c *crypt) belongs(ctx context.Context, session *crypto.InboundGroupSession, sender id.UserID) error {
 	own := c.machine.OwnIdentity()
-	if session.KeySource == id.KeySourceForward && session.SourceUser != own.UserID { // as earlier versions took
+	fromBackup := session.KeySource == id.KeySourceBackup
+	switch {
+	case session.KeySource == id.KeySourceForward && session.SourceUser != own.UserID: // as earlier versions took
 		return fmt.Errorf("its key was handed on by %s, and only the account's own devices may do that", session.SourceUser)
-	}
-	if session.SenderKey == own.IdentityKey {
-		if sender == own.UserID && session.SigningKey == own.SigningKey {
-			return nil
-		}
+	case session.SenderKey == own.IdentityKey && (sender != own.UserID || session.SigningKey != own.SigningKey):
 		return fmt.Errorf("%s sent it, but the key that it is encrypted with is the bot's own", sender)
+	case fromBackup && session.SourceUser == sender: // the bot has noted in the backup that it is
+		return nil
+	case fromBackup && session.SourceUser != "":
+		return fmt.Errorf("%s sent it, but the key that it is encrypted with is that of %s", sender, session.SourceUser)
+	case fromBackup && session.SenderKey == own.IdentityKey:
+		return errors.New("its key is in the key backup as the bot's own, and nothing proves that the bot has put it there")
+	case session.SenderKey == own.IdentityKey:
+		return nil
 	}
 	device, err := c.sessions.FindDeviceByKey(ctx, sender, session.SenderKey)
 	if err == nil && device == nil {
@@ -99,8 +101,8 @@ func (c *crypt) belongs(ctx context.Context, session *crypto.InboundGroupSession
 		return fmt.Errorf("finding out whose the key is: %w", err)
 	case device != nil && device.SigningKey == session.SigningKey:
 		return nil
-	case device == nil && sender == own.UserID && session.KeySource != id.KeySourceDirect:
-		return nil // the account's own device of an earlier time, which is gone
+	case device == nil && sender == own.UserID && session.KeySource == id.KeySourceForward:
+		return nil // by a device of the account, as that of one that is gone
 	default:
 		return fmt.Errorf("the key that it is encrypted with is not known to be that of its sender, %s", sender)
 	}
@@ -115,8 +117,10 @@ func (c *crypt) lookUp(ctx context.Context, sender id.UserID, key id.SenderKey) 
 		return c.sessions.FindDeviceByKey(ctx, sender, key)
 	}
 	devices, err := c.queryDevices(ctx, []id.UserID{sender})
+	if _, answered := devices[sender]; !answered { // as when the sender's homeserver is down
+		c.askSoon("devices of " + sender.String())
+	}
 	if err != nil {
-		c.askedInVain("devices of " + sender.String())
 		return nil, err
 	}
 	for _, device := range devices[sender] {
@@ -125,22 +129,4 @@ func (c *crypt) lookUp(ctx context.Context, sender id.UserID, key id.SenderKey) 
 		}
 	}
 	return nil, nil
-}
-
-// due says whether something may be asked for now, and notes that it is.
-func (c *crypt) due(what string) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if time.Since(c.asked[what]) < askAgain {
-		return false
-	}
-	c.asked[what] = time.Now()
-	return true
-}
-
-// askedInVain lets what could not be asked for be asked for again.
-func (c *crypt) askedInVain(what string) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	delete(c.asked, what)
 }

@@ -53,7 +53,7 @@ type crypt struct {
 
 	mu     sync.Mutex // owns what follows
 	closed bool
-	asked  map[string]time.Time       // what was asked for, and when
+	asked  map[string]time.Time       // what was asked for, and when it may be asked for again
 	wanted map[id.SessionID]id.RoomID // the sessions that other devices were asked for
 }
 

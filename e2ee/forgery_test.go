@@ -91,7 +91,7 @@ func TestHandedOnKeyIsRefused(t *testing.T) {
 			bot := register(t)
 			room := bot.newRoom(t)
 			memory := open(t, bot.config(t, room))
-			require.NoError(t, memory.Set("key", []byte(`1`)))
+			require.NoError(t, memory.Set("before", []byte(`1`)))
 			giver := newPeer(t, test.giver(t, bot))
 			device := giver.deviceOf(t, memory)
 			forged := forge(t, room, `{"key":"forged"}`)

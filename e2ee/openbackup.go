@@ -55,7 +55,7 @@ func (c *crypt) openBackup(ctx context.Context, storage *ssss.Key, fresh bool) e
 	if err := c.saveSecret(ctx, id.SecretMegolmBackupV1, key.Bytes()); err != nil {
 		return err
 	}
-	return c.useBackup(ctx, key, version.Version)
+	return c.useBackup(ctx, key, version.Version, version.Count)
 }
 
 // backupVersion returns the account's key backup, or nil if there is none.
@@ -116,18 +116,18 @@ func (c *crypt) makeBackup(ctx context.Context, storage *ssss.Key) error {
 	if err := c.machine.SetKeyBackupVersion(ctx, made.Version); err != nil { // there is nothing to restore
 		return err
 	}
-	return c.useBackup(ctx, key, made.Version)
+	return c.useBackup(ctx, key, made.Version, 0)
 }
 
 // useBackup uses a backup from now on, and restores what is in it if the store
-// does not know it yet.
-func (c *crypt) useBackup(ctx context.Context, key *backup.MegolmBackupKey, version id.KeyBackupVersion) error {
+// does not know it yet: about count sessions.
+func (c *crypt) useBackup(ctx context.Context, key *backup.MegolmBackupKey, version id.KeyBackupVersion, count int) error {
 	c.backup.key, c.backup.version = key, version
 	c.backup.received(ctx, "", "", 0)
 	if c.machine.KeyBackupVersion() == version {
 		return nil
 	}
-	if err := c.try(ctx, c.backup.restore); err != nil {
+	if err := c.backup.restore(ctx, count); err != nil {
 		return fmt.Errorf("restoring the key backup: %w", err)
 	}
 	return c.machine.SetKeyBackupVersion(ctx, version)

@@ -85,5 +85,5 @@ func (c *crypt) resume(ctx context.Context, seeds *crypto.CrossSigningKeysCache,
 	if err := c.signDevice(ctx, seeds, published); err != nil {
 		return false, err
 	}
-	return true, c.useBackup(ctx, key, version.Version)
+	return true, c.useBackup(ctx, key, version.Version, version.Count)
 }

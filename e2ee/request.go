@@ -6,14 +6,48 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"maunium.net/go/mautrix/crypto"
 	"maunium.net/go/mautrix/id"
 )
 
-// ask asks the account's other devices for a session:
+const (
+	askAgainAfter = 5 * time.Minute // the same thing that was answered
+	askSoonAfter  = 2 * time.Second // what nobody answered
+)
+
+// due says whether something may be asked for now, and notes that it is.
+func (c *crypt) due(what string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if time.Now().Before(c.asked[what]) {
+		return false
+	}
+	c.asked[what] = time.Now().Add(askAgainAfter)
+	return true
+}
+
+// askSoon lets what could not be asked for be asked for again soon.
+func (c *crypt) askSoon(what string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.asked[what] = time.Now().Add(askSoonAfter)
+}
+
+// askAtOnce lets something be asked for again, because the answer has changed.
+func (c *crypt) askAtOnce(what string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.asked, what)
+}
+
+// ask asks the account's other devices for a session, unless it has just done so:
 // https://spec.matrix.org/v1.16/client-server-api/#key-requests
 func (c *crypt) ask(room id.RoomID, sessionID id.SessionID) {
+	if !c.due("session " + sessionID.String()) {
+		return
+	}
 	c.mu.Lock()
 	c.wanted[sessionID] = room
 	c.mu.Unlock()
@@ -26,6 +60,7 @@ func (c *crypt) ask(room id.RoomID, sessionID id.SessionID) {
 			err = c.machine.SendRoomKeyRequest(ctx, room, "", sessionID, "", map[id.UserID][]id.DeviceID{own: {"*"}})
 		}
 		if err != nil {
+			c.askSoon("session " + sessionID.String())
 			c.log.WithField("room", room.String()).WithError(err).Warn("Could not ask the account's other devices for a missing key")
 		}
 	})

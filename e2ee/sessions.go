@@ -153,9 +153,6 @@ func (s *sessions) mayStore(ctx context.Context, session *crypto.InboundGroupSes
 	if err != nil || stored == nil {
 		return err
 	}
-	if stored.KeySource != id.KeySourceDirect && session.KeySource == id.KeySourceDirect {
-		return nil // its sender knows better than who handed it on
-	}
 	if stored.RoomID != session.RoomID || stored.SenderKey != session.SenderKey || stored.SigningKey != session.SigningKey {
 		return errors.New("it is known as that of another room or sender")
 	}
@@ -171,6 +168,16 @@ func (s *sessions) mayStore(ctx context.Context, session *crypto.InboundGroupSes
 	}
 	if !bytes.Equal(had, given) {
 		return errors.New("it does not agree with what is known of it")
+	}
+	// mautrix takes one that it has for whoever sends it once more, as every member can.
+	if session.KeySource == id.KeySourceDirect && session.SourceUser != stored.SourceUser {
+		device, err := s.FindDeviceByKey(ctx, session.SourceUser, session.SenderKey)
+		if err != nil {
+			return err
+		}
+		if device == nil || device.SigningKey != session.SigningKey {
+			return fmt.Errorf("%s sends it as another's", session.SourceUser)
+		}
 	}
 	return nil
 }

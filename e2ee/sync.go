@@ -37,6 +37,7 @@ func (c *crypt) synced(ctx context.Context, response *mautrix.RespSync, since st
 		c.log.WithError(err).Error("Could not note in the key store that devices of other users have changed")
 	}
 	for _, user := range changed {
+		c.askAtOnce("devices of " + user.String())
 		c.machine.OnDevicesChanged(ctx, user)
 	}
 	rest := *response

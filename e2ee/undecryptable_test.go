@@ -5,6 +5,7 @@ package e2ee_test
 import (
 	"errors"
 	"fmt"
+	"net/http"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -147,4 +148,65 @@ func TestMissingKeyComesFromAnotherDevice(t *testing.T) {
 		value, ok, err := memory.Get("tea")
 		return err == nil && ok && string(value) == `"green"`
 	}, "the key did not come")
+}
+
+// What could not be asked for counts as not asked: neither the other devices, nor the
+// key backup, nor a sender's devices.
+func TestMissingKeyIsAskedForAgain(t *testing.T) {
+	trouble := homeserver.Status(http.StatusServiceUnavailable, nil, `{}`)
+	t.Run("other devices", func(t *testing.T) {
+		bot := register(t)
+		room := bot.newRoom(t)
+		phone := newPeer(t, bot)
+		eventID := phone.encrypt(t, room, event.Type{Type: memoryType.Type, Class: event.MessageEventType}, `{"tea":"green"}`)
+		bot.put(t, room, fmt.Sprintf(`{"tea":{"encrypted_val":%q}}`, eventID))
+		conf, proxy := proxied(t, bot.config(t, room))
+		memory := open(t, conf)
+		asks := to("PUT", "/sendToDevice/m.room_key_request")
+		remove := proxy.Inject(homeserver.Fault{Match: asks, Do: trouble})
+		requireUndecryptable(t, memory, room, "tea", eventID, "missing")
+		eventually(t, func() bool { return proxy.Count(homeserver.Seen(asks)) > 0 }, "nobody is asked")
+		remove()
+		eventually(t, func() bool {
+			phone.sync(t)
+			value, ok, err := memory.Get("tea")
+			return err == nil && ok && string(value) == `"green"`
+		}, "the key did not come")
+	})
+	t.Run("key backup", func(t *testing.T) {
+		bot := register(t)
+		room := bot.newRoom(t)
+		conf, proxy := proxied(t, bot.config(t, room))
+		memory := open(t, conf)
+		require.NoError(t, memory.Set("coffee", []byte(`"black"`)))
+		// Another device writes, whose key comes to the first by the backup only.
+		second, secondProxy := proxied(t, conf)
+		secondProxy.Inject(homeserver.Fault{Match: to("PUT", "/sendToDevice/"), Do: homeserver.Status(http.StatusOK, nil, `{}`)})
+		second.RecoveryKey = recoveryKey(t, conf.StorePath)
+		second.StorePath = filepath.Join(t.TempDir(), "second")
+		looks := to("GET", "/room_keys/keys/")
+		remove := proxy.Inject(homeserver.Fault{Match: looks, Do: trouble})
+		require.NoError(t, open(t, second).Set("tea", []byte(`"green"`)))
+		eventually(t, func() bool { _, _, err := memory.Get("tea"); return err != nil }, "the key is there already")
+		require.NotZero(t, proxy.Count(homeserver.Seen(looks)))
+		remove()
+		eventually(t, func() bool {
+			value, ok, err := memory.Get("tea")
+			return err == nil && ok && string(value) == `"green"`
+		}, "the key does not come from the backup")
+	})
+	t.Run("a sender's devices", func(t *testing.T) {
+		bot, other := register(t), register(t)
+		room := bot.newRoom(t, other)
+		memory := open(t, bot.config(t, room))
+		for _, device := range []account{other, login(t, other.UserID().Localpart())} {
+			peer := newPeer(t, device)
+			eventID := peer.encrypt(t, room, event.Type{Type: memoryType.Type, Class: event.MessageEventType}, fmt.Sprintf(`{%q:1}`, device.DeviceID()))
+			bot.put(t, room, fmt.Sprintf(`{%q:{"encrypted_val":%q}}`, device.DeviceID(), eventID))
+			eventually(t, func() bool {
+				_, ok, err := memory.Get(device.DeviceID().String())
+				return ok && err == nil
+			}, "what the device wrote can't be read")
+		}
+	})
 }
