@@ -32,9 +32,10 @@
 // writes that were accepted.
 //
 // Matrix has no compare-and-swap. If two programs write the same dictionary at
-// the same moment, the later event takes the earlier one's keys away; the memory
-// notices that in the next sync and stores the other's keys again. If both write
-// the same key, one of the two values wins.
+// the same moment, the later event takes the earlier one's keys away. A memory
+// notices in the next sync what it took away from others, and stores it again. If
+// both write the same key, one of the two values wins. What another program takes
+// away from the memory is that program's to store again, as a second memory does.
 //
 // # Rooms
 //
