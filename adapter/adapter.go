@@ -104,7 +104,7 @@ func (a *adapter) apply(conf *joe.Config) error {
 
 // RegisterAt implements joe.Adapter: from now on the bot hears.
 func (a *adapter) RegisterAt(brain *joe.Brain) {
-	if !a.isOpen() {
+	if !a.session.IsOpen() {
 		a.botLog.Error("The Matrix adapter hears nothing, as its memory is not open: hand the memory to joe.New too")
 		return
 	}
@@ -129,9 +129,6 @@ func (a *adapter) Close() error {
 	a.sends.Wait()
 	return nil
 }
-
-// isOpen says whether the memory was opened, which sets the session's options.
-func (a *adapter) isOpen() bool { return a.session.Log != nil }
 
 // log returns the memory's log, for a room.
 func (a *adapter) log(room id.RoomID) logrus.FieldLogger {

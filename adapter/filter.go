@@ -2,12 +2,11 @@ package adapter
 
 import (
 	"fmt"
-	"regexp"
-	"slices"
-	"strings"
 
 	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/event"
+
+	"github.com/go-joe/matrix-memory/internal/session"
 )
 
 // heard are the types of the events that the adapter follows in a timeline.
@@ -36,21 +35,10 @@ func passes(filter *mautrix.Filter) error {
 
 // lets says whether a part of a filter lets events of these types through.
 func lets(part *mautrix.FilterPart, name string, types ...event.Type) error {
-	if part == nil {
-		return nil
-	}
 	for _, t := range types {
-		named := func(pattern event.Type) bool { return matches(pattern.Type, t.Type) }
-		if len(part.Types) > 0 && !slices.ContainsFunc(part.Types, named) || slices.ContainsFunc(part.NotTypes, named) {
+		if !session.Passes(part, t) {
 			return fmt.Errorf("the filter of the client's syncer keeps %s events from the adapter: let them through in %s", t.Type, name)
 		}
 	}
 	return nil
-}
-
-// matches says whether a type is meant by a pattern of a filter, where "*" stands
-// for any characters (Matrix spec, "Filtering").
-func matches(pattern, eventType string) bool {
-	parts := strings.Split(regexp.QuoteMeta(pattern), `\*`)
-	return regexp.MustCompile("^" + strings.Join(parts, ".*") + "$").MatchString(eventType)
 }

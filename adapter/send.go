@@ -119,7 +119,7 @@ func (a *adapter) busy(work func(context.Context) error) error {
 	case a.closed:
 		a.mu.Unlock()
 		return matrix.ErrClosed
-	case !a.isOpen():
+	case !a.session.IsOpen():
 		a.mu.Unlock()
 		return errors.New("the memory is not open: hand it to joe.New too")
 	}

@@ -201,7 +201,7 @@ func TestDeletedValuesAreRedacted(t *testing.T) {
 	require.NoError(t, memory.Close()) // waits for the redactions
 
 	bot.requireRedacted(t, room, before["deleted"], true)
-	bot.requireRedacted(t, room, before["overwritten"], true)
+	bot.requireRedacted(t, room, before["overwritten"], false) // another writer may bring its pointer back
 	bot.requireRedacted(t, room, after["overwritten"], false)
 	bot.requireRedacted(t, room, after["kept"], false)
 	bot.requireRedacted(t, room, theirs, false) // only the bot's own events are its to redact

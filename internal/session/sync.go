@@ -102,7 +102,7 @@ func Passes(part *mautrix.FilterPart, t event.Type) bool {
 		return true
 	}
 	matches := func(pattern event.Type) bool { return glob.Compile(pattern.Type).Match(t.Type) }
-	return (part.Types == nil || slices.ContainsFunc(part.Types, matches)) && !slices.ContainsFunc(part.NotTypes, matches)
+	return (len(part.Types) == 0 || slices.ContainsFunc(part.Types, matches)) && !slices.ContainsFunc(part.NotTypes, matches)
 }
 
 // startSync makes the first sync and starts the loop.
