@@ -22,9 +22,9 @@ import (
 
 // conversation is what the program prints of what is said.
 var conversation = []string{
-	"kitchen    bot    _the best tool_ is **the whisk**.",
-	"workshop   bot    _the best tool_ is **the hammer**.",
-	"kitchen    bot    Nobody told me in this room what _lunch_ is.",
+	"kitchen    bot    *the best tool* is **the whisk**.",
+	"workshop   bot    *the best tool* is **the hammer**.",
+	"kitchen    bot    Nobody told me in this room what *lunch* is.",
 }
 
 func TestConversation(t *testing.T) {
@@ -68,7 +68,7 @@ func TestStaysUp(t *testing.T) {
 	require.NoError(t, err)
 	require.Eventually(t, func() bool {
 		last, err := client.Messages(t.Context(), rooms.JoinedRooms[0], "", "", mautrix.DirectionBackward, nil, 1)
-		return err == nil && last.Chunk[0].Content.Raw["body"] == "Nobody told me in this room what _tea_ is."
+		return err == nil && last.Chunk[0].Content.Raw["body"] == "Nobody told me in this room what *tea* is."
 	}, patience, 20*time.Millisecond)
 
 	interrupt()
