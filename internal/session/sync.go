@@ -5,11 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
-	"go.mau.fi/util/glob"
 	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
@@ -96,12 +97,15 @@ func passes(filter *mautrix.Filter, types []event.Type) error {
 }
 
 // Passes says whether a part of a filter lets a type of event through:
-// https://spec.matrix.org/v1.16/client-server-api/#filtering has * as a wildcard.
+// https://spec.matrix.org/v1.16/client-server-api/#filtering has * as its only wildcard.
 func Passes(part *mautrix.FilterPart, t event.Type) bool {
 	if part == nil {
 		return true
 	}
-	matches := func(pattern event.Type) bool { return glob.Compile(pattern.Type).Match(t.Type) }
+	matches := func(pattern event.Type) bool {
+		parts := strings.Split(regexp.QuoteMeta(pattern.Type), `\*`)
+		return regexp.MustCompile("^" + strings.Join(parts, ".*") + "$").MatchString(t.Type)
+	}
 	return (len(part.Types) == 0 || slices.ContainsFunc(part.Types, matches)) && !slices.ContainsFunc(part.NotTypes, matches)
 }
 
