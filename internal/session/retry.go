@@ -52,7 +52,8 @@ func (s *Session) try(ctx context.Context, attempt func(context.Context) error) 
 
 	tries := 0
 	var last error
-	limits := newBackOff() // backoff.Retry begins anew with its own after each wait that a server asks for
+	const first, longest = 200 * time.Millisecond, 10 * time.Second
+	limits := backOff(first, longest) // backoff.Retry begins anew with its own after each wait that a server asks for
 	_, err = backoff.Retry(ctx, func() (struct{}, error) {
 		tries++
 		attemptCtx, cancel := context.WithTimeout(ctx, s.attemptTimeout())
@@ -83,7 +84,7 @@ func (s *Session) try(ctx context.Context, attempt func(context.Context) error) 
 			return struct{}{}, &backoff.RetryAfterError{}
 		}
 		return struct{}{}, last
-	}, backoff.WithBackOff(newBackOff()), backoff.WithMaxElapsedTime(time.Until(deadline)))
+	}, backoff.WithBackOff(backOff(first, longest)), backoff.WithMaxElapsedTime(time.Until(deadline)))
 	switch {
 	case err == nil:
 		return false, nil
@@ -95,11 +96,11 @@ func (s *Session) try(ctx context.Context, attempt func(context.Context) error) 
 	return acted, last
 }
 
-// newBackOff returns how long to wait between attempts.
-func newBackOff() *backoff.ExponentialBackOff {
+// backOff returns how long to wait between attempts, growing from the first pause to
+// the longest.
+func backOff(first, longest time.Duration) *backoff.ExponentialBackOff {
 	policy := backoff.NewExponentialBackOff()
-	policy.InitialInterval = 200 * time.Millisecond
-	policy.MaxInterval = 10 * time.Second
+	policy.InitialInterval, policy.MaxInterval = first, longest
 	return policy
 }
 

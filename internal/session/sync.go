@@ -10,7 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/cenkalti/backoff/v5"
 	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
@@ -129,9 +128,7 @@ func (s *Session) startSync(ctx context.Context) error {
 
 // sync follows the homeserver until the context is done.
 func (s *Session) sync(ctx context.Context, filter, since string) {
-	pause := backoff.NewExponentialBackOff()
-	pause.InitialInterval = time.Second
-	pause.MaxInterval = 30 * time.Second
+	pause := backOff(time.Second, 30*time.Second)
 	failing, again := false, false
 	for ctx.Err() == nil {
 		response, err := s.poll(ctx, filter, since, failing)
