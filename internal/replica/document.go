@@ -61,7 +61,8 @@ func (d *document) set(eventID string, dict wire.Dictionary, err error) {
 	d.id, d.dict, d.err, d.older = eventID, dict, err, false
 	if d.inStep() {
 		d.met = false
-		d.own = nil // whose echo has not come by now was lost in a gap of sync
+		d.sentBy(d.own) // whose echo has not come by now was lost in a gap of sync
+		d.own = nil
 		for key, raw := range d.missing {
 			if same(dict.Entries[key].Raw, raw) {
 				delete(d.missing, key)
@@ -135,13 +136,10 @@ func (d *document) follow(event Event, dict wire.Dictionary, err error) (own boo
 		}
 	}
 	if i >= 0 {
-		for _, key := range slices.Concat(d.own[i].changed, d.own[i].back) {
-			if past := d.mine[key]; past != nil {
-				past.time = event.Time
-			}
-		}
+		d.sentBy(d.own[:i+1])
 		d.own = d.own[i+1:]
 	}
+	d.forget()
 	return i >= 0
 }
 
@@ -202,6 +200,7 @@ func (d *document) wrote(eventID string, content wire.Dictionary, changed []stri
 		d.remember(key, base.Entries[key].Raw, content.Entries[key].Raw)
 	}
 	if d.own = append(d.own, ownWrite{id: eventID, base: base, changed: changed, back: d.back}); len(d.own) > maxOwn {
+		d.sentBy(d.own[:1])
 		d.own = d.own[1:] // its echo is taken for somebody else's, and the event read again
 	}
 	d.set(eventID, content, nil)

@@ -3,6 +3,7 @@ package replica
 import (
 	"encoding/json"
 	"hash/maphash"
+	"maps"
 	"math"
 	"slices"
 
@@ -46,6 +47,22 @@ func (d *document) remember(key string, from, to json.RawMessage) {
 	}
 	p.former = p.former[max(0, len(p.former)-maxFormer):]
 	p.present, p.time = to, math.MaxInt64
+}
+
+// sentBy notes that own writes were sent by the time of the last event that sync brought.
+func (d *document) sentBy(own []ownWrite) {
+	for _, w := range own {
+		for _, key := range slices.Concat(w.changed, w.back) {
+			if p := d.mine[key]; p != nil {
+				p.time = d.time
+			}
+		}
+	}
+}
+
+// forget drops what every other memory must have heard of by now.
+func (d *document) forget() {
+	maps.DeleteFunc(d.mine, func(_ string, p *past) bool { return d.time-p.time >= maxLag })
 }
 
 // outdated says whether a value that was sent at a time is a former one.
