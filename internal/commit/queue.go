@@ -26,8 +26,8 @@ var (
 	ErrClosed = errors.New("the memory is closed")
 	// ErrUnknownOutcome says that the homeserver may or may not have stored a write.
 	ErrUnknownOutcome = errors.New("the outcome is unknown: the homeserver may have stored the write all the same")
-	// ErrNotSent says that a write waited too long and was never sent.
-	ErrNotSent = errors.New("not sent: the writes before it took too long")
+	// ErrNotSent says that a write's time was over before it was sent.
+	ErrNotSent = errors.New("not sent")
 )
 
 // An Outcome is what became of a request that stores a state event.
@@ -137,8 +137,8 @@ func NewQueue(room *replica.Room, env Env, timeout time.Duration) *Queue {
 	return &Queue{room: room, env: env, timeout: timeout, ctx: ctx, cancel: cancel, pause: pause}
 }
 
-// Submit commits changes and waits for the result, at most for the queue's timeout:
-// how many of the deleted keys were there, and a [KeyError] if any of the changes
+// Submit commits changes and waits for the result, until the context is done and at
+// most for the queue's timeout: how many of the deleted keys were there, and a [KeyError] if any of the changes
 // failed. The changes to one state event are stored all or none.
 func (q *Queue) Submit(ctx context.Context, changes ...Change) (existed int, err error) {
 	if len(changes) == 0 {
@@ -171,7 +171,7 @@ func (q *Queue) result(w *write) (existed int, err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if w.parts == nil {
-		return 0, &KeyError{w.changes[0].Key, ErrNotSent}
+		return 0, &KeyError{w.changes[0].Key, q.notSent(w)}
 	}
 	var failed []*KeyError
 	for _, p := range w.parts {
@@ -181,7 +181,7 @@ func (q *Queue) result(w *write) (existed int, err error) {
 		case p.begun:
 			err = fmt.Errorf("%w: %w", ErrUnknownOutcome, w.ctx.Err())
 		default:
-			err = ErrNotSent
+			err = q.notSent(w)
 		}
 		if err != nil {
 			failed = append(failed, &KeyError{p.changes[0].Key, err})
@@ -200,6 +200,17 @@ func (q *Queue) result(w *write) (existed int, err error) {
 		failed[0].Err = errors.Join(others...)
 	}
 	return existed, failed[0]
+}
+
+// notSent says why a write was never sent.
+func (q *Queue) notSent(w *write) error {
+	switch {
+	case q.ctx.Err() != nil:
+		return fmt.Errorf("%w: %w", ErrNotSent, ErrClosed)
+	case errors.Is(w.ctx.Err(), context.Canceled):
+		return fmt.Errorf("%w: %w", ErrNotSent, context.Canceled)
+	}
+	return fmt.Errorf("%w: the writes before it took too long: %w", ErrNotSent, context.DeadlineExceeded)
 }
 
 // Wake makes the worker look at what the replica needs done.
@@ -245,7 +256,7 @@ func (q *Queue) begin(parts []*part) []*part {
 	waiting := make([]*part, 0, len(parts))
 	for _, p := range parts {
 		if p.ctx.Err() != nil || q.ctx.Err() != nil {
-			q.end(p, 0, ErrNotSent)
+			q.end(p, 0, q.notSent(p.write))
 			continue
 		}
 		p.begun = true
