@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"strings"
-	"sync/atomic"
 
 	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/id"
@@ -34,24 +32,6 @@ func NewClient() *mautrix.Client {
 		Store:     mautrix.NewMemorySyncStore(),
 	}
 }
-
-// bearer puts the present access token on every request, so that the token can
-// change while requests are under way: mautrix.Client's own field is not safe
-// for that.
-type bearer struct {
-	next  *http.Transport
-	token atomic.Pointer[string] // nil: as the client has it
-}
-
-func (b *bearer) RoundTrip(req *http.Request) (*http.Response, error) {
-	if token := b.token.Load(); token != nil && req.Header.Get("Authorization") != "" {
-		req = req.Clone(req.Context())
-		req.Header.Set("Authorization", "Bearer "+*token)
-	}
-	return b.next.RoundTrip(req)
-}
-
-func (b *bearer) CloseIdleConnections() { b.next.CloseIdleConnections() }
 
 // discover finds the homeserver's base URL: https://spec.matrix.org/v1.16/client-server-api/#server-discovery
 func (s *Session) discover(ctx context.Context) error {

@@ -29,6 +29,7 @@ type Options struct {
 	DeviceID    string
 	DeviceName  string
 	Rooms       map[string]string // names for rooms: aliases or room IDs
+	HTTPClient  *http.Client      // the program's own; nil: there is none
 
 	Types   []event.Type  // the state events to follow
 	Timeout time.Duration // bound on one call, retries included
@@ -49,6 +50,8 @@ type Session struct {
 	client  *mautrix.Client
 	foreign bool // the program logs in, syncs and logs out by itself
 	bearer  *bearer
+
+	disconnect func() // closes the connections that are kept open, but for the program's own
 
 	life context.Context    // ends with Close, and with it every request but a last logout
 	end  context.CancelFunc // ends life
@@ -80,14 +83,11 @@ func (s *Session) Open(ctx context.Context, opts Options) (err error) {
 	if s.foreign {
 		return s.subscribe()
 	}
-	transport := http.DefaultTransport.(*http.Transport).Clone()
-	transport.MaxIdleConnsPerHost = 16 // rooms are written to at the same time
-	s.bearer = &bearer{next: transport}
-	s.client.Client = &http.Client{Transport: s.bearer}
+	s.connect()
 	s.client.Log = bridge(s.Log)
 	defer func() {
 		if err != nil {
-			transport.CloseIdleConnections()
+			s.disconnect()
 		}
 	}()
 
@@ -124,7 +124,7 @@ func (s *Session) Close() {
 	s.login.Lock() // a login that was under way is over
 	defer s.login.Unlock()
 	s.logOut()
-	s.client.Client.CloseIdleConnections()
+	s.disconnect()
 }
 
 // subscribe follows the syncs of a client that the program runs.
