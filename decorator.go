@@ -7,6 +7,8 @@ import (
 
 	"github.com/go-joe/joe"
 	"github.com/petermattis/goid"
+
+	"github.com/go-joe/matrix-memory/internal/room"
 )
 
 // InEventRoom binds storage to the room that a message came from: in the handler
@@ -38,16 +40,16 @@ func (m *Memory) InEventRoom(handler func(joe.Message) error) func(joe.Message) 
 }
 
 // eventRoom returns the room that a channel stands for, ready for use.
-func (m *Memory) eventRoom(channel string) (*room, error) {
-	home, err := m.homeRoom("bind", "")
+func (m *Memory) eventRoom(channel string) (*room.Room, error) {
+	home, err := m.homeRoom()
 	if err != nil || channel == "" {
-		return home, err
+		return home, fail("bind", m.conf.DefaultRoom, "", err)
 	}
 	b := m.budget()
-	defer b.end()
-	r, err := m.find(b.context(), channel)
+	defer b.End()
+	r, err := m.rooms.Find(b.Context(), channel)
 	if err != nil {
-		return nil, &Error{Op: "bind", Room: channel, Err: fmt.Errorf("the handler was not run: %w", explain(err))}
+		return nil, fail("bind", channel, "", fmt.Errorf("the handler was not run: %w", err))
 	}
 	return r, nil
 }
@@ -56,12 +58,12 @@ func (m *Memory) eventRoom(channel string) (*room, error) {
 type bindings struct {
 	count atomic.Int64 // of the bindings that exist, so that who has none need not look
 	mu    sync.RWMutex // owns rooms
-	rooms map[int64][]*room
+	rooms map[int64][]*room.Room
 }
 
 // bind binds the calling goroutine to a room and returns how to end that, on the
 // same goroutine.
-func (b *bindings) bind(r *room) (release func()) {
+func (b *bindings) bind(r *room.Room) (release func()) {
 	goroutine := goid.Get()
 	b.mu.Lock()
 	b.rooms[goroutine] = append(b.rooms[goroutine], r)
@@ -80,7 +82,7 @@ func (b *bindings) bind(r *room) (release func()) {
 }
 
 // current returns the room that the calling goroutine is bound to, or nil.
-func (b *bindings) current() *room {
+func (b *bindings) current() *room.Room {
 	if b.count.Load() == 0 {
 		return nil
 	}

@@ -3,34 +3,34 @@ package matrix
 import (
 	"errors"
 	"fmt"
-	"net/http"
 	"strings"
 
-	"maunium.net/go/mautrix"
-
-	"github.com/go-joe/matrix-memory/internal/commit"
-	"github.com/go-joe/matrix-memory/internal/replica"
-	"github.com/go-joe/matrix-memory/internal/session"
+	"github.com/go-joe/matrix-memory/internal/room"
 )
 
 // What errors.Is finds in an [Error].
 var (
 	// ErrClosed: the memory was closed.
-	ErrClosed = commit.ErrClosed
+	ErrClosed = room.ErrClosed
 	// ErrUnknownRoom: there is no such room, or the bot is not in it.
-	ErrUnknownRoom = session.ErrUnknownRoom
+	ErrUnknownRoom = room.ErrUnknownRoom
 	// ErrForbidden: the homeserver does not let the bot read or write there, for
 	// instance because its power level is too low.
-	ErrForbidden = errors.New("forbidden")
+	ErrForbidden = room.ErrForbidden
 	// ErrTooLarge: the value, or the dictionary with it, does not fit in an event.
 	// Nothing was sent, and nothing else is affected.
-	ErrTooLarge = commit.ErrTooLarge
+	ErrTooLarge = room.ErrTooLarge
+	// ErrUnknownOutcome: the change was sent and no answer came, so the homeserver
+	// may have stored it or not. The memory reads the state event again before it
+	// writes upon it; until then Get returns what was there before. Making the same
+	// change again does no harm. What failed with another error was not stored.
+	ErrUnknownOutcome = room.ErrUnknownOutcome
 	// ErrUndecryptable: the value was sent encrypted, and its key is missing or
 	// unusable.
-	ErrUndecryptable = errors.New("undecryptable")
+	ErrUndecryptable = room.ErrUndecryptable
 	// ErrNoEncryption: the room is encrypted and should_encrypt is on, or the value
 	// was sent encrypted, but encryption is not enabled: see package e2ee.
-	ErrNoEncryption = errors.New("encryption is not enabled")
+	ErrNoEncryption = room.ErrNoEncryption
 )
 
 var errNotOpen = errors.New("the memory is not open: hand it to joe.New or call Open first")
@@ -60,27 +60,15 @@ func (e *Error) Error() string {
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
-// explain adds the sentinel that fits a homeserver's answer.
-func explain(err error) error {
-	switch {
-	case err == nil, errors.Is(err, ErrForbidden), errors.Is(err, ErrUnknownRoom), errors.Is(err, ErrTooLarge), errors.Is(err, ErrUndecryptable):
-		return err
-	case errors.Is(err, session.ErrClosed):
-		return fmt.Errorf("%w: %w", ErrClosed, err)
-	case session.IsStatus(err, http.StatusForbidden):
-		return fmt.Errorf("%w: %w", ErrForbidden, err)
-	case session.IsStatus(err, http.StatusRequestEntityTooLarge), errors.Is(err, mautrix.MTooLarge):
-		return fmt.Errorf("%w, says the homeserver: %w", ErrTooLarge, err)
-	case errors.Is(err, replica.ErrNotLoaded):
-		return fmt.Errorf("%w: the bot is no longer in it: %w", ErrUnknownRoom, err)
-	case session.IsStatus(err, http.StatusNotFound):
-		return fmt.Errorf("%w: %w", ErrUnknownRoom, err)
-	default:
-		return err
+// fail returns the [Error] of an operation on a room, or nil if err is nil. Where the
+// operation was about several keys, the one that failed takes key's place.
+func fail(op, where, key string, err error) error {
+	if err == nil {
+		return nil
 	}
-}
-
-// invalid says that the homeserver refused an event on account of its content.
-func invalid(err error) bool {
-	return session.IsStatus(err, http.StatusBadRequest) || session.IsStatus(err, http.StatusRequestEntityTooLarge)
+	var failed *room.KeyError
+	if errors.As(err, &failed) {
+		key, err = failed.Key, failed.Err
+	}
+	return &Error{Op: op, Room: where, Key: key, Err: err}
 }

@@ -2,21 +2,13 @@ package matrix
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
-	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 
-	"github.com/go-joe/joe"
-	"github.com/sirupsen/logrus"
-	"golang.org/x/sync/semaphore"
-	"maunium.net/go/mautrix/event"
-	"maunium.net/go/mautrix/id"
-
+	"github.com/go-joe/matrix-memory/internal/room"
 	"github.com/go-joe/matrix-memory/internal/session"
-	"github.com/go-joe/matrix-memory/internal/wire"
 )
 
 // A Memory keeps a bot's memory in Matrix rooms. It is a joe.Module, to hand to
@@ -26,29 +18,15 @@ import (
 // All methods but Open and Apply may be called concurrently. Every error is an
 // [*Error].
 type Memory struct {
-	conf       *Config // a pointer, so that printing a Memory shows no secrets
-	log        logrus.FieldLogger
-	encoder    joe.MemoryEncoder
-	ownEncoder bool
-	ownClient  bool
-	layout     wire.Layout
-	eventType  event.Type
-	session    *session.Session
-	crypto     Crypto              // nil: encryption is not enabled
-	fetching   *semaphore.Weighted // bounds how many encrypted events are fetched at the same time
+	options
+	conf    *Config // a pointer, so that printing a Memory shows no secrets
+	session *session.Session
+	rooms   *room.Rooms // set before the session is opened
 
-	background  sync.WaitGroup // redactions, reads ahead of encrypted events, and reads after a gap of sync
-	redacting   context.Context
-	giveUp      context.CancelFunc // ends redactions that take too long
-	reading     context.Context
-	stopReading context.CancelFunc
-
+	mu     sync.Mutex // held while home is set or the memory is closed
 	opened atomic.Bool
-	closed atomic.Bool // set with mu held
-	home   atomic.Pointer[room]
-
-	mu    sync.RWMutex // owns rooms
-	rooms map[id.RoomID]*room
+	closed atomic.Bool
+	home   atomic.Pointer[room.Room] // nil until the memory is open
 
 	bindings bindings
 }
@@ -60,13 +38,13 @@ type Memory struct {
 //
 // Any bytes can be stored; JSON stands natively in the state event.
 func (m *Memory) Set(key string, value []byte) error {
-	r, err := m.target("set", key)
+	r, err := m.target(key)
 	if err != nil {
-		return err
+		return fail("set", m.conf.DefaultRoom, key, err)
 	}
 	b := m.budget()
-	defer b.end()
-	return r.set(&b, key, value)
+	defer b.End()
+	return fail("set", r.ID().String(), key, r.Set(&b, key, value))
 }
 
 // Get returns the value under a key, and whether there is one. A loaded room is
@@ -75,41 +53,46 @@ func (m *Memory) Set(key string, value []byte) error {
 // read. JSON comes back equal, but members may have another order and white space
 // may be gone; other bytes come back as they were.
 func (m *Memory) Get(key string) ([]byte, bool, error) {
-	r, err := m.target("get", key)
+	r, err := m.target(key)
 	if err != nil {
-		return nil, false, err
+		return nil, false, fail("get", m.conf.DefaultRoom, key, err)
 	}
 	b := m.budget()
-	defer b.end()
-	return r.get(&b, key)
+	defer b.End()
+	value, ok, err := r.Get(&b, key)
+	return value, ok, fail("get", r.ID().String(), key, err)
 }
 
 // Delete removes a key and reports whether it was there.
 func (m *Memory) Delete(key string) (bool, error) {
-	r, err := m.target("delete", key)
+	r, err := m.target(key)
 	if err != nil {
-		return false, err
+		return false, fail("delete", m.conf.DefaultRoom, key, err)
 	}
 	b := m.budget()
-	defer b.end()
-	n, err := r.delete(&b, key)
-	return n > 0, err
+	defer b.End()
+	n, err := r.Delete(&b, key)
+	return n > 0, fail("delete", r.ID().String(), key, err)
 }
 
 // Keys returns all keys, in no particular order.
 func (m *Memory) Keys() ([]string, error) {
-	r, err := m.bound("keys", "")
+	r, err := m.bound()
 	if err != nil {
-		return nil, err
+		return nil, fail("keys", m.conf.DefaultRoom, "", err)
 	}
 	b := m.budget()
-	defer b.end()
-	keys, err := r.keys(&b)
-	if home := m.home.Load(); err != nil || r == home {
-		return keys, err
-	} else {
-		return m.withPermissions(&b, keys, home)
+	defer b.End()
+	keys, err := r.Keys(&b)
+	home := m.home.Load()
+	if err != nil || r == home {
+		return keys, fail("keys", r.ID().String(), "", err)
 	}
+	trusted, err := home.Keys(&b)
+	if err != nil {
+		return nil, fail("keys", home.ID().String(), "", err)
+	}
+	return withPermissions(keys, trusted), nil
 }
 
 // permissions is the prefix of the keys under which joe.Auth keeps who may do
@@ -118,37 +101,29 @@ func (m *Memory) Keys() ([]string, error) {
 const permissions = "joe.permissions."
 
 // withPermissions replaces the permission keys of a bound room by the default room's.
-func (m *Memory) withPermissions(b *budget, keys []string, home *room) ([]string, error) {
-	trusted, err := home.keys(b)
-	if err != nil {
-		return nil, err
-	}
-	kept := keys[:0]
-	for _, key := range keys {
-		if !strings.HasPrefix(key, permissions) {
-			kept = append(kept, key)
-		}
-	}
+func withPermissions(keys, trusted []string) []string {
+	isPermission := func(key string) bool { return strings.HasPrefix(key, permissions) }
+	keys = slices.DeleteFunc(keys, isPermission)
 	for _, key := range trusted {
-		if strings.HasPrefix(key, permissions) {
-			kept = append(kept, key)
+		if isPermission(key) {
+			keys = append(keys, key)
 		}
 	}
-	return kept, nil
+	return keys
 }
 
 // target returns the room that an operation on a key is about.
-func (m *Memory) target(op, key string) (*room, error) {
+func (m *Memory) target(key string) (*room.Room, error) {
 	if strings.HasPrefix(key, permissions) {
-		return m.homeRoom(op, key)
+		return m.homeRoom()
 	}
-	return m.bound(op, key)
+	return m.bound()
 }
 
 // bound returns the room that the calling goroutine is bound to, or else the
 // default room.
-func (m *Memory) bound(op, key string) (*room, error) {
-	home, err := m.homeRoom(op, key)
+func (m *Memory) bound() (*room.Room, error) {
+	home, err := m.homeRoom()
 	if err != nil {
 		return nil, err
 	}
@@ -158,122 +133,18 @@ func (m *Memory) bound(op, key string) (*room, error) {
 	return home, nil
 }
 
-func (m *Memory) homeRoom(op, key string) (*room, error) {
+// homeRoom returns the default room, unless the memory is closed or not open.
+func (m *Memory) homeRoom() (*room.Room, error) {
 	home := m.home.Load()
 	switch {
 	case m.closed.Load():
-		return nil, &Error{Op: op, Room: m.conf.DefaultRoom, Key: key, Err: ErrClosed}
+		return nil, ErrClosed
 	case home == nil:
-		return nil, &Error{Op: op, Room: m.conf.DefaultRoom, Key: key, Err: errNotOpen}
+		return nil, errNotOpen
 	}
 	return home, nil
 }
 
-// InRoom returns the memory of another room: a name from Config.Rooms, an alias
-// or a room ID. The room is looked up and loaded at the first use, which also
-// says if there is no such room or the bot is not in it. The bindings of
-// [Memory.InEventRoom] do not concern it.
-func (m *Memory) InRoom(name string) *Room {
-	return &Room{memory: m, name: name}
+func (m *Memory) budget() room.Budget {
+	return room.NewBudget(context.Background(), m.conf.Timeout)
 }
-
-// A Room is the memory of one room, with the methods of bot.Store. It is safe
-// for concurrent use, and cheap to make.
-type Room struct {
-	memory *Memory
-	name   string
-	room   atomic.Pointer[room]
-}
-
-// Set stores a value, encoded as bot.Store does, under a key. See [Memory.Set].
-func (r *Room) Set(key string, value interface{}) error {
-	b := r.memory.budget()
-	defer b.end()
-	room, err := r.use(&b, "set", key)
-	if err != nil {
-		return err
-	}
-	data, err := r.memory.encoder.Encode(value)
-	if err != nil {
-		return &Error{Op: "set", Room: room.id.String(), Key: key, Err: fmt.Errorf("encoding the value: %w", err)}
-	}
-	return room.set(&b, key, data)
-}
-
-// Get decodes the value under a key into what value points at, and reports
-// whether there is one. With a nil value it only reports.
-func (r *Room) Get(key string, value interface{}) (bool, error) {
-	b := r.memory.budget()
-	defer b.end()
-	room, err := r.use(&b, "get", key)
-	if err != nil {
-		return false, err
-	}
-	data, ok, err := room.get(&b, key)
-	if err != nil || !ok || value == nil {
-		return ok, err
-	}
-	if err := r.memory.encoder.Decode(data, value); err != nil {
-		return false, &Error{Op: "get", Room: room.id.String(), Key: key, Err: fmt.Errorf("decoding the value into a %T: %w", value, err)}
-	}
-	return true, nil
-}
-
-// Delete removes a key and reports whether it was there.
-func (r *Room) Delete(key string) (bool, error) {
-	n, err := r.DeleteAll(key)
-	return n > 0, err
-}
-
-// DeleteAll removes keys and returns how many of them were there. Where the
-// memory is one dictionary, that is one request, and all or none are removed;
-// with a state event for each key it is one request for each, and if some fail,
-// the others are removed all the same and counted. The error names the first key
-// that failed, and its text the others too.
-func (r *Room) DeleteAll(keys ...string) (int, error) {
-	first := ""
-	if len(keys) > 0 {
-		first = keys[0]
-	}
-	b := r.memory.budget()
-	defer b.end()
-	room, err := r.use(&b, "delete", first)
-	if err != nil {
-		return 0, err
-	}
-	return room.delete(&b, keys...)
-}
-
-// Keys returns all keys, in no particular order.
-func (r *Room) Keys() ([]string, error) {
-	b := r.memory.budget()
-	defer b.end()
-	room, err := r.use(&b, "keys", "")
-	if err != nil {
-		return nil, err
-	}
-	return room.keys(&b)
-}
-
-// use returns the room behind the handle, ready for reading and writing. One that
-// the bot has left since is looked up again, as an alias may have been moved.
-func (r *Room) use(b *budget, op, key string) (*room, error) {
-	if _, err := r.memory.homeRoom(op, key); err != nil {
-		return nil, &Error{Op: op, Room: r.name, Key: key, Err: errors.Unwrap(err)}
-	}
-	room := r.room.Load()
-	if room == nil || !room.replica.Loaded() {
-		var err error
-		if room, err = r.memory.find(b.context(), r.name); err != nil {
-			return nil, &Error{Op: op, Room: r.name, Key: key, Err: explain(err)}
-		}
-		r.room.Store(room)
-	}
-	return room, nil
-}
-
-// jsonEncoder is joe's default encoder, which joe does not export.
-type jsonEncoder struct{}
-
-func (jsonEncoder) Encode(value interface{}) ([]byte, error)     { return json.Marshal(value) }
-func (jsonEncoder) Decode(data []byte, target interface{}) error { return json.Unmarshal(data, target) }

@@ -3,18 +3,14 @@ package matrix
 import (
 	"context"
 	"errors"
-	"fmt"
-	"maps"
-	"slices"
-	"sync"
 
 	"github.com/go-joe/joe"
 	"github.com/sirupsen/logrus"
-	"golang.org/x/sync/semaphore"
 	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/event"
-	"maunium.net/go/mautrix/id"
 
+	"github.com/go-joe/matrix-memory/internal/bridge"
+	"github.com/go-joe/matrix-memory/internal/room"
 	"github.com/go-joe/matrix-memory/internal/session"
 	"github.com/go-joe/matrix-memory/internal/wire"
 )
@@ -24,51 +20,23 @@ var (
 	_ joe.Memory = (*Memory)(nil)
 )
 
-// olderType is the event type that opsdroid used first.
-const olderType = "opsdroid.database"
-
-// An Option changes what [New] makes.
-type Option func(*Memory)
-
-// WithLogger sets where the memory logs. Without it, entries go to the bot's own
-// log, and to logrus's standard logger if there is no bot.
-func WithLogger(logger logrus.FieldLogger) Option {
-	return func(m *Memory) { m.log = logger }
-}
-
-// WithClient makes the memory use a logged-in client that the program runs, syncs
-// and closes itself. The memory is opened before the client syncs for the first
-// time. The client's filter must let the memory's state events, memberships and
-// redactions through, and the program must have it sync, or the memory does not see
-// what others write. Of the Config, the homeserver, the credentials and the device
-// are not needed then.
-func WithClient(client *mautrix.Client) Option {
-	return func(m *Memory) { m.session = session.New(client, true); m.ownClient = true }
-}
-
-// WithEncoder sets how values become bytes, for bot.Store and for Room handles
-// alike. The default is joe's: JSON.
-func WithEncoder(enc joe.MemoryEncoder) Option {
-	return func(m *Memory) { m.encoder, m.ownEncoder = enc, true }
+func init() {
+	bridge.Session = func(memory any) *session.Session { return memory.(*Memory).session }
+	bridge.Encrypt = func(memory any, crypto bridge.Crypto) { memory.(*Memory).crypto = crypto }
 }
 
 // New returns a memory with these settings. Nothing happens before it is opened,
 // by joe.New or by [Memory.Open], which also say what is wrong with the settings.
 func New(conf Config, opts ...Option) *Memory {
-	m := &Memory{
-		conf:    &conf,
-		encoder: jsonEncoder{},
-		rooms:   make(map[id.RoomID]*room),
-	}
-	m.fetching = semaphore.NewWeighted(maxFetches)
-	m.bindings.rooms = make(map[int64][]*room)
-	m.redacting, m.giveUp = context.WithCancel(context.Background())
-	m.reading, m.stopReading = context.WithCancel(context.Background())
+	m := &Memory{conf: &conf}
+	m.bindings.rooms = make(map[int64][]*room.Room)
 	for _, opt := range opts {
 		opt(m)
 	}
-	if m.session == nil {
+	if m.client == nil {
 		m.session = session.New(session.NewClient(), false)
+	} else {
+		m.session = session.New(m.client, true)
 	}
 	return m
 }
@@ -80,14 +48,14 @@ func (m *Memory) Apply(conf *joe.Config) error {
 	if m.log == nil {
 		m.log = zapLogger(conf.Logger("matrix"))
 	}
+	if m.encoder != nil {
+		conf.SetMemoryEncoder(m.encoder)
+	}
 	*m.conf = m.conf.withDefaults(conf.Name)
 	if err := m.Open(conf.Context); err != nil {
 		return err
 	}
 	conf.SetMemory(m)
-	if m.ownEncoder {
-		conf.SetMemoryEncoder(m.encoder)
-	}
 	return nil
 }
 
@@ -96,52 +64,82 @@ func (m *Memory) Apply(conf *joe.Config) error {
 // It may be called once; if it fails, nothing is left running.
 func (m *Memory) Open(ctx context.Context) error {
 	if !m.opened.CompareAndSwap(false, true) {
-		return &Error{Op: "open", Err: errors.New("it was opened before")}
+		return fail("open", "", "", errors.New("it was opened before"))
 	}
 	if m.log == nil {
 		m.log = logrus.StandardLogger()
 	}
+	if m.encoder == nil {
+		m.encoder = jsonEncoder{}
+	}
 	*m.conf = m.conf.withDefaults("matrix-memory")
-	if err := m.conf.validate(m.ownClient); err != nil {
-		return &Error{Op: "open", Err: err}
+	if err := m.checkSettings(); err != nil {
+		return fail("open", "", "", err)
 	}
-	m.layout = wire.Layout{StateKey: string(m.conf.SingleStateKey)}
-	if m.conf.SingleStateKey == PerKey {
-		m.layout = wire.Layout{PerKey: true}
-	}
-	m.eventType = event.Type{Type: m.conf.EventType, Class: event.StateEventType}
+	m.rooms = room.New(m.roomEnv())
 
 	opts := m.sessionOptions()
 	if err := m.openCrypto(&opts); err != nil {
-		return &Error{Op: "open", Err: err}
+		return fail("open", "", "", err)
 	}
 	if err := m.session.Open(ctx, opts); err != nil {
 		m.closeCrypto()
-		return &Error{Op: "open", Err: err}
+		return fail("open", "", "", err)
 	}
-	home, err := m.openHome(ctx)
+	home, err := m.rooms.FindOrJoin(ctx, m.conf.DefaultRoom)
 	if err != nil {
-		m.session.Close()
-		m.closeCrypto()
-		return &Error{Op: "open", Room: m.conf.DefaultRoom, Err: explain(err)}
+		m.shutDown()
+		return fail("open", m.conf.DefaultRoom, "", err)
 	}
 	m.mu.Lock()
-	if !m.closed.Load() {
+	closed := m.closed.Load()
+	if !closed {
 		m.home.Store(home)
 	}
 	m.mu.Unlock()
-	if m.home.Load() == nil { // it was closed meanwhile, which had nothing to close yet
-		m.shutDown([]*room{home})
-		return &Error{Op: "open", Room: m.conf.DefaultRoom, Err: ErrClosed}
+	if closed { // meanwhile, when there was nothing to close yet
+		m.shutDown()
+		return fail("open", m.conf.DefaultRoom, "", ErrClosed)
 	}
 	return nil
 }
 
-func (m *Memory) sessionOptions() session.Options {
-	types := []event.Type{m.eventType, event.StatePowerLevels, event.StateEncryption, event.StateCreate}
-	if m.conf.EventType == defaultEventType {
-		types = append(types, event.Type{Type: olderType, Class: event.StateEventType})
+// checkSettings says what is wrong with the settings and with how they go together.
+func (m *Memory) checkSettings() error {
+	if err := m.conf.validate(m.client != nil); err != nil {
+		return err
 	}
+	switch {
+	case m.client != nil && m.crypto != nil:
+		return errors.New("encryption needs the memory's own connection: leave out either WithClient or e2ee.Enable")
+	case m.client != nil && m.httpClient != nil:
+		return errors.New("the client of WithClient makes its requests itself: leave out either WithClient or WithHTTPClient")
+	}
+	return nil
+}
+
+func (m *Memory) roomEnv() room.Env {
+	env := room.Env{
+		Session:   m.session,
+		EventType: event.Type{Type: m.conf.EventType, Class: event.StateEventType},
+		Layout:    wire.Layout{StateKey: string(m.conf.SingleStateKey)},
+		Encrypt:   m.conf.ShouldEncrypt == On,
+		Timeout:   m.conf.Timeout,
+		Log:       m.log,
+	}
+	if m.conf.EventType == defaultEventType {
+		env.OlderType = event.Type{Type: "opsdroid.database", Class: event.StateEventType} // opsdroid's first
+	}
+	if m.conf.SingleStateKey == PerKey {
+		env.Layout = wire.Layout{PerKey: true}
+	}
+	if m.crypto != nil {
+		env.Cipher = m.crypto
+	}
+	return env
+}
+
+func (m *Memory) sessionOptions() session.Options {
 	return session.Options{
 		Homeserver:  m.conf.Homeserver,
 		UserID:      m.conf.UserID,
@@ -150,28 +148,45 @@ func (m *Memory) sessionOptions() session.Options {
 		DeviceID:    m.conf.DeviceID,
 		DeviceName:  m.conf.DeviceName,
 		Rooms:       m.conf.Rooms,
-		Types:       types,
+		Types:       m.rooms.Types(),
 		Timeout:     m.conf.Timeout,
+		HTTPClient:  m.httpClient,
 		Log:         m.log,
-		Update:      m.update,
+		Update:      m.rooms.Update,
 	}
 }
 
-// openHome finds, joins and loads the default room.
-func (m *Memory) openHome(ctx context.Context) (*room, error) {
-	roomID, err := m.session.Resolve(ctx, m.conf.DefaultRoom)
+// openCrypto opens the keys, if there is encryption, and has the session log in
+// with their device.
+func (m *Memory) openCrypto(opts *session.Options) error {
+	if m.crypto == nil {
+		return nil
+	}
+	device, err := m.crypto.Open(bridge.CryptoOptions{
+		Options:     *opts,
+		Session:     m.session,
+		StorePath:   m.conf.StorePath,
+		StoreKey:    m.conf.StoreKey,
+		RecoveryKey: m.conf.RecoveryKey,
+	})
 	if err != nil {
-		return nil, err
+		return err
 	}
-	home, err := m.roomByID(ctx, roomID)
-	if err = explain(err); !errors.Is(err, ErrUnknownRoom) && !errors.Is(err, ErrForbidden) {
-		return home, err
+	if opts.AccessToken == "" {
+		opts.DeviceID = device.String()
 	}
-	if err := m.session.Join(ctx, m.session.Target(m.conf.DefaultRoom)); err != nil {
-		return nil, fmt.Errorf("joining it: %w; invite the bot, or make the room public", err)
+	opts.LoggedIn = m.crypto.Start
+	return nil
+}
+
+// closeCrypto closes the keys, if there is encryption.
+func (m *Memory) closeCrypto() {
+	if m.crypto == nil {
+		return
 	}
-	m.log.WithField("room", roomID.String()).Info("Joined the default room")
-	return m.roomByID(ctx, roomID)
+	if err := m.crypto.Close(); err != nil {
+		m.log.WithError(err).Warn("Could not close the key store in good order")
+	}
 }
 
 // Client returns the client of the memory's connection. Its credentials are set
@@ -181,37 +196,25 @@ func (m *Memory) openHome(ctx context.Context) (*room, error) {
 // through but what the memory needs: add there what the handlers want, too.
 func (m *Memory) Client() *mautrix.Client { return m.session.Client() }
 
-// Session returns the connection itself, for this module's own packages.
-func (m *Memory) Session() *session.Session { return m.session }
-
 // Close refuses new operations, waits for the writes that were accepted, and ends
 // the connection. It takes at most about Config.Timeout. Later calls return
 // at once.
 func (m *Memory) Close() error {
 	m.mu.Lock()
 	first := !m.closed.Swap(true)
-	rooms := slices.Collect(maps.Values(m.rooms))
 	open := m.home.Load() != nil
 	m.mu.Unlock()
 	if first && open {
-		m.shutDown(rooms)
+		m.shutDown()
 	}
 	return nil
 }
 
 // shutDown finishes what was accepted, and ends the connection.
-func (m *Memory) shutDown(rooms []*room) {
+func (m *Memory) shutDown() {
 	ctx, cancel := context.WithTimeout(context.Background(), m.conf.Timeout)
 	defer cancel()
-	var all sync.WaitGroup
-	for _, r := range rooms {
-		all.Go(func() { r.queue.Close(ctx) })
-	}
-	all.Wait()
-	stop := context.AfterFunc(ctx, m.giveUp)
-	defer stop()
-	m.stopReading()
-	m.background.Wait()
+	m.rooms.Close(ctx)
 	m.session.Close()
 	m.closeCrypto()
 }

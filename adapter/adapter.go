@@ -16,6 +16,7 @@ import (
 	"maunium.net/go/mautrix/id"
 
 	matrix "github.com/go-joe/matrix-memory"
+	"github.com/go-joe/matrix-memory/internal/bridge"
 	"github.com/go-joe/matrix-memory/internal/session"
 )
 
@@ -57,7 +58,7 @@ type adapter struct {
 func New(memory *matrix.Memory, opts ...Option) joe.Module {
 	a := &adapter{
 		options: options{msgType: event.MsgNotice},
-		session: memory.Session(),
+		session: bridge.Session(memory),
 		client:  memory.Client(),
 		started: time.Now(),
 		rooms:   make(map[id.RoomID]*room),

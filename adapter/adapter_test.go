@@ -21,6 +21,7 @@ import (
 
 	matrix "github.com/go-joe/matrix-memory"
 	"github.com/go-joe/matrix-memory/adapter"
+	"github.com/go-joe/matrix-memory/internal/bridge"
 	"github.com/go-joe/matrix-memory/internal/homeserver"
 )
 
@@ -137,7 +138,7 @@ func TestSendByNameAliasAndID(t *testing.T) {
 func TestTextMessages(t *testing.T) {
 	b := start(t, setup{options: []adapter.Option{adapter.WithTextMessages()}})
 	require.NoError(t, b.Adapter.Send("hello", "main"))
-	room, err := b.memory.Session().Resolve(t.Context(), "main")
+	room, err := bridge.Session(b.memory).Resolve(t.Context(), "main")
 	require.NoError(t, err)
 	said := b.user.answers(t, room, b.user.UserID, 1)
 	require.Len(t, said, 1)
@@ -150,7 +151,7 @@ func TestTextMessages(t *testing.T) {
 func TestHTMLIsNotRendered(t *testing.T) {
 	b := start(t, setup{})
 	require.NoError(t, b.Adapter.Send("<img src=x> & *this*", "main"))
-	room, err := b.memory.Session().Resolve(t.Context(), "main")
+	room, err := bridge.Session(b.memory).Resolve(t.Context(), "main")
 	require.NoError(t, err)
 	require.Equal(t, "&lt;img src=x&gt; &amp; <em>this</em>", b.user.answers(t, room, b.user.UserID, 1)[0].FormattedBody)
 }

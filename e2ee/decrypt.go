@@ -13,7 +13,7 @@ import (
 	"maunium.net/go/mautrix/id"
 )
 
-// Decrypt implements matrix.Crypto.
+// Decrypt implements room.Cipher.
 func (c *crypt) Decrypt(ctx context.Context, evt *event.Event) (string, json.RawMessage, error) {
 	decrypted, err := c.decrypt(ctx, evt, false)
 	if err != nil {

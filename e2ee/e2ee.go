@@ -18,13 +18,14 @@ import (
 	"maunium.net/go/mautrix/id"
 
 	matrix "github.com/go-joe/matrix-memory"
+	"github.com/go-joe/matrix-memory/internal/bridge"
 	"github.com/go-joe/matrix-memory/internal/session"
 )
 
 // Enable makes a memory keep values encrypted in encrypted rooms. It needs
 // Config.StorePath.
 func Enable() matrix.Option {
-	return func(m *matrix.Memory) { matrix.WithCrypto(&crypt{})(m) }
+	return func(m *matrix.Memory) { bridge.Encrypt(m, &crypt{}) }
 }
 
 // requestTimeout bounds a request that nobody waits for.
@@ -32,7 +33,7 @@ const requestTimeout = 15 * time.Second
 
 // crypt is the encryption of one memory.
 type crypt struct {
-	conf    matrix.Config
+	conf    bridge.CryptoOptions
 	session *session.Session
 	client  *mautrix.Client
 	log     logrus.FieldLogger
@@ -57,11 +58,11 @@ type crypt struct {
 	wanted map[id.SessionID]id.RoomID // the sessions that other devices were asked for
 }
 
-var _ matrix.Crypto = (*crypt)(nil)
+var _ bridge.Crypto = (*crypt)(nil)
 
-// Open implements matrix.Crypto.
-func (c *crypt) Open(opts matrix.CryptoOptions) (device id.DeviceID, err error) {
-	c.conf, c.session, c.log = opts.Config, opts.Session, opts.Log
+// Open implements bridge.Crypto.
+func (c *crypt) Open(opts bridge.CryptoOptions) (device id.DeviceID, err error) {
+	c.conf, c.session, c.log = opts, opts.Session, opts.Log
 	c.client = c.session.Client()
 	c.asked = make(map[string]time.Time)
 	c.wanted = make(map[id.SessionID]id.RoomID)
@@ -91,7 +92,7 @@ func (c *crypt) Open(opts matrix.CryptoOptions) (device id.DeviceID, err error) 
 	return c.store.device, nil
 }
 
-// Start implements matrix.Crypto.
+// Start implements bridge.Crypto.
 func (c *crypt) Start(ctx context.Context) error {
 	if c.client.DeviceID == "" {
 		return errors.New("encryption: the access token belongs to no device, and keys belong to one: make a token by logging in")
@@ -164,7 +165,7 @@ func (c *crypt) publishDevice(ctx context.Context) error {
 	return c.try(ctx, func(ctx context.Context) error { return c.machine.ShareKeys(ctx, -1) })
 }
 
-// Close implements matrix.Crypto.
+// Close implements bridge.Crypto.
 func (c *crypt) Close() error {
 	c.mu.Lock()
 	c.closed = true

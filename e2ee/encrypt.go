@@ -15,7 +15,7 @@ import (
 	"maunium.net/go/mautrix/id"
 )
 
-// Encrypt implements matrix.Crypto.
+// Encrypt implements room.Cipher.
 //
 // mautrix's own EncryptMegolmEvent is not used because it copies a member called
 // m.relates_to, which can be a key of the memory, out of the content into the

@@ -3,8 +3,6 @@
 package e2ee
 
 import (
-	"net/http"
-
 	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/crypto"
 )
@@ -15,13 +13,15 @@ import (
 // locks meanwhile that both sync and the next write wait for. So its client
 // gives up on each.
 func (c *crypt) newMachine(states mautrix.StateStore) *crypto.OlmMachine {
+	bounded := *c.client.Client
+	bounded.Timeout = max(requestTimeout, c.conf.Timeout/3)
 	client := &mautrix.Client{
 		HomeserverURL: c.client.HomeserverURL,
 		UserID:        c.client.UserID,
 		DeviceID:      c.client.DeviceID,
 		AccessToken:   c.client.AccessToken, // the transport has the present one
 		UserAgent:     c.client.UserAgent,
-		Client:        &http.Client{Transport: c.client.Client.Transport, Timeout: max(requestTimeout, c.conf.Timeout/3)},
+		Client:        &bounded,
 		Log:           c.client.Log,
 	}
 	machine := crypto.NewOlmMachine(client, &client.Log, c.sessions, states.(crypto.StateStore))

@@ -11,18 +11,21 @@ import (
 	"maunium.net/go/mautrix/id"
 
 	matrix "github.com/go-joe/matrix-memory"
+	"github.com/go-joe/matrix-memory/internal/bridge"
 )
 
 // Enable makes opening the memory fail: this program was built without the
 // tag goolm.
-func Enable() matrix.Option { return matrix.WithCrypto(untagged{}) }
+func Enable() matrix.Option {
+	return func(m *matrix.Memory) { bridge.Encrypt(m, untagged{}) }
+}
 
 var errUntagged = errors.New("encryption: this program was built without a cipher; build it with -tags goolm")
 
 // untagged stands in for the real thing, and only says how to get it.
 type untagged struct{}
 
-func (untagged) Open(matrix.CryptoOptions) (id.DeviceID, error) { return "", errUntagged }
+func (untagged) Open(bridge.CryptoOptions) (id.DeviceID, error) { return "", errUntagged }
 func (untagged) Start(context.Context) error                    { return errUntagged }
 func (untagged) Close() error                                   { return nil }
 

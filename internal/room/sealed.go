@@ -1,4 +1,4 @@
-package matrix
+package room
 
 import (
 	"bytes"
@@ -7,11 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"sync"
-	"sync/atomic"
 	"time"
 
-	"golang.org/x/sync/semaphore"
 	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
@@ -27,108 +24,13 @@ const maxFetches = 16
 // asked for again.
 const missingFor = 5 * time.Second
 
-// A vault is what is known of a room's encrypted events.
-type vault struct {
-	mu     sync.RWMutex // owns what follows
-	events map[string]*sealed
-	limit  int // of events, after which those without a use are dropped
-}
-
-// A sealed is an encrypted event that the state points at. Several keys can point
-// at the same one.
-type sealed struct {
-	values atomic.Pointer[map[string]opened] // nil until it is decrypted; never changed after that
-	asked  atomic.Bool                       // Get has asked for it
-
-	lock    *semaphore.Weighted // held while the event is fetched and decrypted; owns what follows
-	event   *event.Event        // as it stands in the room; nil until it is fetched
-	own     bool                // the bot sent it just now
-	missing error               // why it could not be fetched
-	until   time.Time           // when to ask for it again
-}
-
-// opened is the value under a key of an encrypted event.
-type opened struct {
-	value []byte
-	err   error
-}
-
-// event returns the record of an event, and makes it if need be. inUse tells
-// which events have to stay.
-func (v *vault) event(eventID string, inUse func(eventID string) bool) *sealed {
-	v.mu.RLock()
-	s, ok := v.events[eventID]
-	v.mu.RUnlock()
-	if ok {
-		return s
-	}
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if s, ok := v.events[eventID]; ok {
-		return s
-	}
-	if len(v.events) >= v.limit { // others overwrite values too, and nobody says so
-		for other := range v.events {
-			if !inUse(other) {
-				delete(v.events, other)
-			}
-		}
-		v.limit = max(1024, 2*len(v.events))
-	}
-	if v.events == nil {
-		v.events = make(map[string]*sealed)
-	}
-	s = &sealed{lock: semaphore.NewWeighted(1)}
-	v.events[eventID] = s
-	return s
-}
-
-func (v *vault) forget(eventID string) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	delete(v.events, eventID)
-}
-
-// peek returns what an event is known to hold under a key: commit.Env's Opened.
-func (v *vault) peek(eventID, key string) (value []byte, known bool, err error) {
-	v.mu.RLock()
-	s := v.events[eventID]
-	v.mu.RUnlock()
-	if s == nil {
-		return nil, false, nil
-	}
-	values := s.values.Load()
-	if values == nil {
-		return nil, false, nil
-	}
-	found, ok := (*values)[key]
-	return found.value, ok && found.err == nil, found.err
-}
-
-// hold notes what an event holds.
-func (s *sealed) hold(content json.RawMessage) error {
-	// Inside the event stands a dictionary, as in the state.
-	dictionary, err := wire.Layout{}.Decode("", content)
-	if err != nil {
-		return err
-	}
-	values := make(map[string]opened, len(dictionary.Entries))
-	for key, entry := range dictionary.Entries {
-		value, err := wire.DecodeSealed(entry.Raw)
-		values[key] = opened{value, err}
-	}
-	s.values.Store(&values)
-	return nil
-}
-
 // seal sends values as an encrypted event: commit.Env's Seal.
-func (r *room) seal(ctx context.Context, content json.RawMessage) (string, error) {
-	m := r.memory
-	encrypted, err := m.crypto.Encrypt(ctx, r.id, event.Type{Type: m.eventType.Type, Class: event.MessageEventType}, content)
+func (r *Room) seal(ctx context.Context, content json.RawMessage) (string, error) {
+	encrypted, err := r.rooms.Cipher.Encrypt(ctx, r.id, event.Type{Type: r.rooms.EventType.Type, Class: event.MessageEventType}, content)
 	if err != nil {
 		return "", fmt.Errorf("encrypting the value: %w", err)
 	}
-	eventID, err := m.session.Send(ctx, r.id, event.EventEncrypted, encrypted)
+	eventID, err := r.rooms.Session.Send(ctx, r.id, event.EventEncrypted, encrypted)
 	if err != nil {
 		return "", fmt.Errorf("sending the encrypted value: %w", err)
 	}
@@ -142,11 +44,11 @@ func (r *room) seal(ctx context.Context, content json.RawMessage) (string, error
 }
 
 // open returns the value that was sent encrypted under a key in an event.
-func (r *room) open(ctx context.Context, key, eventID string) ([]byte, error) {
+func (r *Room) open(ctx context.Context, key, eventID string) ([]byte, error) {
 	if value, ok, _ := r.vault.peek(eventID, key); ok {
 		return value, nil
 	}
-	if r.memory.crypto == nil {
+	if r.rooms.Cipher == nil {
 		return nil, fmt.Errorf("%w: the value was sent encrypted, in event %s", ErrNoEncryption, eventID)
 	}
 	s := r.vault.event(eventID, r.replica.Points)
@@ -168,7 +70,7 @@ func (r *room) open(ctx context.Context, key, eventID string) ([]byte, error) {
 
 // unseal fetches and decrypts an event, unless that is done. The event is fetched
 // once; while its key is missing, only the decryption is tried again.
-func (r *room) unseal(ctx context.Context, s *sealed, eventID id.EventID) error {
+func (r *Room) unseal(ctx context.Context, s *sealed, eventID id.EventID) error {
 	if err := s.lock.Acquire(ctx, 1); err != nil {
 		return fmt.Errorf("waiting for the encrypted event %s, which is being read: %w", eventID, err)
 	}
@@ -182,7 +84,7 @@ func (r *room) unseal(ctx context.Context, s *sealed, eventID id.EventID) error 
 	eventType, content, err := r.decrypt(ctx, s.event)
 	switch {
 	case err != nil:
-	case eventType != r.memory.eventType.Type:
+	case eventType != r.rooms.EventType.Type:
 		err = fmt.Errorf("it is of the type %s, and not of the memory's", eventType)
 	default:
 		err = s.hold(content)
@@ -194,21 +96,21 @@ func (r *room) unseal(ctx context.Context, s *sealed, eventID id.EventID) error 
 }
 
 // fetch reads an event from the homeserver, unless that is done.
-func (r *room) fetch(ctx context.Context, s *sealed, eventID id.EventID) error {
+func (r *Room) fetch(ctx context.Context, s *sealed, eventID id.EventID) error {
 	if s.event != nil {
 		return nil
 	}
 	if s.missing != nil && time.Now().Before(s.until) {
 		return s.missing
 	}
-	if err := r.memory.fetching.Acquire(ctx, 1); err != nil {
+	if err := r.rooms.fetching.Acquire(ctx, 1); err != nil {
 		return fmt.Errorf("waiting for other encrypted events, to fetch %s: %w", eventID, err)
 	}
-	defer r.memory.fetching.Release(1)
+	defer r.rooms.fetching.Release(1)
 
 	var evt *event.Event
-	_, err := r.memory.session.Try(ctx, func(ctx context.Context) (err error) {
-		evt, err = r.memory.Client().GetEvent(ctx, r.id, eventID)
+	_, err := r.rooms.Session.Try(ctx, func(ctx context.Context) (err error) {
+		evt, err = r.rooms.Session.Client().GetEvent(ctx, r.id, eventID)
 		return err
 	})
 	switch {
@@ -233,39 +135,38 @@ func (r *room) fetch(ctx context.Context, s *sealed, eventID id.EventID) error {
 }
 
 // decrypt returns what an encrypted event holds.
-func (r *room) decrypt(ctx context.Context, evt *event.Event) (eventType string, content json.RawMessage, err error) {
+func (r *Room) decrypt(ctx context.Context, evt *event.Event) (eventType string, content json.RawMessage, err error) {
 	switch {
 	case evt.Unsigned.RedactedBecause != nil, bytes.Equal(bytes.TrimSpace(evt.Content.VeryRaw), []byte("{}")):
 		return "", nil, errors.New("it was redacted: its value is gone")
 	case evt.Type.Type != event.EventEncrypted.Type, evt.StateKey != nil:
 		return "", nil, fmt.Errorf("it is a %s event, and was not sent encrypted", evt.Type.Type)
 	}
-	ctx, cancel := context.WithTimeout(ctx, r.memory.conf.Timeout)
+	ctx, cancel := context.WithTimeout(ctx, r.rooms.Timeout)
 	defer cancel()
-	return r.memory.crypto.Decrypt(ctx, evt)
+	return r.rooms.Cipher.Decrypt(ctx, evt)
 }
 
 // sealLimit returns how many bytes of content fit in an encrypted event. Megolm
 // pads to 16 bytes, adds less than 100, and writes the whole as base64:
 // https://spec.matrix.org/v1.16/client-server-api/#mmegolmv1aes-sha2
-func (r *room) sealLimit() int {
+func (r *Room) sealLimit() int {
 	const frame = 512 // what stands beside the ciphertext: algorithm, device and keys
-	eventType := r.memory.conf.EventType
-	limit := wire.EventLimit(r.id.String(), r.memory.Client().UserID.String(), event.EventEncrypted.Type, "")
+	eventType := r.rooms.EventType.Type
+	limit := wire.EventLimit(r.id.String(), r.rooms.Session.Client().UserID.String(), event.EventEncrypted.Type, "")
 	return (limit-frame)*3/4 - 128 - len(`{"room_id":"","type":"","content":}`) - len(r.id) - 2*len(eventType)
 }
 
 // removed redacts encrypted events that no key points at any more, in the
 // background: commit.Env's Removed.
-func (r *room) removed(eventIDs []string) {
-	m := r.memory
-	if m.crypto == nil {
+func (r *Room) removed(eventIDs []string) {
+	if r.rooms.Cipher == nil {
 		return
 	}
-	m.background.Go(func() {
+	r.rooms.background.Go(func() {
 		for _, eventID := range eventIDs {
-			if err := r.redact(m.redacting, id.EventID(eventID)); err != nil {
-				m.log.WithField("room", r.id.String()).WithField("event", eventID).WithError(err).
+			if err := r.redact(r.rooms.redacting, id.EventID(eventID)); err != nil {
+				r.log().WithField("event", eventID).WithError(err).
 					Warn("Could not redact the encrypted event of a value that is gone; it stays in the room's history, encrypted")
 			}
 			r.vault.forget(eventID)
@@ -274,8 +175,8 @@ func (r *room) removed(eventIDs []string) {
 }
 
 // redact removes the content of an encrypted event, if the bot sent it.
-func (r *room) redact(ctx context.Context, eventID id.EventID) error {
-	client := r.memory.Client()
+func (r *Room) redact(ctx context.Context, eventID id.EventID) error {
+	client := r.rooms.Session.Client()
 	s := r.vault.event(eventID.String(), r.replica.Points)
 	if err := s.lock.Acquire(ctx, 1); err != nil {
 		return err
@@ -290,7 +191,7 @@ func (r *room) redact(ctx context.Context, eventID id.EventID) error {
 		}
 	}
 	txnID := client.TxnID()
-	_, err := r.memory.session.Try(ctx, func(ctx context.Context) error {
+	_, err := r.rooms.Session.Try(ctx, func(ctx context.Context) error {
 		_, err := client.RedactEvent(ctx, r.id, eventID, mautrix.ReqRedact{TxnID: txnID})
 		return err
 	})

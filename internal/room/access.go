@@ -1,4 +1,4 @@
-package matrix
+package room
 
 import (
 	"encoding/json"
@@ -17,7 +17,7 @@ type access struct {
 }
 
 // note takes over a state event that decides on access.
-func (r *room) note(evt *event.Event) {
+func (r *Room) note(evt *event.Event) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch evt.Type.Type {
@@ -42,13 +42,13 @@ func (r *room) note(evt *event.Event) {
 }
 
 // encrypted says whether values go out encrypted: commit.Env's Encrypted.
-func (r *room) encrypted() (bool, error) {
+func (r *Room) encrypted() (bool, error) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	if !r.access.encryption || r.memory.conf.ShouldEncrypt == Off {
+	if !r.access.encryption || !r.rooms.Encrypt {
 		return false, nil
 	}
-	if r.memory.crypto != nil {
+	if r.rooms.Cipher != nil {
 		return true, nil
 	}
 	return true, fmt.Errorf("%w: the room is encrypted, and should_encrypt is on; nothing was sent in the clear", ErrNoEncryption)
@@ -56,14 +56,14 @@ func (r *room) encrypted() (bool, error) {
 
 // lack says which power level the bot has and which it needs to write, if that
 // is too low.
-func (r *room) lack() string {
+func (r *Room) lack() string {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	have, need := r.access.power(r.memory.Client().UserID, r.memory.eventType)
+	have, need := r.access.power(r.rooms.userID(), r.rooms.EventType)
 	if have >= need {
 		return ""
 	}
-	return fmt.Sprintf("the bot has power level %d, and %s state events need %d: raise the one or lower the other", have, r.memory.eventType.Type, need)
+	return fmt.Sprintf("the bot has power level %d, and %s state events need %d: raise the one or lower the other", have, r.rooms.EventType.Type, need)
 }
 
 // power returns a user's power level, and the one that a type of event needs:
@@ -78,8 +78,8 @@ func (a access) power(user id.UserID, eventType event.Type) (have, need int) {
 }
 
 // warn says at the first use of a room that the bot can't write there.
-func (r *room) warn() {
+func (r *Room) warn() {
 	if lack := r.lack(); lack != "" {
-		r.memory.log.WithField("room", r.id.String()).Warn("The memory of this room can't be written: " + lack)
+		r.log().Warn("The memory of this room can't be written: " + lack)
 	}
 }

@@ -1,4 +1,4 @@
-package matrix
+package room
 
 import (
 	"errors"
@@ -11,13 +11,13 @@ import (
 // read says nothing of the next. At the second it fetches and decrypts all the room's
 // values, many at the same time, in the background: who reads them one after
 // another, as is all that joe.Memory lets a bot do, finds most of them there.
-func (r *room) readAhead() {
+func (r *Room) readAhead() {
 	if r.misses.Add(1) != 2 {
 		return
 	}
-	r.memory.inBackground(func() {
+	r.rooms.inBackground(func() {
 		defer r.misses.Store(0)
-		group, ctx := errgroup.WithContext(r.memory.reading)
+		group, ctx := errgroup.WithContext(r.rooms.reading)
 		group.SetLimit(maxFetches)
 		for _, eventID := range r.replica.Pointers() {
 			if ctx.Err() != nil {

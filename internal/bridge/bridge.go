@@ -1,0 +1,43 @@
+// Package bridge gives packages adapter and e2ee what a matrix.Memory does not show
+// its users. A Memory is an any here, because package matrix imports this one: it
+// sets the variables before anybody can have a Memory.
+package bridge
+
+import (
+	"context"
+
+	"maunium.net/go/mautrix/id"
+
+	"github.com/go-joe/matrix-memory/internal/room"
+	"github.com/go-joe/matrix-memory/internal/session"
+)
+
+// Session returns the connection of a *matrix.Memory.
+var Session func(memory any) *session.Session
+
+// Encrypt makes a *matrix.Memory that is not open yet keep values encrypted in
+// encrypted rooms.
+var Encrypt func(memory any, crypto Crypto)
+
+// A Crypto keeps the keys of the bot's device, and encrypts and decrypts values with
+// them. Package e2ee has the one there is: package matrix itself reaches neither a
+// cipher nor a database. A Crypto serves one Memory.
+type Crypto interface {
+	room.Cipher
+	// Open opens the keys, before the bot logs in. It returns the device that they
+	// belong to; a login by password uses that device.
+	Open(CryptoOptions) (id.DeviceID, error)
+	// Start is called once the bot is logged in, before the first sync. If it
+	// fails, Close is called.
+	Start(context.Context) error
+	// Close is called after all else, when sync has ended.
+	Close() error
+}
+
+// CryptoOptions is what a Crypto is opened with.
+type CryptoOptions struct {
+	session.Options                  // with which the session will be opened
+	Session         *session.Session // is opened after the Crypto
+	// As in matrix.Config.
+	StorePath, StoreKey, RecoveryKey string
+}

@@ -1,0 +1,187 @@
+// Package room is what a memory does in Matrix rooms: it loads a room's state,
+// follows it, answers reads from it, writes, and encrypts and decrypts values.
+//
+// [Rooms] are the rooms of one memory, on one connection; a [Room] is one of them,
+// with its replica and the queue of its writes.
+package room
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/sirupsen/logrus"
+	"golang.org/x/sync/semaphore"
+	"maunium.net/go/mautrix/event"
+	"maunium.net/go/mautrix/id"
+
+	"github.com/go-joe/matrix-memory/internal/session"
+	"github.com/go-joe/matrix-memory/internal/wire"
+)
+
+// An Env is what rooms need of their memory.
+type Env struct {
+	Session   *session.Session
+	EventType event.Type // of the memory's state events
+	OlderType event.Type // of those to copy where there are none of EventType; zero: there is no such type
+	Layout    wire.Layout
+	Encrypt   bool          // in encrypted rooms, values go out encrypted
+	Cipher    Cipher        // nil: encryption is not enabled
+	Timeout   time.Duration // bounds one operation, and what nobody waits for
+	Log       logrus.FieldLogger
+}
+
+// A Cipher encrypts and decrypts events. Its methods are called concurrently.
+type Cipher interface {
+	// Encrypt returns the content of an m.room.encrypted event that only members
+	// of the room can read.
+	Encrypt(ctx context.Context, room id.RoomID, eventType event.Type, content json.RawMessage) (json.RawMessage, error)
+	// Decrypt returns what an m.room.encrypted event holds, if it was encrypted
+	// with a key that belongs to its sender. If the key is missing, it sees to it
+	// that the key is asked for, and a later call may succeed.
+	Decrypt(ctx context.Context, evt *event.Event) (eventType string, content json.RawMessage, err error)
+}
+
+// Types returns the types of the state events that rooms have to hear of.
+func (e Env) Types() []event.Type {
+	types := []event.Type{e.EventType, event.StatePowerLevels, event.StateEncryption, event.StateCreate}
+	if e.OlderType.Type != "" {
+		types = append(types, e.OlderType)
+	}
+	return types
+}
+
+// Rooms are the rooms of one memory. But for Close, which is called once, the
+// methods may be called concurrently.
+type Rooms struct {
+	Env
+	fetching *semaphore.Weighted // bounds how many encrypted events are fetched at the same time
+
+	background  sync.WaitGroup // redactions, reads ahead of encrypted events, and reads after a gap of sync
+	redacting   context.Context
+	giveUp      context.CancelFunc // ends redactions that take too long
+	reading     context.Context
+	stopReading context.CancelFunc
+
+	mu     sync.RWMutex // owns what follows
+	closed bool
+	byID   map[id.RoomID]*Room
+}
+
+// New returns the rooms of a memory. None is loaded before it is used.
+func New(env Env) *Rooms {
+	rs := &Rooms{Env: env, fetching: semaphore.NewWeighted(maxFetches), byID: make(map[id.RoomID]*Room)}
+	rs.redacting, rs.giveUp = context.WithCancel(context.Background())
+	rs.reading, rs.stopReading = context.WithCancel(context.Background())
+	return rs
+}
+
+// Find returns the room that is called by a name, an alias or an ID, ready for use.
+func (rs *Rooms) Find(ctx context.Context, name string) (*Room, error) {
+	roomID, err := rs.Session.Resolve(ctx, name)
+	if err != nil {
+		return nil, Explain(err)
+	}
+	r, err := rs.ByID(ctx, roomID)
+	if !unusable(err) || !rs.Session.ForgetAlias(name) {
+		return r, err
+	}
+	moved, resolveErr := rs.Session.Resolve(ctx, name)
+	if resolveErr != nil || moved == roomID {
+		return nil, err
+	}
+	return rs.ByID(ctx, moved)
+}
+
+// FindOrJoin is Find, and joins the room if the bot is not in it.
+func (rs *Rooms) FindOrJoin(ctx context.Context, name string) (*Room, error) {
+	roomID, err := rs.Session.Resolve(ctx, name)
+	if err != nil {
+		return nil, Explain(err)
+	}
+	r, err := rs.ByID(ctx, roomID)
+	if !unusable(err) {
+		return r, err
+	}
+	if err := rs.Session.Join(ctx, rs.Session.Target(name)); err != nil {
+		return nil, Explain(fmt.Errorf("joining it: %w; invite the bot, or make the room public", err))
+	}
+	rs.Log.WithField("room", roomID.String()).Info("Joined the room")
+	return rs.ByID(ctx, roomID)
+}
+
+// ByID returns the room with an ID, ready for use.
+func (rs *Rooms) ByID(ctx context.Context, roomID id.RoomID) (*Room, error) {
+	r, err := rs.register(roomID)
+	if err == nil {
+		err = r.ready(ctx)
+	}
+	if err != nil {
+		return nil, Explain(err)
+	}
+	return r, nil
+}
+
+// register returns the room with this ID, and makes it if need be.
+func (rs *Rooms) register(roomID id.RoomID) (*Room, error) {
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	if rs.closed {
+		return nil, ErrClosed
+	}
+	r, ok := rs.byID[roomID]
+	if !ok {
+		r = newRoom(rs, roomID)
+		rs.byID[roomID] = r
+	}
+	return r, nil
+}
+
+// Update takes over what sync brought of a room. Rooms that nobody has asked for
+// yet are passed over: they are read when they are first used.
+func (rs *Rooms) Update(u session.Update) {
+	rs.mu.RLock()
+	r := rs.byID[u.Room]
+	rs.mu.RUnlock()
+	switch {
+	case r == nil:
+	case u.Left:
+		r.replica.Forget()
+	default:
+		r.apply(u)
+	}
+}
+
+// inBackground runs what Close waits for, unless the rooms are closed.
+func (rs *Rooms) inBackground(work func()) {
+	rs.mu.RLock()
+	defer rs.mu.RUnlock()
+	if !rs.closed {
+		rs.background.Go(work)
+	}
+}
+
+// Close refuses new operations, lets the writes that were accepted finish until the
+// context is done, and waits for what runs in the background.
+func (rs *Rooms) Close(ctx context.Context) {
+	rs.mu.Lock()
+	rs.closed = true
+	rooms := slices.Collect(maps.Values(rs.byID))
+	rs.mu.Unlock()
+	var all sync.WaitGroup
+	for _, r := range rooms {
+		all.Go(func() { r.queue.Close(ctx) })
+	}
+	all.Wait()
+	stop := context.AfterFunc(ctx, rs.giveUp)
+	defer stop()
+	rs.stopReading()
+	rs.background.Wait()
+}
+
+// userID returns the bot's user ID.
+func (rs *Rooms) userID() id.UserID { return rs.Session.Client().UserID }
