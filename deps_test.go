@@ -1,6 +1,11 @@
 package matrix_test
 
 import (
+	"fmt"
+	"go/importer"
+	"go/token"
+	"go/types"
+	"io"
 	"os"
 	"os/exec"
 	"slices"
@@ -10,7 +15,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// list runs go list and returns its lines, each a package.
+// module is the path of this module, whose packages the tests here are about.
+const module = "github.com/go-joe/matrix-memory"
+
+// list runs go list for packages of the module and returns its lines.
 func list(t *testing.T, args ...string) []string {
 	t.Helper()
 	cmd := exec.Command("go", append([]string{"list"}, args...)...)
@@ -38,13 +46,9 @@ func TestDependenciesStaySmall(t *testing.T) {
 		"modernc.org/sqlite",
 		"testing",
 		"github.com/stretchr/testify",
-		"github.com/go-joe/matrix-memory/internal/homeserver",
-		"github.com/go-joe/matrix-memory/adapter",
-		"github.com/go-joe/matrix-memory/e2ee",
 	}
-	for _, from := range []string{".", "./adapter"} {
+	for _, from := range []string{module, module + "/adapter"} {
 		found := list(t, "-deps", "-f", "{{.ImportPath}}", from)
-		found = found[:len(found)-1] // the last is the package itself
 		require.Contains(t, found, "maunium.net/go/mautrix", "go list lists what the package needs")
 		for _, name := range unwanted {
 			require.NotContains(t, found, name)
@@ -57,41 +61,135 @@ func TestDependenciesStaySmall(t *testing.T) {
 // olmMachine is the package that encrypts and decrypts.
 const olmMachine = "maunium.net/go/mautrix/crypto"
 
-// The order of the module's packages: each may import those that follow. Only e2ee
-// reaches the olm machine, and only tests and examples what is there for them.
+// mayImport says, for each package that is not for tests only, which others of the
+// module it may import.
+var mayImport = map[string][]string{
+	"":                     {"/internal/bridge", "/internal/room", "/internal/session", "/internal/settings", "/internal/wire"},
+	"/adapter":             {"", "/internal/bridge", "/internal/session", "/internal/wire"},
+	"/e2ee":                {"", "/internal/bridge", "/internal/session"},
+	"/internal/bridge":     {"/internal/room", "/internal/session"},
+	"/internal/room":       {"/internal/session", "/internal/commit", "/internal/replica", "/internal/wire"},
+	"/internal/commit":     {"/internal/replica", "/internal/wire"},
+	"/internal/replica":    {"/internal/wire"},
+	"/internal/session":    {},
+	"/internal/settings":   {},
+	"/internal/wire":       {},
+	"/memorytest":          {},
+	"/internal/homeserver": {},
+	// The harness of the tests may import what it likes, and examples start a homeserver.
+	"/internal/rig":       {"", "/internal/homeserver"},
+	"/examples/encrypted": {"", "/e2ee", "/internal/homeserver"},
+	"/examples/remember":  {"", "/internal/homeserver"},
+	"/examples/rooms":     {"", "/adapter", "/internal/homeserver"},
+}
+
+// Dependencies point one way: no package imports what mayImport does not grant it.
+// Only e2ee reaches the olm machine.
 func TestDependenciesPointOneWay(t *testing.T) {
-	const module = "github.com/go-joe/matrix-memory"
-	inside := []string{"/internal/session", "/internal/commit", "/internal/replica", "/internal/wire"}
-	allowed := map[string][]string{
-		module + "/adapter":          append(inside, ""),
-		module + "/e2ee":             append(inside, ""),
-		module:                       inside,
-		module + "/internal/session": {},
-		module + "/internal/commit":  {"/internal/replica", "/internal/wire"},
-		module + "/internal/replica": {"/internal/wire"},
-		module + "/internal/wire":    {},
-		module + "/memorytest":       {},
-	}
-	for name, below := range allowed {
-		for _, dependency := range list(t, "-tags", "goolm", "-deps", "-f", "{{.ImportPath}}", name) {
-			part, ours := strings.CutPrefix(dependency, module)
-			require.True(t, !ours || dependency == name || slices.Contains(below, part), "%s imports %s", name, dependency)
-			require.True(t, dependency != olmMachine || name == module+"/e2ee", "%s imports %s", name, dependency)
-		}
-	}
-	for _, line := range list(t, "-tags", "goolm", "-f", `{{.ImportPath}} {{join .Imports " "}}`, "./...") {
+	const format = `{{.ImportPath}} {{len .GoFiles}} {{join .Imports " "}}`
+	for _, line := range list(t, "-tags", "goolm", "-f", format, module+"/...") {
 		imports := strings.Fields(line)
-		if strings.HasPrefix(imports[0], module+"/examples/") {
-			continue
+		name := strings.TrimPrefix(imports[0], module)
+		if imports[1] == "0" {
+			continue // tests only
 		}
-		for _, helper := range []string{"/memorytest", "/internal/homeserver"} {
-			require.NotContains(t, imports[1:], module+helper, "%s imports what is for tests", imports[0])
+		allowed, known := mayImport[name]
+		require.True(t, known, "mayImport does not have %q", name)
+		for _, imported := range imports[2:] {
+			if part, ours := strings.CutPrefix(imported, module); ours {
+				require.Contains(t, allowed, part, "what %q may import", name)
+			}
+			require.True(t, imported != olmMachine || name == "/e2ee", "%s imports %s", name, imported)
 		}
 	}
 }
 
+// No exported name has a type of an internal package: users could not name it, and
+// what is internal could not change.
+func TestPublicFaceHasNoInternalTypes(t *testing.T) {
+	compiled := make(map[string]string) // where a package's types are, by its path
+	for _, line := range list(t, "-tags", "goolm", "-export", "-deps", "-f", "{{.ImportPath}}={{.Export}}", module+"/...") {
+		path, file, _ := strings.Cut(line, "=")
+		compiled[path] = file
+	}
+	from := importer.ForCompiler(token.NewFileSet(), "gc", func(path string) (io.ReadCloser, error) {
+		if compiled[path] == "" {
+			return nil, fmt.Errorf("no types of %s", path)
+		}
+		return os.Open(compiled[path])
+	})
+	for _, name := range []string{"", "/adapter", "/e2ee", "/memorytest"} {
+		pkg, err := from.Import(module + name)
+		require.NoError(t, err)
+		for _, object := range pkg.Scope().Names() {
+			if object := pkg.Scope().Lookup(object); object.Exported() {
+				for _, internal := range internalTypes(object) {
+					t.Errorf("%s has the type %s", object, internal)
+				}
+			}
+		}
+	}
+}
+
+// internalTypes returns the types of internal packages that users meet at an object
+// of a package: in its signature, its exported fields and methods.
+func internalTypes(object types.Object) []string {
+	var found []string
+	seen := make(map[types.Type]bool)
+	var visit func(types.Type)
+	visitObject := func(o types.Object) {
+		if o.Exported() {
+			visit(o.Type())
+		}
+	}
+	visit = func(t types.Type) {
+		if t == nil || seen[t] {
+			return
+		}
+		seen[t] = true
+		switch t := t.(type) {
+		case *types.Alias:
+			visit(types.Unalias(t))
+		case *types.Named:
+			if pkg := t.Obj().Pkg(); pkg != nil && pkg != object.Pkg() {
+				if strings.HasPrefix(pkg.Path(), module+"/internal/") {
+					found = append(found, t.String())
+				}
+				return // other packages' types are their own business
+			}
+			for i := range t.NumMethods() {
+				visitObject(t.Method(i))
+			}
+			visit(t.Underlying())
+		case *types.Struct:
+			for i := range t.NumFields() {
+				visitObject(t.Field(i))
+			}
+		case *types.Interface:
+			for i := range t.NumMethods() {
+				visitObject(t.Method(i))
+			}
+		case *types.Signature:
+			for parameter := range t.Params().Variables() {
+				visit(parameter.Type())
+			}
+			for result := range t.Results().Variables() {
+				visit(result.Type())
+			}
+		case *types.Map:
+			visit(t.Key())
+			visit(t.Elem())
+		case interface{ Elem() types.Type }: // pointers, slices, arrays, channels
+			visit(t.Elem())
+		}
+	}
+	visit(object.Type())
+	slices.Sort(found)
+	return found
+}
+
 func TestEveryPackageHasADocumentation(t *testing.T) {
-	for _, line := range list(t, "-tags", "goolm", "-f", "{{.ImportPath}}|{{.Doc}}|{{len .GoFiles}}", "./...") {
+	for _, line := range list(t, "-tags", "goolm", "-f", "{{.ImportPath}}|{{.Doc}}|{{len .GoFiles}}", module+"/...") {
 		fields := strings.Split(line, "|")
 		require.Len(t, fields, 3, line)
 		if fields[2] != "0" { // a folder may hold tests only
