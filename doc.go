@@ -13,19 +13,15 @@
 //
 // Acknowledged means stored: Set and Delete return nil only after the homeserver
 // has stored the change. Until then, and when they fail, Get returns what was
-// there before. If no answer came at all, the homeserver may have stored the
-// change all the same; the error says so, and the state event is read again
-// before anything is written upon it.
+// there before. If no answer came at all, the error is an [ErrUnknownOutcome].
 //
 // Reads are local: once a room is loaded, Get and Keys don't touch the network. A
 // memory sees its own writes at once, and what others write (a second bot,
 // opsdroid, a person) after the next sync. It never goes back to an older value.
 //
 // A write costs one request, and none if the value is there already. Writes that
-// meet are sent together; each caller gets its own result.
-//
-// What can't be read is never taken for "no data" and never overwritten by
-// accident.
+// meet are sent together; each caller gets its own result. What can't be read is
+// never taken for "no data" and never overwritten by accident.
 //
 // Requests are tried again after a failure that may pass, as long as the
 // homeserver says and in all at most for Config.Timeout. Close waits for the
@@ -34,36 +30,28 @@
 // Matrix has no compare-and-swap. If two programs write the same dictionary at
 // the same moment, the later event takes the earlier one's keys away. A memory
 // notices in the next sync what it took away from others, and stores it again. If
-// both write the same key, one of the two values wins. What another program takes
-// away from the memory is that program's to store again, as a second memory does.
+// both write the same key, one of the two values wins.
 //
 // # Rooms
 //
 // [Memory.InRoom] gives the memory of any other room that the bot is in.
 //
 // [Memory.InEventRoom] wraps a handler so that bot.Store is the memory of the
-// room that the message came from. The binding belongs to the goroutine that runs
-// the handler, because joe.Memory has no context that could carry it. A goroutine
-// that the handler starts is not bound and works on the default room; there, use
-// memory.InRoom(msg.Channel), which is explicit and goes anywhere.
+// room that the message came from, on the goroutine that runs the handler.
 //
 // The keys of joe.Auth (they begin with "joe.permissions.") always stay in the
 // default room, as whoever runs another room could otherwise grant themselves
 // rights.
 //
-// # Concurrency
+// # Concurrency and errors
 //
 // Memory and Room are safe for concurrent use, but for Apply and Open, which are
 // called once. Values are copied on their way in and out.
 //
-// # Errors
-//
-// Every error of a Memory or a Room is an [*Error] that names the operation, the
-// room and the key. With errors.Is it can be told apart by [ErrClosed],
-// [ErrUnknownRoom], [ErrForbidden], [ErrTooLarge], [ErrUndecryptable] and
-// [ErrNoEncryption]; with errors.As the homeserver's own answer is reached, a
-// mautrix.RespError. Neither errors nor logs hold values, passwords, tokens or
-// keys.
+// Every error of a Memory or a Room is an [*Error]. With errors.Is it can be told
+// apart by [ErrClosed] and its like; with errors.As the homeserver's own answer is
+// reached, a mautrix.RespError. Neither errors nor logs hold values, passwords,
+// tokens or keys.
 //
 // # Limits
 //
