@@ -1,12 +1,15 @@
-package matrix_test
+package test
 
 import (
+	"bytes"
 	"fmt"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/sirupsen/logrus"
 	"github.com/stretchr/testify/require"
 	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/event"
@@ -108,3 +111,39 @@ func within(t testing.TB, bound time.Duration, what string, f func()) {
 
 // slack is what a slow machine may take besides what a test waits for.
 const slack = 5 * time.Second
+
+// proxy puts a fault proxy in front of the server for one test.
+func proxy(t testing.TB) *homeserver.Proxy {
+	t.Helper()
+	p, err := server.Proxy()
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, p.Close()) })
+	return p
+}
+
+// logged returns a logger that keeps everything, and what it kept.
+func logged() (logrus.FieldLogger, *syncBuffer) {
+	var kept syncBuffer
+	logger := logrus.New()
+	logger.SetOutput(&kept)
+	logger.SetLevel(logrus.TraceLevel)
+	return logger, &kept
+}
+
+// A syncBuffer is a buffer that may be written and read at the same time.
+type syncBuffer struct {
+	mu     sync.Mutex
+	buffer bytes.Buffer
+}
+
+func (b *syncBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buffer.Write(p)
+}
+
+func (b *syncBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buffer.String()
+}

@@ -3,7 +3,6 @@ package matrix_test
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"net/http"
 	"sync"
 	"testing"
@@ -76,41 +75,6 @@ func TestPasswordLogin(t *testing.T) {
 	require.Equal(t, id.DeviceID("TEABOT"), memory.Client().DeviceID)
 	require.NoError(t, memory.Close())
 	require.Contains(t, devices(), "tea bot", "a device that the configuration names stays")
-}
-
-// A session that the server logs out logs in again, and nothing is lost.
-func TestLoggedOutByTheServer(t *testing.T) {
-	bot := register(t)
-	room := bot.newRoom(t)
-	memory := open(t, matrix.Config{
-		Homeserver:  server.URL(),
-		UserID:      bot.Account.UserID,
-		Password:    bot.Password,
-		DefaultRoom: room.String(),
-		Timeout:     15 * time.Second,
-	})
-	require.NoError(t, memory.Set("before", []byte(`1`)))
-
-	for range 2 {
-		logout, err := mautrix.NewClient(server.URL(), bot.UserID(), bot.Account.AccessToken)
-		require.NoError(t, err)
-		_, err = logout.LogoutAll(t.Context())
-		require.NoError(t, err)
-		again, err := server.Register(t.Context(), bot.UserID().Localpart(), bot.Password)
-		require.NoError(t, err)
-		bot.Account, bot.Client.AccessToken = again, again.AccessToken
-		logout.Client.CloseIdleConnections()
-
-		require.NoError(t, memory.Set("after", []byte(`"logged in again"`)))
-	}
-	value, ok, err := memory.Get("before")
-	require.NoError(t, err)
-	require.True(t, ok)
-	require.Equal(t, `1`, string(value))
-	// What others write is still seen: the sync loop has logged in again as well.
-	_, err = bot.SendStateEvent(t.Context(), room, memoryType, "", map[string]any{"theirs": 1})
-	require.NoError(t, err)
-	eventually(t, func() bool { _, ok, err := memory.Get("theirs"); return ok && err == nil }, "the other writer's key")
 }
 
 func TestOpenFails(t *testing.T) {
@@ -256,31 +220,6 @@ func TestWithClient(t *testing.T) {
 	bot.Syncer.(*mautrix.DefaultSyncer).FilterJSON = &mautrix.Filter{Room: &mautrix.RoomFilter{Timeline: &mautrix.FilterPart{Types: []event.Type{event.EventMessage}}}}
 	memory = matrix.New(matrix.Config{DefaultRoom: room.String()}, matrix.WithClient(bot.Client), matrix.WithLogger(quiet(t)))
 	require.ErrorContains(t, memory.Open(t.Context()), "keeps dev.opsdroid.database events from the memory")
-}
-
-// Nothing of what the bot remembers, and no secret, reaches a log at any level.
-func TestLogsHoldNoSecrets(t *testing.T) {
-	bot := register(t)
-	front := proxy(t)
-	front.Inject(homeserver.Fault{Match: homeserver.StateWrite, Times: 1, Do: homeserver.Status(503, nil, "")})
-	room := bot.newRoom(t)
-	log, kept := logged()
-	memory := matrix.New(matrix.Config{
-		Homeserver: front.URL(), UserID: bot.Account.UserID, Password: bot.Password, DefaultRoom: room.String(), Timeout: 15 * time.Second,
-	}, matrix.WithLogger(log))
-	require.NoError(t, memory.Open(t.Context()))
-	require.NoError(t, memory.Set("tea", []byte(`"the-secret-value"`)))
-	token := memory.Client().AccessToken
-	require.NoError(t, memory.Close())
-
-	text := kept.String()
-	require.Contains(t, text, "Request completed", "the log is at debug level")
-	for _, secret := range []string{"the-secret-value", bot.Password, token} {
-		require.NotContains(t, text, secret)
-	}
-	for _, verb := range []string{"%v", "%+v", "%#v"} {
-		require.NotContains(t, fmt.Sprintf(verb, memory), bot.Password)
-	}
 }
 
 // A syncBuffer is a buffer that may be written and read at the same time.

@@ -1,4 +1,4 @@
-package matrix_test
+package test
 
 import (
 	"context"
@@ -8,62 +8,9 @@ import (
 	"github.com/stretchr/testify/require"
 	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/event"
-	"maunium.net/go/mautrix/id"
 
 	matrix "github.com/go-joe/matrix-memory"
 )
-
-func TestInRoom(t *testing.T) {
-	bot := register(t)
-	home, ops := bot.newRoom(t), bot.newRoom(t)
-	alias := "#" + bot.UserID().Localpart() + ":localhost"
-	_, err := bot.CreateAlias(t.Context(), id.RoomAlias(alias), ops)
-	require.NoError(t, err)
-	conf := bot.config(home)
-	conf.Rooms["ops"] = alias
-	memory := open(t, conf)
-
-	require.NoError(t, memory.InRoom("ops").Set("deploys", 3))
-	for _, name := range []string{"ops", alias, ops.String()} {
-		var deploys int
-		ok, err := memory.InRoom(name).Get("deploys", &deploys)
-		require.NoError(t, err)
-		require.True(t, ok)
-		require.Equal(t, 3, deploys)
-	}
-	ok, err := memory.InRoom("ops").Get("deploys", nil)
-	require.NoError(t, err)
-	require.True(t, ok)
-	_, ok, err = memory.Get("deploys")
-	require.NoError(t, err)
-	require.False(t, ok, "the default room has nothing of it")
-
-	require.NoError(t, memory.InRoom("ops").Set("other", "x"))
-	n, err := memory.InRoom("ops").DeleteAll("deploys", "missing", "other")
-	require.NoError(t, err)
-	require.Equal(t, 2, n)
-	keys, err := memory.InRoom("ops").Keys()
-	require.NoError(t, err)
-	require.Empty(t, keys)
-
-	var number int
-	require.NoError(t, memory.InRoom("ops").Set("text", "no number"))
-	_, err = memory.InRoom("ops").Get("text", &number)
-	require.ErrorContains(t, err, "decoding the value into a *int")
-	err = memory.InRoom("ops").Set("channel", make(chan int))
-	require.ErrorContains(t, err, "encoding the value")
-
-	for _, name := range []string{"nowhere", "#nowhere:localhost", "!nowhere:localhost", ""} {
-		err := memory.InRoom(name).Set("key", 1)
-		require.Error(t, err, name)
-		var failure *matrix.Error
-		require.ErrorAs(t, err, &failure)
-		require.Equal(t, "key", failure.Key)
-		if name != "!nowhere:localhost" { // there, the server says no more than that it is forbidden
-			require.ErrorIs(t, err, matrix.ErrUnknownRoom, name)
-		}
-	}
-}
 
 // A room that the bot joins later works, one that it is kicked from says so, and
 // after coming back what was stored is there.

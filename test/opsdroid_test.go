@@ -1,4 +1,4 @@
-package matrix_test
+package test
 
 import (
 	"encoding/json"
@@ -28,7 +28,7 @@ type recording struct {
 
 func recordings(t *testing.T) (all []recording) {
 	t.Helper()
-	text, err := os.ReadFile("internal/wire/testdata/opsdroid-wire.json")
+	text, err := os.ReadFile("../internal/wire/testdata/opsdroid-wire.json")
 	require.NoError(t, err)
 	require.NoError(t, json.Unmarshal(text, &all))
 	return all
