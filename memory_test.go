@@ -4,22 +4,21 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
-	"maunium.net/go/mautrix/id"
 
 	matrix "github.com/go-joe/matrix-memory"
+	"github.com/go-joe/matrix-memory/internal/rig"
 )
 
 func TestMemoryRemembers(t *testing.T) {
-	for name, layout := range layouts {
+	for name, layout := range rig.Layouts {
 		t.Run(name, func(t *testing.T) {
-			noLeaks(t)
-			bot := register(t)
-			room := bot.newRoom(t)
-			conf := bot.config(room)
+			rig.NoLeaks(t)
+			bot := rig.Register(t)
+			room := bot.NewRoom(t)
+			conf := bot.Config(room)
 			conf.SingleStateKey = layout
 
-			memory := matrix.New(conf, matrix.WithLogger(quiet(t)))
-			require.NoError(t, memory.Open(t.Context()))
+			memory := rig.Open(t, conf)
 			require.NoError(t, memory.Set("tea", []byte(`"green"`)))
 			require.NoError(t, memory.Set("pi", []byte(`3.14`)))
 			value, ok, err := memory.Get("tea")
@@ -28,7 +27,7 @@ func TestMemoryRemembers(t *testing.T) {
 			require.Equal(t, `"green"`, string(value))
 			require.NoError(t, memory.Close())
 
-			memory = open(t, conf)
+			memory = rig.Open(t, conf)
 			value, ok, err = memory.Get("pi")
 			require.NoError(t, err)
 			require.True(t, ok)
@@ -44,14 +43,12 @@ func TestMemoryRemembers(t *testing.T) {
 }
 
 func TestInRoom(t *testing.T) {
-	bot := register(t)
-	home, ops := bot.newRoom(t), bot.newRoom(t)
-	alias := "#" + bot.UserID().Localpart() + ":localhost"
-	_, err := bot.CreateAlias(t.Context(), id.RoomAlias(alias), ops)
-	require.NoError(t, err)
-	conf := bot.config(home)
+	bot := rig.Register(t)
+	home, ops := bot.NewRoom(t), bot.NewRoom(t)
+	alias := bot.NewAlias(t, ops).String()
+	conf := bot.Config(home)
 	conf.Rooms["ops"] = alias
-	memory := open(t, conf)
+	memory := rig.Open(t, conf)
 
 	require.NoError(t, memory.InRoom("ops").Set("deploys", 3))
 	for _, name := range []string{"ops", alias, ops.String()} {

@@ -1,22 +1,23 @@
 package test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"maunium.net/go/mautrix"
 
 	matrix "github.com/go-joe/matrix-memory"
+	"github.com/go-joe/matrix-memory/internal/rig"
 )
 
 // A session that the server logs out logs in again, and nothing is lost.
 func TestLoggedOutByTheServer(t *testing.T) {
-	bot := register(t)
-	room := bot.newRoom(t)
-	memory := open(t, matrix.Config{
-		Homeserver:  server.URL(),
-		UserID:      bot.Account.UserID,
+	bot := rig.Register(t)
+	room := bot.NewRoom(t)
+	memory := rig.Open(t, matrix.Config{
+		Homeserver:  rig.Shared(t).URL(),
+		UserID:      bot.UserID.String(),
 		Password:    bot.Password,
 		DefaultRoom: room.String(),
 		Timeout:     15 * time.Second,
@@ -24,14 +25,9 @@ func TestLoggedOutByTheServer(t *testing.T) {
 	require.NoError(t, memory.Set("before", []byte(`1`)))
 
 	for range 2 {
-		logout, err := mautrix.NewClient(server.URL(), bot.UserID(), bot.Account.AccessToken)
+		_, err := bot.LogoutAll(t.Context())
 		require.NoError(t, err)
-		_, err = logout.LogoutAll(t.Context())
-		require.NoError(t, err)
-		again, err := server.Register(t.Context(), bot.UserID().Localpart(), bot.Password)
-		require.NoError(t, err)
-		bot.Account, bot.Client.AccessToken = again, again.AccessToken
-		logout.Client.CloseIdleConnections()
+		bot = rig.Shared(t).Login(t, bot.UserID.Localpart())
 
 		require.NoError(t, memory.Set("after", []byte(`"logged in again"`)))
 	}
@@ -40,7 +36,31 @@ func TestLoggedOutByTheServer(t *testing.T) {
 	require.True(t, ok)
 	require.Equal(t, `1`, string(value))
 	// What others write is still seen: the sync loop has logged in again as well.
-	_, err = bot.SendStateEvent(t.Context(), room, memoryType, "", map[string]any{"theirs": 1})
-	require.NoError(t, err)
+	bot.Put(t, room, "", map[string]any{"theirs": 1})
 	eventually(t, func() bool { _, ok, err := memory.Get("theirs"); return ok && err == nil }, "the other writer's key")
+}
+
+// A token that dies while the bot runs is a clear error, and what is known can
+// still be read.
+func TestDeadTokenWhileRunning(t *testing.T) {
+	rig.NoLeaks(t)
+	log, kept := rig.KeepLog()
+	r := behind(t, rig.Proxy(t), rig.Register(t), 15*time.Second, matrix.OneStateKey, matrix.WithLogger(log))
+	require.NoError(t, r.Set("tea", []byte(`"green"`)))
+	_, err := r.LogoutAll(t.Context())
+	require.NoError(t, err)
+	r.Front.Reset()
+	const says = "the homeserver no longer accepts the access token: make a new one, or use a password"
+	rig.Within(t, slack, "the error", func() {
+		err := r.Set("tea", []byte(`"secret"`))
+		r.Failed(t, err, "set", "tea")
+		require.ErrorContains(t, err, says)
+		answered(t, err, "M_UNKNOWN_TOKEN")
+	})
+	require.Equal(t, 1, r.Writes())
+	rig.Has(t, r.Memory, "tea", `"green"`)
+	eventually(t, func() bool {
+		return strings.Contains(kept.String(), "Sync fails") && strings.Contains(kept.String(), says)
+	}, "the sync loop says it too")
+	require.NotContains(t, kept.String(), r.AccessToken)
 }

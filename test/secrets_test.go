@@ -9,17 +9,18 @@ import (
 
 	matrix "github.com/go-joe/matrix-memory"
 	"github.com/go-joe/matrix-memory/internal/homeserver"
+	"github.com/go-joe/matrix-memory/internal/rig"
 )
 
 // Nothing of what the bot remembers, and no secret, reaches a log at any level.
 func TestLogsHoldNoSecrets(t *testing.T) {
-	bot := register(t)
-	front := proxy(t)
+	bot := rig.Register(t)
+	front := rig.Proxy(t)
 	front.Inject(homeserver.Fault{Match: homeserver.StateWrite, Times: 1, Do: homeserver.Status(503, nil, "")})
-	room := bot.newRoom(t)
-	log, kept := logged()
+	room := bot.NewRoom(t)
+	log, kept := rig.KeepLog()
 	memory := matrix.New(matrix.Config{
-		Homeserver: front.URL(), UserID: bot.Account.UserID, Password: bot.Password, DefaultRoom: room.String(), Timeout: 15 * time.Second,
+		Homeserver: front.URL(), UserID: bot.UserID.String(), Password: bot.Password, DefaultRoom: room.String(), Timeout: 15 * time.Second,
 	}, matrix.WithLogger(log))
 	require.NoError(t, memory.Open(t.Context()))
 	require.NoError(t, memory.Set("tea", []byte(`"the-secret-value"`)))

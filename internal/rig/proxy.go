@@ -38,6 +38,9 @@ func WholeState(r *http.Request) bool {
 	return r.Method == http.MethodGet && strings.HasSuffix(r.URL.Path, "/state")
 }
 
+// Forbidden answers that the account may not do that.
+var Forbidden = homeserver.Status(http.StatusForbidden, nil, `{"errcode":"M_FORBIDDEN","error":"as the test says"}`)
+
 // LostAfter is like [homeserver.PauseAfter], but the answer is lost.
 func LostAfter(reached chan<- struct{}, release <-chan struct{}) homeserver.Action {
 	return func(w http.ResponseWriter, r *http.Request, server http.Handler) {

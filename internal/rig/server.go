@@ -3,6 +3,7 @@ package rig
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"testing"
 
@@ -18,8 +19,8 @@ type Server struct{ *homeserver.Server }
 var shared Server
 
 // start starts a homeserver that keeps its data in dir.
-func start(ctx context.Context, dir string) (Server, error) {
-	server, err := homeserver.Start(ctx, homeserver.Options{Dir: dir, Progress: os.Stderr})
+func start(ctx context.Context, dir string, progress io.Writer) (Server, error) {
+	server, err := homeserver.Start(ctx, homeserver.Options{Dir: dir, Progress: progress})
 	return Server{server}, err
 }
 
@@ -32,7 +33,7 @@ func Run(m *testing.M) (code int) {
 		return 1
 	}
 	defer os.RemoveAll(dir)
-	shared, err = start(context.Background(), dir)
+	shared, err = start(context.Background(), dir, os.Stderr)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "The tests need a homeserver:", err)
 		return 1
@@ -56,7 +57,7 @@ func Shared(t testing.TB) Server {
 // Own starts a homeserver for one test, which may stop and kill it.
 func Own(t testing.TB) Server {
 	t.Helper()
-	own, err := start(t.Context(), t.TempDir())
+	own, err := start(t.Context(), t.TempDir(), t.Output())
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, own.Stop()) })
 	return own

@@ -40,9 +40,9 @@ func (p Proxied) LoseSync(t testing.TB) (restore func()) {
 		remove()
 		syncs(t, func() bool {
 			seen := p.Seen(FollowUp)
-			for _, sync := range seen[before:] {
-				if sync.Status == http.StatusOK { // what it brought is seen when the next one comes
-					return seen[len(seen)-1].Time.After(sync.Time)
+			for _, request := range seen[before:] {
+				if request.Status == http.StatusOK { // what it brought is seen when the next one comes
+					return seen[len(seen)-1].Time.After(request.Time)
 				}
 			}
 			return false
