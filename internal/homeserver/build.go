@@ -18,12 +18,12 @@ import (
 
 // serverPackage is the program to build, as the module in the dendrite folder
 // pins it.
-const serverPackage = "github.com/element-hq/dendrite/cmd/dendrite"
+const serverPackage = "github.com/matrix-org/dendrite/cmd/dendrite"
 
 // progressEvery is the time between two progress lines of something long.
 const progressEvery = 5 * time.Second
 
-var pinnedVersion = regexp.MustCompile(`(?m)^(?:require)?\s+github\.com/element-hq/dendrite\s+v(\S+)`)
+var pinnedVersion = regexp.MustCompile(`(?m)^(?:require)?\s+github\.com/matrix-org/dendrite\s+v(\S+)`)
 
 // build returns the path of the server program. It builds the program if the
 // user's cache folder does not hold it yet, and waits if another process is
@@ -100,7 +100,7 @@ func cacheDir(ctx context.Context, module string) (string, error) {
 	}
 	version := pinnedVersion.FindSubmatch(mod)
 	if version == nil {
-		return "", fmt.Errorf("%s does not require github.com/element-hq/dendrite", filepath.Join(module, "go.mod"))
+		return "", fmt.Errorf("%s does not require github.com/matrix-org/dendrite", filepath.Join(module, "go.mod"))
 	}
 	goVersion, err := goCommand(ctx, module, "env", "GOVERSION").Output()
 	if err != nil {
