@@ -1,7 +1,6 @@
 package matrix_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"runtime"
@@ -16,59 +15,14 @@ import (
 	"maunium.net/go/mautrix/id"
 
 	matrix "github.com/go-joe/matrix-memory"
+	"github.com/go-joe/matrix-memory/internal/rig"
 )
 
-// A testBot is a joe bot on a Matrix memory, and how to speak to it.
-type testBot struct {
-	*joe.Bot
-	memory *matrix.Memory
-	stop   func() error // ends Run
-}
-
-// chat is a joe.Adapter that passes nothing on.
-type chat struct{}
-
-func (chat) RegisterAt(*joe.Brain)           {}
-func (chat) Send(text, channel string) error { return nil }
-func (chat) Close() error                    { return nil }
-func (c chat) Apply(conf *joe.Config) error  { conf.SetAdapter(c); return nil }
-func (b testBot) say(channel, text string) {
-	handled := make(chan struct{})
-	b.Brain.Emit(joe.ReceiveMessageEvent{Text: text, Channel: channel}, func(joe.Event) { close(handled) })
-	<-handled
-}
-
-// newBot makes a bot; run starts it.
-func newBot(t *testing.T, conf matrix.Config, modules ...joe.Module) testBot {
-	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
-	memory := matrix.New(conf)
-	all := append([]joe.Module{joe.WithContext(ctx), joe.WithLogger(zaptest.NewLogger(t)), memory, chat{}}, modules...)
-	bot := joe.New("example", all...)
-	ended := make(chan error, 1)
-	stop := sync.OnceValue(func() error { cancel(); return <-ended })
-	t.Cleanup(func() { require.NoError(t, stop()); require.NoError(t, memory.Close()) })
-	go func() { ended <- bot.Run() }()
-	return testBot{bot, memory, stop}
-}
-
-func TestBotUsesTheMemory(t *testing.T) {
-	account := register(t)
-	room := account.newRoom(t)
-	bot := newBot(t, account.config(room))
-	require.NoError(t, bot.Store.Set("tea", map[string]string{"colour": "green"}))
-	require.NoError(t, bot.stop())
-	require.ErrorIs(t, bot.Store.Set("tea", 1), matrix.ErrClosed)
-	require.JSONEq(t, `{"tea":{"colour":"green"}}`, account.state(t, room)[""])
-}
-
 func TestInEventRoom(t *testing.T) {
-	account := register(t)
-	home, other := account.newRoom(t), account.newRoom(t)
-	alias := "#" + account.UserID().Localpart() + ":localhost"
-	_, err := account.CreateAlias(t.Context(), id.RoomAlias(alias), other)
-	require.NoError(t, err)
-	conf := account.config(home)
+	account := rig.Register(t)
+	home, other := account.NewRoom(t), account.NewRoom(t)
+	alias := account.NewAlias(t, other).String()
+	conf := account.Config(home)
 	conf.Rooms["other"] = alias
 	bot := newBot(t, conf)
 
@@ -149,7 +103,7 @@ func TestInEventRoom(t *testing.T) {
 	bot.say("!nowhere:localhost", "where")
 	bot.say("nowhere", "where")
 	require.Empty(t, calls, "a handler ran for an unknown room")
-	err = bot.memory.InEventRoom(func(joe.Message) error { t.Error("the handler ran"); return nil })(joe.Message{Channel: "nowhere"})
+	err := bot.memory.InEventRoom(func(joe.Message) error { t.Error("the handler ran"); return nil })(joe.Message{Channel: "nowhere"})
 	require.ErrorIs(t, err, matrix.ErrUnknownRoom)
 	require.ErrorContains(t, err, "the handler was not run")
 
@@ -178,23 +132,23 @@ func TestInEventRoom(t *testing.T) {
 	}))
 	bot.say(other.String(), "mallory")
 	require.ErrorIs(t, next().err, joe.ErrNotAllowed)
-	require.Contains(t, account.state(t, home)[""], "joe.permissions.@alice:localhost")
-	require.NotContains(t, account.state(t, other)[""], "@alice:localhost")
+	require.Contains(t, account.Standing(t, home)[""], "joe.permissions.@alice:localhost")
+	require.NotContains(t, account.Standing(t, other)[""], "@alice:localhost")
 }
 
 // Many handlers at once over many rooms, others on the default room meanwhile:
 // not one operation lands in the wrong room.
 func TestInEventRoomManyAtOnce(t *testing.T) {
-	account := register(t)
-	home := account.newRoom(t)
-	memory := open(t, account.config(home))
+	account := rig.Register(t)
+	home := account.NewRoom(t)
+	memory := rig.Open(t, account.Config(home))
 	store := joe.NewStorage(zaptest.NewLogger(t))
 	store.SetMemory(memory)
 
 	const rooms, handlers = 4, 3
 	var channels []string
 	for range rooms {
-		channels = append(channels, account.newRoom(t).String())
+		channels = append(channels, account.NewRoom(t).String())
 	}
 	var all sync.WaitGroup
 	for _, channel := range channels {
@@ -271,9 +225,9 @@ func stored(t testing.TB, room *matrix.Room) map[string]string {
 // A handler that joe gave up waiting for keeps its room, and the handlers after
 // it have theirs.
 func TestInEventRoomOutlivesItsTimeout(t *testing.T) {
-	account := register(t)
-	home, slow, quick := account.newRoom(t), account.newRoom(t), account.newRoom(t)
-	bot := newBot(t, account.config(home), joe.WithHandlerTimeout(2*time.Second))
+	account := rig.Register(t)
+	home, slow, quick := account.NewRoom(t), account.NewRoom(t), account.NewRoom(t)
+	bot := newBot(t, account.Config(home), joe.WithHandlerTimeout(2*time.Second))
 	release, done := make(chan struct{}), make(chan error, 1)
 	bot.Respond("slow", bot.memory.InEventRoom(func(msg joe.Message) error {
 		<-release
@@ -288,6 +242,6 @@ func TestInEventRoomOutlivesItsTimeout(t *testing.T) {
 	close(release)
 	require.NoError(t, <-done)
 	for room, want := range map[id.RoomID]string{home: "home", slow: "slow", quick: "quick"} {
-		eventually(t, func() bool { return account.state(t, room)[""] == `{"who":"`+want+`"}` }, "%s in its own room", want)
+		eventually(t, func() bool { return account.Standing(t, room)[""] == `{"who":"`+want+`"}` }, "%s in its own room", want)
 	}
 }

@@ -3,14 +3,12 @@ package matrix_test
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
 	"encoding/gob"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/go-joe/joe"
 	"github.com/sirupsen/logrus"
@@ -20,21 +18,16 @@ import (
 	"maunium.net/go/mautrix/id"
 
 	matrix "github.com/go-joe/matrix-memory"
+	"github.com/go-joe/matrix-memory/internal/rig"
 )
 
 // exampleConfig returns the settings of a new bot with two rooms, "main" and
 // "ops", on the homeserver of the tests.
 func exampleConfig() matrix.Config {
-	ctx := context.Background()
-	made := must(server.Register(ctx, "u"+strings.ToLower(rand.Text()), "a password"))
-	client := must(mautrix.NewClient(server.URL(), id.UserID(made.UserID), made.AccessToken))
-	defer client.Client.CloseIdleConnections()
-	rooms := make(map[string]string)
-	for _, name := range []string{"main", "ops"} {
-		room := must(client.CreateRoom(ctx, &mautrix.ReqCreateRoom{Preset: "private_chat"}))
-		rooms[name] = room.RoomID.String()
-	}
-	return matrix.Config{Homeserver: server.URL(), UserID: made.UserID, Password: made.Password, Rooms: rooms}
+	t := rig.Example()
+	bot := rig.Register(t)
+	rooms := map[string]string{"main": bot.NewRoom(t).String(), "ops": bot.NewRoom(t).String()}
+	return matrix.Config{Homeserver: bot.HomeserverURL.String(), UserID: bot.UserID.String(), Password: bot.Password, Rooms: rooms}
 }
 
 func must[T any](value T, err error) T {

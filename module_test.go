@@ -1,49 +1,75 @@
 package matrix_test
 
 import (
-	"bytes"
 	"context"
-	"fmt"
 	"net/http"
 	"sync"
 	"testing"
 	"time"
 
-	"github.com/sirupsen/logrus"
+	"github.com/go-joe/joe"
 	"github.com/stretchr/testify/require"
+	"go.uber.org/zap/zaptest"
 	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
 
 	matrix "github.com/go-joe/matrix-memory"
 	"github.com/go-joe/matrix-memory/internal/homeserver"
+	"github.com/go-joe/matrix-memory/internal/rig"
 )
 
-// proxy puts a fault proxy in front of the server for one test.
-func proxy(t testing.TB) *homeserver.Proxy {
-	t.Helper()
-	p, err := server.Proxy()
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, p.Close()) })
-	return p
+// A testBot is a joe bot on a Matrix memory, and how to speak to it.
+type testBot struct {
+	*joe.Bot
+	memory *matrix.Memory
+	stop   func() error // ends Run
 }
 
-// logged returns a logger that keeps everything, and what it kept.
-func logged() (logrus.FieldLogger, *syncBuffer) {
-	var kept syncBuffer
-	logger := logrus.New()
-	logger.SetOutput(&kept)
-	logger.SetLevel(logrus.TraceLevel)
-	return logger, &kept
+// chat is a joe.Adapter that passes nothing on.
+type chat struct{}
+
+func (chat) RegisterAt(*joe.Brain)           {}
+func (chat) Send(text, channel string) error { return nil }
+func (chat) Close() error                    { return nil }
+func (c chat) Apply(conf *joe.Config) error  { conf.SetAdapter(c); return nil }
+func (b testBot) say(channel, text string) {
+	handled := make(chan struct{})
+	b.Brain.Emit(joe.ReceiveMessageEvent{Text: text, Channel: channel}, func(joe.Event) { close(handled) })
+	<-handled
+}
+
+// newBot makes a bot; run starts it.
+func newBot(t *testing.T, conf matrix.Config, modules ...joe.Module) testBot {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	memory := matrix.New(conf)
+	all := append([]joe.Module{joe.WithContext(ctx), joe.WithLogger(zaptest.NewLogger(t)), memory, chat{}}, modules...)
+	bot := joe.New("example", all...)
+	ended := make(chan error, 1)
+	stop := sync.OnceValue(func() error { cancel(); return <-ended })
+	t.Cleanup(func() { require.NoError(t, stop()); require.NoError(t, memory.Close()) })
+	go func() { ended <- bot.Run() }()
+	return testBot{bot, memory, stop}
+}
+
+func TestBotUsesTheMemory(t *testing.T) {
+	account := rig.Register(t)
+	room := account.NewRoom(t)
+	bot := newBot(t, account.Config(room))
+	require.NoError(t, bot.Store.Set("tea", map[string]string{"colour": "green"}))
+	require.NoError(t, bot.stop())
+	require.ErrorIs(t, bot.Store.Set("tea", 1), matrix.ErrClosed)
+	require.JSONEq(t, `{"tea":{"colour":"green"}}`, account.Standing(t, room)[""])
 }
 
 func TestPasswordLogin(t *testing.T) {
-	noLeaks(t)
-	bot := register(t)
-	room := bot.newRoom(t)
+	rig.NoLeaks(t)
+	bot := rig.Register(t)
+	room := bot.NewRoom(t)
 	conf := matrix.Config{
-		Homeserver:  server.URL(),
-		UserID:      bot.Account.UserID,
+		Homeserver:  rig.Shared(t).URL(),
+		UserID:      bot.UserID.String(),
 		Password:    bot.Password,
 		DeviceName:  "tea bot",
 		DefaultRoom: room.String(),
@@ -63,62 +89,25 @@ func TestPasswordLogin(t *testing.T) {
 		return names
 	}
 
-	memory := matrix.New(conf, matrix.WithLogger(quiet(t)))
-	require.NoError(t, memory.Open(t.Context()))
+	memory := rig.Open(t, conf)
 	require.NoError(t, memory.Set("tea", []byte(`"green"`)))
 	require.Contains(t, devices(), "tea bot")
 	require.NoError(t, memory.Close())
 	require.NotContains(t, devices(), "tea bot", "a device of one session is not left behind")
 
 	conf.DeviceID = "TEABOT"
-	memory = matrix.New(conf, matrix.WithLogger(quiet(t)))
-	require.NoError(t, memory.Open(t.Context()))
+	memory = rig.Open(t, conf)
 	require.Equal(t, id.DeviceID("TEABOT"), memory.Client().DeviceID)
 	require.NoError(t, memory.Close())
 	require.Contains(t, devices(), "tea bot", "a device that the configuration names stays")
 }
 
-// A session that the server logs out logs in again, and nothing is lost.
-func TestLoggedOutByTheServer(t *testing.T) {
-	bot := register(t)
-	room := bot.newRoom(t)
-	memory := open(t, matrix.Config{
-		Homeserver:  server.URL(),
-		UserID:      bot.Account.UserID,
-		Password:    bot.Password,
-		DefaultRoom: room.String(),
-		Timeout:     15 * time.Second,
-	})
-	require.NoError(t, memory.Set("before", []byte(`1`)))
-
-	for range 2 {
-		logout, err := mautrix.NewClient(server.URL(), bot.UserID(), bot.Account.AccessToken)
-		require.NoError(t, err)
-		_, err = logout.LogoutAll(t.Context())
-		require.NoError(t, err)
-		again, err := server.Register(t.Context(), bot.UserID().Localpart(), bot.Password)
-		require.NoError(t, err)
-		bot.Account, bot.Client.AccessToken = again, again.AccessToken
-		logout.Client.CloseIdleConnections()
-
-		require.NoError(t, memory.Set("after", []byte(`"logged in again"`)))
-	}
-	value, ok, err := memory.Get("before")
-	require.NoError(t, err)
-	require.True(t, ok)
-	require.Equal(t, `1`, string(value))
-	// What others write is still seen: the sync loop has logged in again as well.
-	_, err = bot.SendStateEvent(t.Context(), room, memoryType, "", map[string]any{"theirs": 1})
-	require.NoError(t, err)
-	eventually(t, func() bool { _, ok, err := memory.Get("theirs"); return ok && err == nil }, "the other writer's key")
-}
-
 func TestOpenFails(t *testing.T) {
-	bot := register(t)
-	stranger := register(t)
-	room := bot.newRoom(t)
-	password := matrix.Config{Homeserver: server.URL(), UserID: bot.Account.UserID, Password: bot.Password, DefaultRoom: room.String(), Timeout: 3 * time.Second}
-	token := bot.config(room)
+	bot := rig.Register(t)
+	stranger := rig.Register(t)
+	room := bot.NewRoom(t)
+	password := matrix.Config{Homeserver: rig.Shared(t).URL(), UserID: bot.UserID.String(), Password: bot.Password, DefaultRoom: room.String(), Timeout: 3 * time.Second}
+	token := bot.Config(room)
 	token.Timeout = 3 * time.Second
 
 	for name, test := range map[string]struct {
@@ -128,25 +117,25 @@ func TestOpenFails(t *testing.T) {
 		is     error
 	}{
 		"wrong password": {conf: password, change: func(c *matrix.Config) { c.Password = "hunter2 is wrong" },
-			want: []string{"login as " + bot.Account.UserID, "M_FORBIDDEN"}},
+			want: []string{"login as " + bot.UserID.String(), "M_FORBIDDEN"}},
 		"dead token": {conf: token, change: func(c *matrix.Config) { c.AccessToken = "hunter2isnotatoken" },
 			want: []string{"no longer accepts the access token", "M_UNKNOWN_TOKEN"}},
 		"token of another": {conf: token, change: func(c *matrix.Config) { c.UserID = "@other:localhost" },
-			want: []string{"the access token belongs to " + bot.Account.UserID}},
+			want: []string{"the access token belongs to " + bot.UserID.String()}},
 		"no server": {conf: token, change: func(c *matrix.Config) { c.Homeserver = "http://127.0.0.1:1" },
 			want: []string{"connection refused"}},
 		"unknown alias": {conf: token, change: func(c *matrix.Config) { c.DefaultRoom = "#nowhere:localhost" },
 			want: []string{"#nowhere:localhost", "M_NOT_FOUND"}, is: matrix.ErrUnknownRoom},
-		"room of others": {conf: token, change: func(c *matrix.Config) { c.DefaultRoom = stranger.newRoom(t).String() },
+		"room of others": {conf: token, change: func(c *matrix.Config) { c.DefaultRoom = stranger.NewRoom(t).String() },
 			want: []string{"joining it", "invite the bot"}, is: matrix.ErrForbidden},
 		"settings": {conf: token, change: func(c *matrix.Config) { c.EventType = "m.room.name"; c.DefaultRoom = "nowhere" },
 			want: []string{"m.room.name", "nowhere"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			noLeaks(t)
+			rig.NoLeaks(t)
 			conf := test.conf
 			test.change(&conf)
-			log, kept := logged()
+			log, kept := rig.KeepLog()
 			memory := matrix.New(conf, matrix.WithLogger(log))
 			err := memory.Open(t.Context())
 			require.Error(t, err)
@@ -169,14 +158,14 @@ func TestOpenFails(t *testing.T) {
 
 // A homeserver that accepts connections and never answers does not keep the bot.
 func TestOpenIsBounded(t *testing.T) {
-	noLeaks(t)
-	bot := register(t)
-	front := proxy(t)
+	rig.NoLeaks(t)
+	bot := rig.Register(t)
+	front := rig.Proxy(t)
 	front.Inject(homeserver.Fault{Do: homeserver.BlackHole()})
-	conf := bot.config(bot.newRoom(t))
+	conf := bot.Config(bot.NewRoom(t))
 	conf.Homeserver = front.URL()
 	conf.Timeout = time.Second
-	memory := matrix.New(conf, matrix.WithLogger(quiet(t)))
+	memory := matrix.New(conf, matrix.WithLogger(rig.Log(t)))
 	ended := make(chan error, 1)
 	go func() { ended <- memory.Open(context.Background()) }()
 	select {
@@ -188,25 +177,25 @@ func TestOpenIsBounded(t *testing.T) {
 }
 
 func TestJoinsTheDefaultRoom(t *testing.T) {
-	bot, owner := register(t), register(t)
-	room := owner.newRoom(t)
-	_, err := owner.InviteUser(t.Context(), room, &mautrix.ReqInviteUser{UserID: bot.UserID()})
+	bot, owner := rig.Register(t), rig.Register(t)
+	room := owner.NewRoom(t)
+	_, err := owner.InviteUser(t.Context(), room, &mautrix.ReqInviteUser{UserID: bot.UserID})
 	require.NoError(t, err)
 	_, err = owner.SendStateEvent(t.Context(), room, event.StatePowerLevels, "", map[string]any{
-		"users": map[string]any{owner.UserID().String(): 100, bot.UserID().String(): 10}, "state_default": 50,
-		"events": map[string]any{memoryType.Type: 10},
+		"users": map[string]any{owner.UserID.String(): 100, bot.UserID.String(): 10}, "state_default": 50,
+		"events": map[string]any{rig.MemoryType.Type: 10},
 	})
 	require.NoError(t, err)
-	memory := open(t, bot.config(room))
+	memory := rig.Open(t, bot.Config(room))
 	require.NoError(t, memory.Set("tea", []byte(`"green"`)))
 }
 
 // A bot that may not write is told so at the start, and what to do.
 func TestPowerLevelTooLow(t *testing.T) {
-	bot, owner := register(t), register(t)
-	room := owner.newRoom(t, bot)
-	log, kept := logged()
-	memory := open(t, bot.config(room), matrix.WithLogger(log))
+	bot, owner := rig.Register(t), rig.Register(t)
+	room := owner.NewRoom(t, bot)
+	log, kept := rig.KeepLog()
+	memory := rig.Open(t, bot.Config(room), matrix.WithLogger(log))
 	const lack = "the bot has power level 0, and dev.opsdroid.database state events need 50"
 	require.Contains(t, kept.String(), lack)
 
@@ -223,13 +212,12 @@ func TestPowerLevelTooLow(t *testing.T) {
 
 // A program that runs its own client hands it over.
 func TestWithClient(t *testing.T) {
-	noLeaks(t)
-	bot, other := register(t), register(t)
-	room := bot.newRoom(t, other)
-	_, err := bot.SendStateEvent(t.Context(), room, memoryType, "", map[string]any{"old": 1})
-	require.NoError(t, err)
+	rig.NoLeaks(t)
+	bot, other := rig.Register(t), rig.Register(t)
+	room := bot.NewRoom(t, other)
+	bot.Put(t, room, "", map[string]any{"old": 1})
 
-	memory := matrix.New(matrix.Config{DefaultRoom: room.String(), Timeout: 15 * time.Second}, matrix.WithClient(bot.Client), matrix.WithLogger(quiet(t)))
+	memory := matrix.New(matrix.Config{DefaultRoom: room.String(), Timeout: 15 * time.Second}, matrix.WithClient(bot.Client), matrix.WithLogger(rig.Log(t)))
 	ctx, cancel := context.WithCancel(t.Context())
 	require.NoError(t, memory.Open(ctx))
 	stopped := make(chan error, 1)
@@ -242,8 +230,7 @@ func TestWithClient(t *testing.T) {
 	require.NoError(t, memory.Set("new", []byte(`2`)))
 
 	for i, value := range []string{"one", "two"} {
-		_, err = bot.SendStateEvent(t.Context(), room, memoryType, "", map[string]any{"theirs": value})
-		require.NoError(t, err)
+		bot.Put(t, room, "", map[string]any{"theirs": value})
 		eventually(t, func() bool {
 			got, ok, err := memory.Get("theirs")
 			return err == nil && ok && string(got) == `"`+value+`"`
@@ -254,49 +241,6 @@ func TestWithClient(t *testing.T) {
 	require.ErrorIs(t, <-stopped, context.Canceled)
 
 	bot.Syncer.(*mautrix.DefaultSyncer).FilterJSON = &mautrix.Filter{Room: &mautrix.RoomFilter{Timeline: &mautrix.FilterPart{Types: []event.Type{event.EventMessage}}}}
-	memory = matrix.New(matrix.Config{DefaultRoom: room.String()}, matrix.WithClient(bot.Client), matrix.WithLogger(quiet(t)))
+	memory = matrix.New(matrix.Config{DefaultRoom: room.String()}, matrix.WithClient(bot.Client), matrix.WithLogger(rig.Log(t)))
 	require.ErrorContains(t, memory.Open(t.Context()), "keeps dev.opsdroid.database events from the memory")
-}
-
-// Nothing of what the bot remembers, and no secret, reaches a log at any level.
-func TestLogsHoldNoSecrets(t *testing.T) {
-	bot := register(t)
-	front := proxy(t)
-	front.Inject(homeserver.Fault{Match: homeserver.StateWrite, Times: 1, Do: homeserver.Status(503, nil, "")})
-	room := bot.newRoom(t)
-	log, kept := logged()
-	memory := matrix.New(matrix.Config{
-		Homeserver: front.URL(), UserID: bot.Account.UserID, Password: bot.Password, DefaultRoom: room.String(), Timeout: 15 * time.Second,
-	}, matrix.WithLogger(log))
-	require.NoError(t, memory.Open(t.Context()))
-	require.NoError(t, memory.Set("tea", []byte(`"the-secret-value"`)))
-	token := memory.Client().AccessToken
-	require.NoError(t, memory.Close())
-
-	text := kept.String()
-	require.Contains(t, text, "Request completed", "the log is at debug level")
-	for _, secret := range []string{"the-secret-value", bot.Password, token} {
-		require.NotContains(t, text, secret)
-	}
-	for _, verb := range []string{"%v", "%+v", "%#v"} {
-		require.NotContains(t, fmt.Sprintf(verb, memory), bot.Password)
-	}
-}
-
-// A syncBuffer is a buffer that may be written and read at the same time.
-type syncBuffer struct {
-	mu     sync.Mutex
-	buffer bytes.Buffer
-}
-
-func (b *syncBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buffer.Write(p)
-}
-
-func (b *syncBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buffer.String()
 }

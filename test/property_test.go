@@ -1,4 +1,4 @@
-package matrix_test
+package test
 
 import (
 	"encoding/json"
@@ -14,6 +14,7 @@ import (
 
 	matrix "github.com/go-joe/matrix-memory"
 	"github.com/go-joe/matrix-memory/internal/homeserver"
+	"github.com/go-joe/matrix-memory/internal/rig"
 )
 
 // TestProperty drives random operations over two rooms and their handles, in
@@ -29,18 +30,18 @@ func TestProperty(t *testing.T) {
 		require.NoError(t, checks.Value.Set("4"))
 		t.Cleanup(func() { require.NoError(t, checks.Value.Set(checks.DefValue)) })
 	}
-	for name, layout := range layouts {
+	for name, layout := range rig.Layouts {
 		t.Run(name, func(t *testing.T) {
-			bot := register(t)
-			front := proxy(t)
+			bot := rig.Register(t)
+			front := rig.Proxy(t)
 			rapid.Check(t, func(rt *rapid.T) {
 				r := &sequence{T: rt, t: t, bot: bot, front: front, models: make(map[id.RoomID]model)}
 				for range 2 {
-					room := bot.newRoom(t)
+					room := bot.NewRoom(t)
 					r.rooms = append(r.rooms, room)
 					r.models[room] = make(model)
 				}
-				r.conf = bot.config(r.rooms[0])
+				r.conf = bot.Config(r.rooms[0])
 				r.conf.Homeserver = front.URL()
 				r.conf.SingleStateKey = layout
 				r.play()
@@ -67,7 +68,7 @@ func (m model) allows(key, value string) bool {
 type sequence struct {
 	*rapid.T
 	t      *testing.T
-	bot    account
+	bot    rig.Account
 	front  *homeserver.Proxy
 	conf   matrix.Config
 	memory *matrix.Memory
@@ -111,7 +112,7 @@ func (r *sequence) play() {
 }
 
 func (r *sequence) open() {
-	r.memory = matrix.New(r.conf, matrix.WithLogger(quiet(r.t)))
+	r.memory = matrix.New(r.conf, matrix.WithLogger(rig.Log(r.t)))
 	require.NoError(r, r.memory.Open(r.t.Context()))
 }
 
@@ -132,12 +133,10 @@ var faults = map[string][]homeserver.Action{
 	"reset after":   {homeserver.ResetAfter()},
 	"500 after":     {homeserver.StatusAfter(500)},
 	"nonsense":      {homeserver.Corrupt("nonsense")},
-	"refused":       {forbidden},
-	"lost":          {homeserver.ResetBefore(), forbidden},
-	"stored unseen": {homeserver.ResetAfter(), forbidden},
+	"refused":       {rig.Forbidden},
+	"lost":          {homeserver.ResetBefore(), rig.Forbidden},
+	"stored unseen": {homeserver.ResetAfter(), rig.Forbidden},
 }
-
-var forbidden = homeserver.Status(403, nil, `{"errcode":"M_FORBIDDEN","error":"as the test says"}`)
 
 // write makes one write of a key, perhaps with a fault, and notes in the model
 // what may stand there now.
@@ -175,12 +174,12 @@ func (r *sequence) other(room id.RoomID) {
 	stateKey, content := key, make(map[string]json.RawMessage)
 	if r.conf.SingleStateKey != matrix.PerKey {
 		stateKey = string(r.conf.SingleStateKey)
-		if state, ok := r.bot.state(r.t, room)[stateKey]; ok {
+		if state, ok := r.bot.Standing(r.t, room)[stateKey]; ok {
 			require.NoError(r, json.Unmarshal([]byte(state), &content))
 		}
 	}
 	content[key] = json.RawMessage(value)
-	_, err := r.bot.SendStateEvent(r.t.Context(), room, memoryType, stateKey, content)
+	_, err := r.bot.SendStateEvent(r.t.Context(), room, rig.MemoryType, stateKey, content)
 	require.NoError(r, err)
 	r.models[room][key] = []string{value}
 	eventually(r.t, func() bool { return r.remembered(room)[key] == value }, "the memory sees %s under %q", value, key)
@@ -227,7 +226,7 @@ func (r *sequence) remembered(room id.RoomID) map[string]string {
 // the memory.
 func (r *sequence) onServer(room id.RoomID) map[string]string {
 	all := make(map[string]string)
-	for _, content := range r.bot.state(r.t, room) {
+	for _, content := range r.bot.Standing(r.t, room) {
 		var members map[string]json.RawMessage
 		require.NoError(r, json.Unmarshal([]byte(content), &members))
 		for name, value := range members {

@@ -1,23 +1,19 @@
-package matrix_test
+package test
 
 import (
-	"bufio"
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
-	"net/http"
 	"os"
-	"os/exec"
 	"testing"
 	"time"
 
-	"github.com/sirupsen/logrus"
 	"github.com/stretchr/testify/require"
 	"maunium.net/go/mautrix/id"
 
 	matrix "github.com/go-joe/matrix-memory"
 	"github.com/go-joe/matrix-memory/internal/homeserver"
+	"github.com/go-joe/matrix-memory/internal/rig"
 )
 
 // A victim is a bot that makes one write, in a process of its own, to be killed.
@@ -27,33 +23,18 @@ type victim struct {
 	Delete                  bool // both keys, and else the first is set
 }
 
-// victimEnv holds the victim that a process is to be, as JSON.
-const victimEnv = "MATRIX_MEMORY_TEST_VICTIM"
-
 // The keys of these tests. The victim writes to the first two.
 var killKeys = []string{"tea", "coffee", "other"}
 
 const acknowledged = "acknowledged"
 
-func init() {
-	if conf := os.Getenv(victimEnv); conf != "" {
-		var v victim
-		err := json.Unmarshal([]byte(conf), &v)
-		if err == nil {
-			err = v.run()
-		}
-		fmt.Println(err)
-		os.Exit(1)
-	}
-}
+func init() { rig.Victim(victim.run) }
 
 // run writes, says so, and waits to be killed.
 func (v victim) run() error {
-	quiet := logrus.New()
-	quiet.SetOutput(io.Discard)
 	memory := matrix.New(matrix.Config{
 		Homeserver: v.Homeserver, AccessToken: v.Token, DefaultRoom: v.Room, SingleStateKey: v.Layout,
-	}, matrix.WithLogger(quiet))
+	}, matrix.WithLogger(rig.Silence()))
 	if err := memory.Open(context.Background()); err != nil {
 		return err
 	}
@@ -71,58 +52,25 @@ func (v victim) run() error {
 	return err
 }
 
-// start starts the victim's process and returns the first line that it prints,
-// and how to kill it.
-func (v victim) start(t testing.TB) (line <-chan string, kill func()) {
-	t.Helper()
-	conf, err := json.Marshal(v)
-	require.NoError(t, err)
-	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), victimEnv+"="+string(conf))
-	_, err = cmd.StdinPipe()
-	require.NoError(t, err)
-	out, err := cmd.StdoutPipe()
-	require.NoError(t, err)
-	require.NoError(t, cmd.Start())
-	killed := false
-	kill = func() {
-		if !killed {
-			killed = true
-			require.NoError(t, cmd.Process.Kill())
-			require.Error(t, cmd.Wait())
-		}
-	}
-	t.Cleanup(kill)
-	lines := make(chan string, 1)
-	go func() {
-		text, _ := bufio.NewReader(out).ReadString('\n')
-		lines <- text
-	}()
-	return lines, kill
-}
-
 // seed gives all keys their old value.
-func (a account) seed(t testing.TB, room id.RoomID, layout matrix.StateKey) {
+func seed(t testing.TB, bot rig.Account, room id.RoomID, layout matrix.StateKey) {
 	t.Helper()
 	whole := make(map[string]any)
 	for _, key := range killKeys {
 		whole[key] = "old"
 		if layout == matrix.PerKey {
-			_, err := a.SendStateEvent(t.Context(), room, memoryType, key, map[string]any{key: "old"})
-			require.NoError(t, err)
+			bot.Put(t, room, key, map[string]any{key: "old"})
 		}
 	}
 	if layout != matrix.PerKey {
-		_, err := a.SendStateEvent(t.Context(), room, memoryType, string(layout), whole)
-		require.NoError(t, err)
+		bot.Put(t, room, string(layout), whole)
 	}
 }
 
 // holds checks what the room remembers, as a bot that starts now sees it.
 func holds(t testing.TB, conf matrix.Config, want map[string]string) {
 	t.Helper()
-	memory := matrix.New(conf, matrix.WithLogger(quiet(t)))
-	require.NoError(t, memory.Open(t.Context()))
+	memory := rig.Open(t, conf)
 	defer memory.Close()
 	got := make(map[string]string)
 	keys, err := memory.Keys()
@@ -155,15 +103,8 @@ func TestKilled(t *testing.T) {
 
 	// On a server of its own: Dendrite does not always get over a client that dies
 	// in the midst of a request.
-	own, err := homeserver.Start(t.Context(), homeserver.Options{Dir: t.TempDir()})
-	require.NoError(t, err)
-	shared := server
-	server = own
-	t.Cleanup(func() {
-		server = shared
-		require.NoError(t, own.Stop())
-	})
-	bot := register(t)
+	own := rig.Own(t)
+	bot := own.Login(t, "bot")
 	for name, test := range map[string]struct {
 		layout  matrix.StateKey
 		deletes bool
@@ -176,10 +117,10 @@ func TestKilled(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			room := bot.newRoom(t)
+			room := bot.NewRoom(t)
 			for i, step := range test.steps {
-				bot.seed(t, room, test.layout)
-				front := proxy(t)
+				seed(t, bot, room, test.layout)
+				front := own.Proxy(t)
 				reached, never := make(chan struct{}), make(chan struct{})
 				if step.before > 0 {
 					front.Inject(homeserver.Fault{Match: homeserver.StateWrite, Times: step.before, Do: homeserver.Delay(0)})
@@ -187,17 +128,17 @@ func TestKilled(t *testing.T) {
 				if step.pause != nil {
 					front.Inject(homeserver.Fault{Match: homeserver.StateWrite, Do: step.pause(reached, never)})
 				}
-				line, kill := victim{front.URL(), bot.Account.AccessToken, room.String(), test.layout, test.deletes}.start(t)
+				line, kill := rig.StartVictim(t, victim{front.URL(), bot.AccessToken, room.String(), test.layout, test.deletes})
 				select {
 				case <-reached:
 				case text := <-line:
-					require.Equal(t, acknowledged+"\n", text)
+					require.Equal(t, acknowledged, text)
 					require.Nil(t, step.pause, "step %d: nothing is acknowledged before the homeserver has answered", i)
 				case <-time.After(time.Minute):
 					t.Fatalf("step %d: the bot has not come to the write within a minute", i)
 				}
 				kill()
-				conf := bot.config(room)
+				conf := bot.Config(room)
 				conf.SingleStateKey, conf.Timeout = test.layout, time.Minute
 				holds(t, conf, step.want)
 			}
@@ -208,24 +149,20 @@ func TestKilled(t *testing.T) {
 // The homeserver is killed at each step of a write and started again. What was
 // acknowledged is there, and the write goes on by itself.
 func TestHomeserverKilled(t *testing.T) {
-	own, err := homeserver.Start(t.Context(), homeserver.Options{Dir: t.TempDir()})
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, own.Stop()) })
-	front, err := own.Proxy()
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, front.Close()) })
-	bot := registerAt(t, own)
+	own := rig.Own(t)
+	front := own.Proxy(t)
+	bot := own.Login(t, "bot")
 
 	for name, layout := range map[string]matrix.StateKey{"single": matrix.OneStateKey, "perkey": matrix.PerKey} {
 		t.Run(name, func(t *testing.T) {
-			room := bot.newRoom(t)
-			bot.seed(t, room, layout)
-			conf := bot.config(room)
+			room := bot.NewRoom(t)
+			seed(t, bot, room, layout)
+			conf := bot.Config(room)
 			conf.Homeserver, conf.SingleStateKey, conf.Timeout = front.URL(), layout, time.Minute
-			memory := open(t, conf)
+			memory := rig.Open(t, conf)
 			values := map[string]string{"tea": old, "coffee": old, "other": old}
 
-			for step, pause := range []func(chan<- struct{}, <-chan struct{}) homeserver.Action{homeserver.PauseBefore, homeserver.PauseAfter, lostAfter} {
+			for step, pause := range []func(chan<- struct{}, <-chan struct{}) homeserver.Action{homeserver.PauseBefore, homeserver.PauseAfter, rig.LostAfter} {
 				reached, release := make(chan struct{}), make(chan struct{})
 				front.Inject(homeserver.Fault{Match: homeserver.StateWrite, Times: 1, Do: pause(reached, release)})
 				written := make(chan error, 1)
@@ -245,16 +182,5 @@ func TestHomeserverKilled(t *testing.T) {
 			require.NoError(t, memory.Close())
 			holds(t, conf, values)
 		})
-	}
-}
-
-// lostAfter is like PauseAfter, but the answer is lost.
-func lostAfter(reached chan<- struct{}, release <-chan struct{}) homeserver.Action {
-	return func(w http.ResponseWriter, r *http.Request, server http.Handler) {
-		homeserver.ResetAfter()(w, r, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			server.ServeHTTP(w, r)
-			reached <- struct{}{}
-			<-release
-		}))
 	}
 }

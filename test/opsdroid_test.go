@@ -1,4 +1,4 @@
-package matrix_test
+package test
 
 import (
 	"encoding/json"
@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	matrix "github.com/go-joe/matrix-memory"
+	"github.com/go-joe/matrix-memory/internal/rig"
 )
 
 // A recording is what a real opsdroid did on a real homeserver, step by step.
@@ -28,7 +29,7 @@ type recording struct {
 
 func recordings(t *testing.T) (all []recording) {
 	t.Helper()
-	text, err := os.ReadFile("internal/wire/testdata/opsdroid-wire.json")
+	text, err := os.ReadFile("../internal/wire/testdata/opsdroid-wire.json")
 	require.NoError(t, err)
 	require.NoError(t, json.Unmarshal(text, &all))
 	return all
@@ -61,11 +62,11 @@ func TestOpsdroidRecordings(t *testing.T) {
 		}
 		played++
 		t.Run(r.Name, func(t *testing.T) {
-			bot := register(t)
-			roomID := bot.newRoom(t)
-			conf := bot.config(roomID)
+			bot := rig.Register(t)
+			roomID := bot.NewRoom(t)
+			conf := bot.Config(roomID)
 			conf.SingleStateKey = r.layout()
-			memory := open(t, conf).InRoom("main")
+			memory := rig.Open(t, conf).InRoom("main")
 			for i, step := range r.Steps {
 				var key string
 				keys := []string{}
@@ -110,7 +111,7 @@ func TestOpsdroidRecordings(t *testing.T) {
 					want[state.StateKey] = object(t, string(state.Content))
 				}
 				got := make(map[string]map[string]any)
-				for stateKey, content := range bot.state(t, roomID) {
+				for stateKey, content := range bot.Standing(t, roomID) {
 					got[stateKey] = object(t, content)
 				}
 				for _, contents := range []map[string]map[string]any{want, got} {
@@ -136,16 +137,15 @@ func TestReadsOpsdroid(t *testing.T) {
 			continue
 		}
 		t.Run(r.Name, func(t *testing.T) {
-			bot := register(t)
-			roomID := bot.newRoom(t)
+			bot := rig.Register(t)
+			roomID := bot.NewRoom(t)
 			last := r.Steps[7]
 			for _, state := range last.State {
-				_, err := bot.SendStateEvent(t.Context(), roomID, memoryType, state.StateKey, state.Content)
-				require.NoError(t, err)
+				bot.Put(t, roomID, state.StateKey, state.Content)
 			}
-			conf := bot.config(roomID)
+			conf := bot.Config(roomID)
 			conf.SingleStateKey = r.layout()
-			memory := open(t, conf).InRoom("main")
+			memory := rig.Open(t, conf).InRoom("main")
 			keys, err := memory.Keys()
 			require.NoError(t, err)
 			require.ElementsMatch(t, []string{"twim", "count", "list", "text"}, keys)

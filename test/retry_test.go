@@ -1,4 +1,4 @@
-package matrix_test
+package test
 
 import (
 	"fmt"
@@ -10,12 +10,13 @@ import (
 
 	matrix "github.com/go-joe/matrix-memory"
 	"github.com/go-joe/matrix-memory/internal/homeserver"
+	"github.com/go-joe/matrix-memory/internal/rig"
 )
 
 // A write whose answer is lost or that never arrived is sent again, and stands in
 // the room once.
 func TestLostAnswers(t *testing.T) {
-	bot := register(t)
+	bot := rig.Register(t)
 	faults := []struct {
 		name string
 		do   homeserver.Action
@@ -36,26 +37,26 @@ func TestLostAnswers(t *testing.T) {
 		{"no JSON", homeserver.Corrupt("<html>Please log in</html>"), 2},
 		{"slow", homeserver.Delay(300 * time.Millisecond), 1},
 	}
-	for name, layout := range layouts {
+	for name, layout := range rig.Layouts {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			r := behind(t, proxy(t), bot, 30*time.Second, layout)
+			r := behind(t, rig.Proxy(t), bot, 30*time.Second, layout)
 			for i, fault := range faults {
-				r.front.Reset()
-				r.front.Inject(homeserver.Fault{Match: homeserver.StateWrite, Times: 1, Do: fault.do})
+				r.Front.Reset()
+				r.Front.Inject(homeserver.Fault{Match: homeserver.StateWrite, Times: 1, Do: fault.do})
 				want := fmt.Sprint(i)
 				require.NoError(t, r.Set("tea", []byte(want)), fault.name)
-				require.Equal(t, fault.puts, r.writes(), fault.name)
-				r.has(t, "tea", want)
+				require.Equal(t, fault.puts, r.Writes(), fault.name)
+				rig.Has(t, r.Memory, "tea", want)
 			}
-			eventually(t, func() bool { return r.history(t) >= len(faults) }, "the room's history")
-			require.Equal(t, len(faults), r.history(t), "events, one for each value")
-			r.front.Inject(homeserver.Fault{Match: homeserver.StateWrite, Times: 1, Do: homeserver.ResetAfter()})
+			eventually(t, func() bool { return r.History(t) >= len(faults) }, "the room's history")
+			require.Equal(t, len(faults), r.History(t), "events, one for each value")
+			r.Front.Inject(homeserver.Fault{Match: homeserver.StateWrite, Times: 1, Do: homeserver.ResetAfter()})
 			was, err := r.Delete("tea")
 			require.NoError(t, err)
 			require.True(t, was, "it was there before the first attempt")
-			r.has(t, "tea", "")
-			for _, content := range r.state(t, r.room) {
+			rig.Has(t, r.Memory, "tea", "")
+			for _, content := range r.Standing(t, r.Room) {
 				require.Equal(t, `{}`, content)
 			}
 		})
@@ -65,22 +66,21 @@ func TestLostAnswers(t *testing.T) {
 // Reads that go wrong are made again, and what could not be read is never taken
 // for nothing.
 func TestLostReads(t *testing.T) {
-	bot := register(t)
-	r := behind(t, proxy(t), bot, 20*time.Second, matrix.OneStateKey)
-	room := bot.newRoom(t)
-	_, err := bot.SendStateEvent(t.Context(), room, memoryType, "", map[string]any{"theirs": 1})
-	require.NoError(t, err)
+	bot := rig.Register(t)
+	r := behind(t, rig.Proxy(t), bot, 20*time.Second, matrix.OneStateKey)
+	room := bot.NewRoom(t)
+	bot.Put(t, room, "", map[string]any{"theirs": 1})
 	handle := r.InRoom(room.String())
 
-	remove := r.front.Inject(homeserver.Fault{Match: wholeState, Do: limited("3600", "")})
-	_, err = handle.Get("theirs", nil)
+	remove := r.Front.Inject(homeserver.Fault{Match: rig.WholeState, Do: limited("3600", "")})
+	_, err := handle.Get("theirs", nil)
 	var failure *matrix.Error
 	require.ErrorAs(t, err, &failure)
 	require.Equal(t, room.String(), failure.Room)
 	answered(t, err, "M_LIMIT_EXCEEDED")
 	require.ErrorAs(t, handle.Set("ours", "secret"), &failure)
 	require.Equal(t, "ours", failure.Key)
-	require.Zero(t, r.writes(), "nothing is written upon what could not be read")
+	require.Zero(t, r.Writes(), "nothing is written upon what could not be read")
 	remove()
 
 	for _, do := range []homeserver.Action{
@@ -90,25 +90,24 @@ func TestLostReads(t *testing.T) {
 		homeserver.Corrupt(`[{"type":"dev.op`),
 		homeserver.Corrupt(""),
 	} {
-		r.front.Inject(homeserver.Fault{Match: wholeState, Times: 1, Do: do})
+		r.Front.Inject(homeserver.Fault{Match: rig.WholeState, Times: 1, Do: do})
 	}
 	ok, err := handle.Get("theirs", nil)
 	require.NoError(t, err)
 	require.True(t, ok)
-	require.Len(t, r.seen(wholeState), 1+2+6, "at the start, when it was limited, and through all faults")
+	require.Len(t, r.Seen(rig.WholeState), 1+2+6, "at the start, when it was limited, and through all faults")
 }
 
 // Sync goes on after whatever goes wrong with it, and misses nothing.
 func TestSyncRecovers(t *testing.T) {
-	bot := register(t)
-	front := proxy(t)
+	bot := rig.Register(t)
+	front := rig.Proxy(t)
 	for _, do := range []homeserver.Action{homeserver.Status(502, nil, ""), homeserver.Corrupt(`{}`)} {
-		front.Inject(homeserver.Fault{Match: followUp, Times: 1, Do: do})
+		front.Inject(homeserver.Fault{Match: rig.FollowUp, Times: 1, Do: do})
 	}
-	log, kept := logged()
+	log, kept := rig.KeepLog()
 	r := behind(t, front, bot, 5*time.Second, matrix.OneStateKey, matrix.WithLogger(log))
-	_, err := bot.SendStateEvent(t.Context(), r.room, memoryType, "", map[string]any{"theirs": 1})
-	require.NoError(t, err)
+	bot.Put(t, r.Room, "", map[string]any{"theirs": 1})
 	eventually(t, func() bool { _, ok, err := r.Get("theirs"); return ok && err == nil }, "the other writer's key")
 	require.Contains(t, kept.String(), "Sync fails; what others write is not seen until it works again")
 	require.Contains(t, kept.String(), "Sync works again")

@@ -1,4 +1,4 @@
-package matrix_test
+package test
 
 import (
 	"errors"
@@ -11,14 +11,15 @@ import (
 	matrix "github.com/go-joe/matrix-memory"
 	"github.com/go-joe/matrix-memory/internal/commit"
 	"github.com/go-joe/matrix-memory/internal/homeserver"
+	"github.com/go-joe/matrix-memory/internal/rig"
 )
 
 // Close waits for the writes that were accepted, and takes no new ones.
 func TestCloseWhileWriting(t *testing.T) {
-	noLeaks(t)
-	r := behind(t, proxy(t), register(t), 15*time.Second, matrix.OneStateKey)
+	rig.NoLeaks(t)
+	r := behind(t, rig.Proxy(t), rig.Register(t), 15*time.Second, matrix.OneStateKey)
 	reached, release := make(chan struct{}), make(chan struct{})
-	r.front.Inject(homeserver.Fault{Match: homeserver.StateWrite, Times: 1, Do: homeserver.PauseBefore(reached, release)})
+	r.Front.Inject(homeserver.Fault{Match: homeserver.StateWrite, Times: 1, Do: homeserver.PauseBefore(reached, release)})
 	results := make(chan error, 2)
 	go func() { results <- r.Set("one", []byte(`1`)) }()
 	<-reached
@@ -42,7 +43,7 @@ func TestCloseWhileWriting(t *testing.T) {
 		require.ErrorIs(t, second, matrix.ErrClosed)
 		want = `{"one":1}`
 	}
-	require.JSONEq(t, want, r.state(t, r.room)[""])
+	require.JSONEq(t, want, r.Standing(t, r.Room)[""])
 }
 
 // usedAfterClose checks that every operation on a closed memory says that it is.
@@ -71,14 +72,14 @@ func usedAfterClose(t testing.TB, memory *matrix.Memory) {
 // A write that was accepted before Close, and has no answer by its own deadline,
 // is told so.
 func TestCloseGivesUp(t *testing.T) {
-	noLeaks(t)
-	r := behind(t, proxy(t), register(t), 6*time.Second, matrix.OneStateKey)
-	r.front.Inject(homeserver.Fault{Do: homeserver.BlackHole()})
+	rig.NoLeaks(t)
+	r := behind(t, rig.Proxy(t), rig.Register(t), 6*time.Second, matrix.OneStateKey)
+	r.Front.Inject(homeserver.Fault{Do: homeserver.BlackHole()})
 	result := make(chan error, 1)
 	go func() { result <- r.Set("tea", []byte(`"secret"`)) }()
-	eventually(t, func() bool { return r.writes() > 0 }, "the write")
-	within(t, 2*r.timeout+slack, "Close", func() { require.NoError(t, r.Close()) })
+	eventually(t, func() bool { return r.Writes() > 0 }, "the write")
+	rig.Within(t, 2*r.Timeout+slack, "Close", func() { require.NoError(t, r.Close()) })
 	err := <-result
-	r.failed(t, err, "set", "tea")
+	r.Failed(t, err, "set", "tea")
 	require.ErrorIs(t, err, commit.ErrUnknownOutcome)
 }

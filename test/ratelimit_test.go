@@ -1,4 +1,4 @@
-package matrix_test
+package test
 
 import (
 	"net/http"
@@ -10,6 +10,7 @@ import (
 	matrix "github.com/go-joe/matrix-memory"
 	"github.com/go-joe/matrix-memory/internal/commit"
 	"github.com/go-joe/matrix-memory/internal/homeserver"
+	"github.com/go-joe/matrix-memory/internal/rig"
 )
 
 // limited is a 429 with the advice of both forms.
@@ -26,10 +27,10 @@ func limited(seconds, ms string) homeserver.Action {
 
 // A homeserver that limits the rate is obeyed, however it says how long.
 func TestRateLimited(t *testing.T) {
-	noLeaks(t)
-	front := proxy(t)
+	rig.NoLeaks(t)
+	front := rig.Proxy(t)
 	front.Inject(homeserver.Fault{Times: 1, Do: limited("1", "")})
-	r := behind(t, front, register(t), 20*time.Second, matrix.OneStateKey)
+	r := behind(t, front, rig.Register(t), 20*time.Second, matrix.OneStateKey)
 	requests := front.Requests()
 	require.GreaterOrEqual(t, requests[1].Time.Sub(requests[0].Time), time.Second, "at the login")
 
@@ -48,31 +49,31 @@ func TestRateLimited(t *testing.T) {
 		front.Reset()
 		front.Inject(homeserver.Fault{Match: homeserver.StateWrite, Times: 1, Do: limited(test.seconds, test.ms)})
 		require.NoError(t, r.Set("tea", []byte(`"`+test.name+`"`)))
-		puts := r.seen(homeserver.StateWrite)
+		puts := r.Seen(homeserver.StateWrite)
 		require.Len(t, puts, 2, test.name)
 		require.GreaterOrEqual(t, puts[1].Time.Sub(puts[0].Time), test.atLeast, test.name)
 	}
-	require.JSONEq(t, `{"tea":"past date"}`, r.state(t, r.room)[""])
+	require.JSONEq(t, `{"tea":"past date"}`, r.Standing(t, r.Room)[""])
 
 	front.Reset()
 	front.Inject(homeserver.Fault{Match: homeserver.StateWrite, Times: 1, Do: limited("3600", "10")})
-	within(t, slack, "a wait beyond the timeout is not begun", func() {
+	rig.Within(t, slack, "a wait beyond the timeout is not begun", func() {
 		err := r.Set("tea", []byte(`"secret"`))
-		r.failed(t, err, "set", "tea")
+		r.Failed(t, err, "set", "tea")
 		answered(t, err, "M_LIMIT_EXCEEDED")
 		require.ErrorContains(t, err, "asks to wait 1h0m0s, longer than the timeout of 20s leaves")
 		require.NotErrorIs(t, err, commit.ErrUnknownOutcome)
 	})
-	require.Equal(t, 1, r.writes())
-	r.has(t, "tea", `"past date"`)
+	require.Equal(t, 1, r.Writes())
+	rig.Has(t, r.Memory, "tea", `"past date"`)
 }
 
 // The sync loop obeys a limit as well.
 func TestSyncRateLimited(t *testing.T) {
-	front := proxy(t)
-	front.Inject(homeserver.Fault{Match: followUp, Times: 1, Do: limited("", "1200")})
-	r := behind(t, front, register(t), 15*time.Second, matrix.OneStateKey)
-	eventually(t, func() bool { return len(r.seen(followUp)) > 1 }, "the sync goes on")
-	polls := r.seen(followUp)
+	front := rig.Proxy(t)
+	front.Inject(homeserver.Fault{Match: rig.FollowUp, Times: 1, Do: limited("", "1200")})
+	r := behind(t, front, rig.Register(t), 15*time.Second, matrix.OneStateKey)
+	eventually(t, func() bool { return len(r.Seen(rig.FollowUp)) > 1 }, "the sync goes on")
+	polls := r.Seen(rig.FollowUp)
 	require.GreaterOrEqual(t, polls[1].Time.Sub(polls[0].Time), 1200*time.Millisecond)
 }

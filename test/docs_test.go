@@ -1,4 +1,4 @@
-package matrix_test
+package test
 
 import (
 	"encoding/json"
@@ -19,6 +19,9 @@ import (
 	"github.com/go-joe/matrix-memory/internal/wire"
 )
 
+// root is where the pages and the sources are.
+const root = "../"
+
 // A block is a fenced block of one of the repository's pages.
 type block struct {
 	page, language, text string
@@ -29,10 +32,10 @@ var fence = regexp.MustCompile("(?ms)^```(\\w*)\n(.*?)^```$")
 // blocks returns the blocks of README.md and docs in a language.
 func blocks(t *testing.T, language string) []block {
 	t.Helper()
-	pages, err := filepath.Glob("docs/*.md")
+	pages, err := filepath.Glob(root + "docs/*.md")
 	require.NoError(t, err)
 	var found []block
-	for _, page := range append(pages, "README.md") {
+	for _, page := range append(pages, root+"README.md") {
 		text, err := os.ReadFile(page)
 		require.NoError(t, err)
 		for _, match := range fence.FindAllSubmatch(text, -1) {
@@ -57,11 +60,11 @@ func TestProgramsInThePagesCompile(t *testing.T) {
 			continue
 		}
 		dir := fmt.Sprintf("page-program-%d", i) // in the module, and nowhere else
-		place, err := filepath.Abs(filepath.Join(dir, "main.go"))
+		place, err := filepath.Abs(filepath.Join(root, dir, "main.go"))
 		require.NoError(t, err)
 		overlay.Replace[place] = filepath.Join(t.TempDir(), "main.go")
 		require.NoError(t, os.WriteFile(overlay.Replace[place], []byte(b.text), 0o600))
-		args = append(args, "./"+dir)
+		args = append(args, root+dir)
 	}
 	require.NotEmpty(t, overlay.Replace)
 	text, err := json.Marshal(overlay)
@@ -75,8 +78,8 @@ func TestProgramsInThePagesCompile(t *testing.T) {
 // but for the indentation, so that they run.
 func TestFragmentsInThePagesRun(t *testing.T) {
 	var sources strings.Builder
-	require.NoError(t, filepath.WalkDir(".", func(path string, _ fs.DirEntry, err error) error {
-		if err != nil || !strings.HasSuffix(path, "_test.go") && !strings.HasPrefix(path, "examples") || filepath.Ext(path) != ".go" {
+	require.NoError(t, filepath.WalkDir(root, func(path string, _ fs.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(path, "_test.go") && !strings.HasPrefix(path, root+"examples") || filepath.Ext(path) != ".go" {
 			return err
 		}
 		text, err := os.ReadFile(path)
@@ -114,7 +117,7 @@ func TestConfigurationsInThePagesLoad(t *testing.T) {
 
 // The table of settings in the README lists every field of Config.
 func TestReadmeListsEverySetting(t *testing.T) {
-	text, err := os.ReadFile("README.md")
+	text, err := os.ReadFile(root + "README.md")
 	require.NoError(t, err)
 	config := reflect.TypeFor[matrix.Config]()
 	for i := range config.NumField() {
@@ -126,8 +129,7 @@ func TestReadmeListsEverySetting(t *testing.T) {
 
 // The samples in the page on the wire format are what the code writes.
 func TestWireFormatSamples(t *testing.T) {
-	const page = "docs/wire-format.md"
-	text, err := os.ReadFile(page)
+	text, err := os.ReadFile(root + "docs/wire-format.md")
 	require.NoError(t, err)
 	values, keys, found := strings.Cut(string(text), "## Keys")
 	require.True(t, found)

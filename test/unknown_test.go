@@ -1,4 +1,4 @@
-package matrix_test
+package test
 
 import (
 	"testing"
@@ -9,54 +9,55 @@ import (
 	matrix "github.com/go-joe/matrix-memory"
 	"github.com/go-joe/matrix-memory/internal/commit"
 	"github.com/go-joe/matrix-memory/internal/homeserver"
+	"github.com/go-joe/matrix-memory/internal/rig"
 )
 
 // unknown makes the next write one whose outcome is unknown: the answer is lost,
 // and when the write is sent again, it is refused.
-func (r rig) unknown(lost homeserver.Action) {
-	r.front.Inject(homeserver.Fault{Match: homeserver.StateWrite, Times: 1, Do: lost})
-	r.front.Inject(homeserver.Fault{Match: homeserver.StateWrite, Times: 1, Do: homeserver.Status(403, nil, `{"errcode":"M_FORBIDDEN","error":"no more"}`)})
+func unknown(front *homeserver.Proxy, lost homeserver.Action) {
+	front.Inject(homeserver.Fault{Match: homeserver.StateWrite, Times: 1, Do: lost})
+	front.Inject(homeserver.Fault{Match: homeserver.StateWrite, Times: 1, Do: rig.Forbidden})
 }
 
 // When the answer to a write is lost for good, the error says that the outcome is
 // unknown, and the state event is read again before it is written again.
 func TestUnknownOutcome(t *testing.T) {
-	bot := register(t)
-	for name, layout := range layouts {
+	bot := rig.Register(t)
+	for name, layout := range rig.Layouts {
 		for outcome, lost := range map[string]homeserver.Action{"stored": homeserver.ResetAfter(), "not stored": homeserver.ResetBefore()} {
 			t.Run(name+" "+outcome, func(t *testing.T) {
 				t.Parallel()
-				front := proxy(t)
-				front.Inject(homeserver.Fault{Match: followUp, Do: homeserver.BlackHole()}) // else sync tells
+				front := rig.Proxy(t)
+				front.Inject(homeserver.Fault{Match: rig.FollowUp, Do: homeserver.BlackHole()}) // else sync tells
 				r := behind(t, front, bot, 30*time.Second, layout)
 				require.NoError(t, r.Set("tea", []byte(`"old"`)))
 
 				reached, release := make(chan struct{}), make(chan struct{})
-				unpause := front.Inject(homeserver.Fault{Match: stateRead, Do: homeserver.PauseBefore(reached, release)})
-				r.unknown(lost)
+				unpause := front.Inject(homeserver.Fault{Match: rig.StateRead, Do: homeserver.PauseBefore(reached, release)})
+				unknown(r.Front, lost)
 				err := r.Set("tea", []byte(`"secret"`))
-				r.failed(t, err, "set", "tea")
+				r.Failed(t, err, "set", "tea")
 				require.ErrorContains(t, err, "the outcome is unknown")
 				require.ErrorIs(t, err, commit.ErrUnknownOutcome)
 				answered(t, err, "M_FORBIDDEN")
-				r.has(t, "tea", `"old"`)
+				rig.Has(t, r.Memory, "tea", `"old"`)
 				<-reached
 				front.Reset()
 				written := make(chan error, 1)
 				go func() { written <- r.Set("tea", []byte(`"new"`)) }()
-				r.has(t, "tea", `"old"`)
-				require.Zero(t, r.writes(), "no write before the event was read again")
+				rig.Has(t, r.Memory, "tea", `"old"`)
+				require.Zero(t, r.Writes(), "no write before the event was read again")
 				unpause()
 				close(release)
 				require.NoError(t, <-written)
-				require.Equal(t, 1, r.writes())
-				r.has(t, "tea", `"new"`)
+				require.Equal(t, 1, r.Writes())
+				rig.Has(t, r.Memory, "tea", `"new"`)
 				events := 2
 				if outcome == "stored" {
 					events++
 				}
-				eventually(t, func() bool { return r.history(t) >= events }, "the room's history")
-				require.Equal(t, events, r.history(t))
+				eventually(t, func() bool { return r.History(t) >= events }, "the room's history")
+				require.Equal(t, events, r.History(t))
 			})
 		}
 	}
@@ -65,26 +66,26 @@ func TestUnknownOutcome(t *testing.T) {
 // What a write without an answer has stored is there after all, also when it is
 // only read, and setting it again costs no write.
 func TestUnknownOutcomeSettles(t *testing.T) {
-	bot := register(t)
-	front := proxy(t)
-	front.Inject(homeserver.Fault{Match: followUp, Do: homeserver.BlackHole()})
+	bot := rig.Register(t)
+	front := rig.Proxy(t)
+	front.Inject(homeserver.Fault{Match: rig.FollowUp, Do: homeserver.BlackHole()})
 	r := behind(t, front, bot, 30*time.Second, matrix.OneStateKey)
 	require.NoError(t, r.Set("coffee", []byte(`"black"`)))
-	r.unknown(homeserver.ResetAfter())
+	unknown(r.Front, homeserver.ResetAfter())
 	require.ErrorIs(t, r.Set("tea", []byte(`"green"`)), commit.ErrUnknownOutcome)
 	eventually(t, func() bool { _, ok, err := r.Get("tea"); return ok && err == nil }, "the value that was stored")
 	front.Reset()
 	require.NoError(t, r.Set("tea", []byte(`"green"`)))
-	require.Zero(t, r.writes())
-	r.has(t, "coffee", `"black"`)
+	require.Zero(t, r.Writes())
+	rig.Has(t, r.Memory, "coffee", `"black"`)
 
-	r.unknown(homeserver.StatusAfter(500))
+	unknown(r.Front, homeserver.StatusAfter(500))
 	_, err := r.Delete("tea")
-	r.failed(t, err, "delete", "tea")
+	r.Failed(t, err, "delete", "tea")
 	require.ErrorIs(t, err, commit.ErrUnknownOutcome)
 	eventually(t, func() bool { _, ok, err := r.Get("tea"); return !ok && err == nil }, "the delete that was done")
 	was, err := r.Delete("tea")
 	require.NoError(t, err)
 	require.False(t, was)
-	require.JSONEq(t, `{"coffee":"black"}`, bot.state(t, r.room)[""])
+	require.JSONEq(t, `{"coffee":"black"}`, bot.Standing(t, r.Room)[""])
 }

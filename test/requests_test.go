@@ -1,4 +1,4 @@
-package matrix_test
+package test
 
 import (
 	"fmt"
@@ -12,15 +12,16 @@ import (
 
 	matrix "github.com/go-joe/matrix-memory"
 	"github.com/go-joe/matrix-memory/internal/homeserver"
+	"github.com/go-joe/matrix-memory/internal/rig"
 )
 
 // counted opens a memory, and a bot's Store on it, behind a proxy that counts
 // the memory's requests. The sync loop's don't count: it always has one open.
 func counted(t *testing.T, conf matrix.Config) (memory *matrix.Memory, store *joe.Storage, requests func() []string) {
 	t.Helper()
-	front := proxy(t)
+	front := rig.Proxy(t)
 	conf.Homeserver = front.URL()
-	memory = open(t, conf)
+	memory = rig.Open(t, conf)
 	store = joe.NewStorage(zap.NewNop())
 	store.SetMemory(memory)
 	front.Reset()
@@ -34,52 +35,13 @@ func counted(t *testing.T, conf matrix.Config) (memory *matrix.Memory, store *jo
 	}
 }
 
-func TestReadsOfALoadedRoomMakeNoRequest(t *testing.T) {
-	for name, stateKey := range layouts {
-		t.Run(name, func(t *testing.T) {
-			bot := register(t)
-			conf := bot.config(bot.newRoom(t))
-			conf.SingleStateKey = stateKey
-			before := open(t, conf)
-			require.NoError(t, before.Set("tea", []byte(`"green"`)))
-			require.NoError(t, before.Set("milk", []byte(`"none"`)))
-
-			memory, store, requests := counted(t, conf)
-			handle := memory.InRoom("main")
-			for range 3 {
-				value, ok, err := memory.Get("tea")
-				require.NoError(t, err)
-				require.True(t, ok)
-				require.Equal(t, `"green"`, string(value))
-				_, ok, err = memory.Get("coffee")
-				require.NoError(t, err)
-				require.False(t, ok)
-				for _, reader := range []interface {
-					Get(string, interface{}) (bool, error)
-					Keys() ([]string, error)
-				}{store, handle} {
-					var text string
-					ok, err = reader.Get("milk", &text)
-					require.NoError(t, err)
-					require.True(t, ok)
-					require.Equal(t, "none", text)
-					keys, err := reader.Keys()
-					require.NoError(t, err)
-					require.ElementsMatch(t, []string{"tea", "milk"}, keys)
-				}
-			}
-			require.Empty(t, requests())
-		})
-	}
-}
-
 // A write is one request, and the request is the write: nothing is read first,
 // and nothing afterwards.
 func TestAWriteIsOneRequest(t *testing.T) {
-	for name, stateKey := range layouts {
+	for name, stateKey := range rig.Layouts {
 		t.Run(name, func(t *testing.T) {
-			bot := register(t)
-			conf := bot.config(bot.newRoom(t))
+			bot := rig.Register(t)
+			conf := bot.Config(bot.NewRoom(t))
 			conf.SingleStateKey = stateKey
 			_, store, requests := counted(t, conf)
 
@@ -100,12 +62,12 @@ func TestAWriteIsOneRequest(t *testing.T) {
 }
 
 func TestWritingWhatIsThereMakesNoRequest(t *testing.T) {
-	for name, stateKey := range layouts {
+	for name, stateKey := range rig.Layouts {
 		t.Run(name, func(t *testing.T) {
-			bot := register(t)
-			conf := bot.config(bot.newRoom(t))
+			bot := rig.Register(t)
+			conf := bot.Config(bot.NewRoom(t))
 			conf.SingleStateKey = stateKey
-			before := open(t, conf)
+			before := rig.Open(t, conf)
 			require.NoError(t, before.Set("json", []byte(`{"a":1,"b":[true,"x"]}`)))
 			require.NoError(t, before.Set("bytes", []byte("\x00\xff")))
 
@@ -127,9 +89,9 @@ func TestWritingWhatIsThereMakesNoRequest(t *testing.T) {
 // fail alone.
 func TestConcurrentWritesShareRequests(t *testing.T) {
 	const writers, most = 200, 12
-	bot := register(t)
-	room := bot.newRoom(t)
-	memory, _, requests := counted(t, bot.config(room))
+	bot := rig.Register(t)
+	room := bot.NewRoom(t)
+	memory, _, requests := counted(t, bot.Config(room))
 
 	value := func(i int) string { return fmt.Sprintf("%0100d", i) }
 	tooLarge := func(i int) bool { return i%20 == 7 }
@@ -162,7 +124,7 @@ func TestConcurrentWritesShareRequests(t *testing.T) {
 	}
 
 	// What was acknowledged is there, for this memory and for one that starts now.
-	for _, reader := range []*matrix.Memory{memory, open(t, bot.config(room))} {
+	for _, reader := range []*matrix.Memory{memory, rig.Open(t, bot.Config(room))} {
 		stored := 0
 		for i := range writers {
 			key := fmt.Sprint("key", i)

@@ -1,0 +1,47 @@
+package rig
+
+import (
+	"bytes"
+	"io"
+	"sync"
+	"testing"
+
+	"github.com/sirupsen/logrus"
+)
+
+// Log returns a logger that writes to the test's output.
+func Log(t testing.TB) logrus.FieldLogger { return logger(t.Output(), logrus.DebugLevel) }
+
+// Silence returns a logger that writes nothing.
+func Silence() logrus.FieldLogger { return logger(io.Discard, logrus.InfoLevel) }
+
+// KeepLog returns a logger that keeps everything, and what it kept.
+func KeepLog() (logrus.FieldLogger, *Buffer) {
+	var kept Buffer
+	return logger(&kept, logrus.TraceLevel), &kept
+}
+
+func logger(w io.Writer, level logrus.Level) logrus.FieldLogger {
+	logger := logrus.New()
+	logger.SetOutput(w)
+	logger.SetLevel(level)
+	return logger
+}
+
+// A Buffer may be written and read at the same time.
+type Buffer struct {
+	mu     sync.Mutex
+	buffer bytes.Buffer
+}
+
+func (b *Buffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buffer.Write(p)
+}
+
+func (b *Buffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buffer.String()
+}

@@ -1,0 +1,35 @@
+package rig
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	matrix "github.com/go-joe/matrix-memory"
+)
+
+// Layouts are the three ways in which a room's memory can stand.
+var Layouts = map[string]matrix.StateKey{
+	"single": matrix.OneStateKey,
+	"custom": "my.key",
+	"perkey": matrix.PerKey,
+}
+
+// Open opens a memory that logs to the test's output, and closes it when the test
+// ends, if it is not closed before.
+func Open(t testing.TB, conf matrix.Config, options ...matrix.Option) *matrix.Memory {
+	t.Helper()
+	memory := matrix.New(conf, append([]matrix.Option{matrix.WithLogger(Log(t))}, options...)...)
+	require.NoError(t, memory.Open(t.Context()))
+	t.Cleanup(func() { require.NoError(t, memory.Close()) })
+	return memory
+}
+
+// Has checks what Get returns. An empty want means that there is no such key.
+func Has(t testing.TB, memory *matrix.Memory, key, want string) {
+	t.Helper()
+	value, ok, err := memory.Get(key)
+	require.NoError(t, err)
+	require.Equal(t, want != "", ok, "is %q there?", key)
+	require.Equal(t, want, string(value))
+}

@@ -1,0 +1,53 @@
+package rig
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/go-joe/matrix-memory/internal/homeserver"
+)
+
+// Proxy puts a fault proxy in front of the homeserver.
+func (s Server) Proxy(t testing.TB) *homeserver.Proxy {
+	t.Helper()
+	proxy, err := s.Server.Proxy()
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, proxy.Close()) })
+	return proxy
+}
+
+// Proxy puts a fault proxy in front of the shared homeserver.
+func Proxy(t testing.TB) *homeserver.Proxy {
+	t.Helper()
+	return Shared(t).Proxy(t)
+}
+
+// FollowUp matches the requests of a sync loop, but for the first.
+func FollowUp(r *http.Request) bool { return homeserver.Sync(r) && r.URL.Query().Has("since") }
+
+// StateRead matches reads of one state event of a memory.
+func StateRead(r *http.Request) bool {
+	return r.Method == http.MethodGet && strings.Contains(r.URL.Path, "/state/"+MemoryType.Type)
+}
+
+// WholeState matches reads of a room's whole state.
+func WholeState(r *http.Request) bool {
+	return r.Method == http.MethodGet && strings.HasSuffix(r.URL.Path, "/state")
+}
+
+// Forbidden answers that the account may not do that.
+var Forbidden = homeserver.Status(http.StatusForbidden, nil, `{"errcode":"M_FORBIDDEN","error":"as the test says"}`)
+
+// LostAfter is like [homeserver.PauseAfter], but the answer is lost.
+func LostAfter(reached chan<- struct{}, release <-chan struct{}) homeserver.Action {
+	return func(w http.ResponseWriter, r *http.Request, server http.Handler) {
+		homeserver.ResetAfter()(w, r, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			server.ServeHTTP(w, r)
+			reached <- struct{}{}
+			<-release
+		}))
+	}
+}

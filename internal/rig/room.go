@@ -1,0 +1,71 @@
+package rig
+
+import (
+	"crypto/rand"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"maunium.net/go/mautrix"
+	"maunium.net/go/mautrix/event"
+	"maunium.net/go/mautrix/id"
+)
+
+// A RoomOption says what a new room is like: [Encrypted], [Writable], or an
+// [Account] that is a member of it.
+type RoomOption interface{ shape(*plan) }
+
+// A plan is what a new room is to be like.
+type plan struct {
+	mautrix.ReqCreateRoom
+	members []Account
+}
+
+func (a Account) shape(p *plan) {
+	p.members = append(p.members, a)
+	p.Invite = append(p.Invite, a.UserID)
+}
+
+type roomOption func(*plan)
+
+func (o roomOption) shape(p *plan) { o(p) }
+
+var (
+	// Encrypted makes a room encrypted.
+	Encrypted RoomOption = roomOption(func(p *plan) {
+		p.InitialState = append(p.InitialState, &event.Event{
+			Type:     event.StateEncryption,
+			StateKey: new(string),
+			Content:  event.Content{Parsed: &event.EncryptionEventContent{Algorithm: id.AlgorithmMegolmV1}},
+		})
+	})
+	// Writable lets every member write the room's memory.
+	Writable RoomOption = roomOption(func(p *plan) {
+		p.PowerLevelOverride = &event.PowerLevelsEventContent{Events: map[string]int{MemoryType.Type: 0}}
+	})
+)
+
+// NewRoom makes a private room that belongs to the account.
+func (a Account) NewRoom(t testing.TB, options ...RoomOption) id.RoomID {
+	t.Helper()
+	p := plan{ReqCreateRoom: mautrix.ReqCreateRoom{Preset: "private_chat"}}
+	for _, option := range options {
+		option.shape(&p)
+	}
+	room, err := a.CreateRoom(t.Context(), &p.ReqCreateRoom)
+	require.NoError(t, err)
+	for _, member := range p.members {
+		_, err := member.JoinRoomByID(t.Context(), room.RoomID)
+		require.NoError(t, err)
+	}
+	return room.RoomID
+}
+
+// NewAlias gives a room an alias.
+func (a Account) NewAlias(t testing.TB, room id.RoomID) id.RoomAlias {
+	t.Helper()
+	alias := id.NewRoomAlias("r"+strings.ToLower(rand.Text()), a.UserID.Homeserver())
+	_, err := a.CreateAlias(t.Context(), alias, room)
+	require.NoError(t, err)
+	return alias
+}

@@ -1,0 +1,61 @@
+package rig
+
+import (
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"maunium.net/go/mautrix/event"
+
+	"github.com/go-joe/matrix-memory/internal/homeserver"
+)
+
+var syncs = Eventually(10 * time.Second)
+
+// News makes sync bring something: a change of the power levels, which differs for
+// each n.
+func (p Proxied) News(t testing.TB, n int) {
+	t.Helper()
+	_, err := p.SendStateEvent(t.Context(), p.Room, event.StatePowerLevels, "", map[string]any{
+		"n": n, "users": map[string]int{p.UserID.String(): 100},
+	})
+	require.NoError(t, err)
+}
+
+// LoseSync lets sync fail from now on, and returns when it does. The function that
+// it returns lets sync work again, and returns when the memory has seen all there
+// is.
+func (p Proxied) LoseSync(t testing.TB) (restore func()) {
+	t.Helper()
+	remove := p.Front.Inject(homeserver.Fault{Match: FollowUp, Do: homeserver.Status(502, nil, "")})
+	p.News(t, -1)
+	syncs(t, func() bool {
+		seen := p.Seen(FollowUp)
+		return len(seen) > 0 && seen[len(seen)-1].Status == http.StatusBadGateway
+	}, "sync fails")
+	return func() {
+		t.Helper()
+		before := len(p.Seen(FollowUp))
+		remove()
+		syncs(t, func() bool {
+			seen := p.Seen(FollowUp)
+			for _, request := range seen[before:] {
+				if request.Status == http.StatusOK { // what it brought is seen when the next one comes
+					return seen[len(seen)-1].Time.After(request.Time)
+				}
+			}
+			return false
+		}, "sync works again")
+	}
+}
+
+// InStep waits until sync has brought what the memory wrote so far.
+func (p Proxied) InStep(t testing.TB) {
+	t.Helper()
+	for n := range 2 { // the first ends a sync that may have begun before the last write
+		before := len(p.Seen(FollowUp))
+		p.News(t, -2-n)
+		syncs(t, func() bool { return len(p.Seen(FollowUp)) > before }, "the next sync")
+	}
+}

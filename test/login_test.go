@@ -1,0 +1,66 @@
+package test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	matrix "github.com/go-joe/matrix-memory"
+	"github.com/go-joe/matrix-memory/internal/rig"
+)
+
+// A session that the server logs out logs in again, and nothing is lost.
+func TestLoggedOutByTheServer(t *testing.T) {
+	bot := rig.Register(t)
+	room := bot.NewRoom(t)
+	memory := rig.Open(t, matrix.Config{
+		Homeserver:  rig.Shared(t).URL(),
+		UserID:      bot.UserID.String(),
+		Password:    bot.Password,
+		DefaultRoom: room.String(),
+		Timeout:     15 * time.Second,
+	})
+	require.NoError(t, memory.Set("before", []byte(`1`)))
+
+	for range 2 {
+		_, err := bot.LogoutAll(t.Context())
+		require.NoError(t, err)
+		bot = rig.Shared(t).Login(t, bot.UserID.Localpart())
+
+		require.NoError(t, memory.Set("after", []byte(`"logged in again"`)))
+	}
+	value, ok, err := memory.Get("before")
+	require.NoError(t, err)
+	require.True(t, ok)
+	require.Equal(t, `1`, string(value))
+	// What others write is still seen: the sync loop has logged in again as well.
+	bot.Put(t, room, "", map[string]any{"theirs": 1})
+	eventually(t, func() bool { _, ok, err := memory.Get("theirs"); return ok && err == nil }, "the other writer's key")
+}
+
+// A token that dies while the bot runs is a clear error, and what is known can
+// still be read.
+func TestDeadTokenWhileRunning(t *testing.T) {
+	rig.NoLeaks(t)
+	log, kept := rig.KeepLog()
+	r := behind(t, rig.Proxy(t), rig.Register(t), 15*time.Second, matrix.OneStateKey, matrix.WithLogger(log))
+	require.NoError(t, r.Set("tea", []byte(`"green"`)))
+	_, err := r.LogoutAll(t.Context())
+	require.NoError(t, err)
+	r.Front.Reset()
+	const says = "the homeserver no longer accepts the access token: make a new one, or use a password"
+	rig.Within(t, slack, "the error", func() {
+		err := r.Set("tea", []byte(`"secret"`))
+		r.Failed(t, err, "set", "tea")
+		require.ErrorContains(t, err, says)
+		answered(t, err, "M_UNKNOWN_TOKEN")
+	})
+	require.Equal(t, 1, r.Writes())
+	rig.Has(t, r.Memory, "tea", `"green"`)
+	eventually(t, func() bool {
+		return strings.Contains(kept.String(), "Sync fails") && strings.Contains(kept.String(), says)
+	}, "the sync loop says it too")
+	require.NotContains(t, kept.String(), r.AccessToken)
+}

@@ -1,0 +1,88 @@
+package test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	matrix "github.com/go-joe/matrix-memory"
+	"github.com/go-joe/matrix-memory/internal/commit"
+	"github.com/go-joe/matrix-memory/internal/homeserver"
+	"github.com/go-joe/matrix-memory/internal/rig"
+)
+
+// While the homeserver is away, writes fail in time; afterwards all goes on, and
+// nothing that was acknowledged is lost.
+func TestHomeserverAway(t *testing.T) {
+	rig.NoLeaks(t)
+	own := rig.Own(t)
+	bot := own.Login(t, "bot")
+	room := bot.NewRoom(t)
+	conf := bot.Config(room)
+	conf.Timeout = 6 * time.Second
+	r := rig.Proxied{Account: bot, Memory: rig.Open(t, conf), Room: room, Timeout: conf.Timeout} // without a proxy
+	want := map[string]string{}
+	set := func(key string) error {
+		err := r.Set(key, []byte(`1`))
+		if err == nil {
+			want[key] = `1`
+		}
+		return err
+	}
+	require.NoError(t, set("before"))
+
+	require.NoError(t, own.Kill())
+	rig.Within(t, r.Timeout+slack, "a write while the homeserver is away", func() {
+		err := set("away")
+		r.Failed(t, err, "set", "away")
+		require.ErrorContains(t, err, "connection refused")
+		require.NotErrorIs(t, err, commit.ErrUnknownOutcome, "it never reached the homeserver")
+	})
+	rig.Has(t, r.Memory, "away", "")
+	rig.Has(t, r.Memory, "before", `1`)
+	restarted := make(chan error, 1)
+	go func() { restarted <- own.Restart(context.Background()) }()
+	if err := set("meanwhile"); err != nil { // it depends on how long the start takes
+		r.Failed(t, err, "set", "meanwhile")
+	}
+	require.NoError(t, <-restarted)
+	eventually(t, func() bool { return set("after") == nil && set("last") == nil }, "writing again")
+
+	theirs := map[string]any{"theirs": 1}
+	for key := range want {
+		theirs[key] = 1
+	}
+	bot.Put(t, room, "", theirs)
+	want["theirs"] = `1`
+	require.Eventually(t, func() bool { _, ok, err := r.Get("theirs"); return ok && err == nil }, time.Minute, 10*time.Millisecond, "sync after the restart")
+
+	require.NoError(t, own.Kill())
+	require.NoError(t, own.Restart(t.Context()))
+	again := rig.Open(t, conf)
+	for key, value := range want {
+		got, ok, err := again.Get(key)
+		require.NoError(t, err)
+		require.True(t, ok, "%q was acknowledged", key)
+		require.Equal(t, value, string(got))
+	}
+}
+
+// A homeserver that does not answer keeps neither a write nor Close longer than
+// the timeout.
+func TestBlackHole(t *testing.T) {
+	rig.NoLeaks(t)
+	r := behind(t, rig.Proxy(t), rig.Register(t), 6*time.Second, matrix.OneStateKey)
+	r.Front.Inject(homeserver.Fault{Do: homeserver.BlackHole()})
+	rig.Within(t, r.Timeout+slack, "a write", func() {
+		err := r.Set("tea", []byte(`"secret"`))
+		r.Failed(t, err, "set", "tea")
+		require.ErrorContains(t, err, "the outcome is unknown")
+		require.ErrorIs(t, err, commit.ErrUnknownOutcome)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+	})
+	rig.Has(t, r.Memory, "tea", "")
+	rig.Within(t, 2*r.Timeout+slack, "Close", func() { require.NoError(t, r.Close()) })
+	require.Empty(t, r.Standing(t, r.Room))
+}

@@ -1,0 +1,84 @@
+package test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	matrix "github.com/go-joe/matrix-memory"
+	"github.com/go-joe/matrix-memory/internal/homeserver"
+	"github.com/go-joe/matrix-memory/internal/rig"
+)
+
+// What others write shows up, also after more changes than one sync carries.
+func TestOtherWriters(t *testing.T) {
+	for name, layout := range rig.Layouts {
+		t.Run(name, func(t *testing.T) {
+			bot := rig.Register(t)
+			room := bot.NewRoom(t)
+			conf := bot.Config(room)
+			conf.SingleStateKey = layout
+			memory := rig.Open(t, conf)
+			require.NoError(t, memory.Set("ours", []byte(`1`)))
+			stateKey := func(key string) string {
+				switch layout {
+				case matrix.OneStateKey, "my.key":
+					return string(layout)
+				}
+				return key
+			}
+			write := func(key string, content map[string]any) {
+				bot.Put(t, room, stateKey(key), content)
+			}
+			write("theirs", map[string]any{"theirs": "x"})
+			eventually(t, func() bool { value, ok, err := memory.Get("theirs"); return err == nil && ok && string(value) == `"x"` }, "the first change")
+			if layout != matrix.PerKey {
+				_, ok, err := memory.Get("ours")
+				require.NoError(t, err)
+				require.False(t, ok, "they wrote a dictionary without it")
+			}
+			for i := range 30 {
+				write("theirs", map[string]any{"theirs": i})
+			}
+			eventually(t, func() bool { value, ok, err := memory.Get("theirs"); return err == nil && ok && string(value) == `29` }, "the last change")
+			require.NoError(t, memory.Set("ours", []byte(`2`)))
+			value, _, err := memory.Get("theirs")
+			require.NoError(t, err)
+			require.Equal(t, `29`, string(value))
+		})
+	}
+}
+
+// A redacted state event has lost what it held, and the memory says so.
+func TestRedacted(t *testing.T) {
+	bot := rig.Register(t)
+	room := bot.NewRoom(t)
+	memory := rig.Open(t, bot.Config(room))
+	require.NoError(t, memory.Set("tea", []byte(`"green"`)))
+	all, err := bot.State(t.Context(), room)
+	require.NoError(t, err)
+	_, err = bot.RedactEvent(t.Context(), room, all[rig.MemoryType][""].ID)
+	require.NoError(t, err)
+	eventually(t, func() bool { _, ok, err := memory.Get("tea"); return err == nil && !ok }, "the redaction")
+	require.NoError(t, memory.Set("coffee", []byte(`"black"`)))
+	require.JSONEq(t, `{"coffee":"black"}`, bot.Standing(t, room)[""])
+}
+
+// A change that sync announces and whose reading fails shows later, without a write.
+func TestReadsAgainWhatItCouldNotRead(t *testing.T) {
+	bot := rig.Register(t)
+	front := rig.Proxy(t)
+	room := bot.NewRoom(t)
+	bot.Put(t, room, "", map[string]any{"k": "old"})
+	conf := bot.Config(room)
+	conf.Timeout = 3 * time.Second
+	r := rig.Behind(t, front, bot, conf)
+	front.Inject(homeserver.Fault{Match: rig.StateRead, Times: 1, Do: homeserver.RateLimit(time.Minute)})
+	bot.Put(t, room, "", map[string]any{"k": "new"})
+	eventually(t, func() bool { return len(r.Seen(rig.StateRead)) > 0 }, "it is read")
+	eventually(t, func() bool {
+		value, _, err := r.Get("k")
+		return err == nil && string(value) == `"new"`
+	}, "the new value")
+}
