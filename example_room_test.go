@@ -2,8 +2,10 @@ package matrix_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/go-joe/joe"
 
@@ -130,4 +132,24 @@ func ExampleRoom_DeleteAll() {
 	n, err := ops.DeleteAll("a", "b", "z")
 	fmt.Println(n, err)
 	// Output: 2 <nil>
+}
+
+// WithContext bounds what a handler waits for, more tightly than the memory's timeout.
+func ExampleRoom_WithContext() {
+	memory := matrix.New(exampleConfig())
+	joe.New("example", quietly, memory)
+	defer memory.Close()
+
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	err := memory.InRoom("ops").WithContext(ctx).Set("deploys", 3)
+	switch {
+	case errors.Is(err, matrix.ErrUnknownOutcome):
+		fmt.Println("it was sent, and no answer came in time")
+	case errors.Is(err, context.DeadlineExceeded):
+		fmt.Println("it was not sent in time")
+	default:
+		fmt.Println(err)
+	}
+	// Output: <nil>
 }

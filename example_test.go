@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 
@@ -200,6 +201,19 @@ func ExampleWithLogger() {
 	memory := matrix.New(exampleConfig(), matrix.WithLogger(logger))
 	fmt.Println(memory.Open(context.Background()))
 	fmt.Println(memory.Close())
+	// Output:
+	// <nil>
+	// <nil>
+}
+
+// A program that reaches the network by a proxy, or traces its requests, has the
+// memory use its own http.Client.
+func ExampleWithHTTPClient() {
+	own := &http.Client{Transport: &http.Transport{Proxy: http.ProxyFromEnvironment}}
+	memory := matrix.New(exampleConfig(), matrix.WithHTTPClient(own))
+	fmt.Println(memory.Open(context.Background()))
+	fmt.Println(memory.Close())
+	own.CloseIdleConnections()
 	// Output:
 	// <nil>
 	// <nil>

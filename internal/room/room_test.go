@@ -1,0 +1,148 @@
+package room_test
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"maunium.net/go/mautrix/event"
+	"maunium.net/go/mautrix/id"
+
+	"github.com/go-joe/matrix-memory/internal/rig"
+	"github.com/go-joe/matrix-memory/internal/room"
+	"github.com/go-joe/matrix-memory/internal/session"
+	"github.com/go-joe/matrix-memory/internal/wire"
+)
+
+func TestMain(m *testing.M) { os.Exit(rig.Run(m)) }
+
+var eventually = rig.Eventually(10 * time.Second)
+
+// open returns the rooms of an account, on a connection of their own: no bot, no
+// memory.
+func open(t *testing.T, account rig.Account, layout wire.Layout, cipher room.Cipher) *room.Rooms {
+	t.Helper()
+	connection := session.New(session.NewClient(), false)
+	rooms := room.New(room.Env{
+		Session: connection, EventType: rig.MemoryType, Layout: layout, Encrypt: true, Cipher: cipher,
+		Timeout: 15 * time.Second, Log: rig.Log(t),
+	})
+	require.NoError(t, connection.Open(t.Context(), session.Options{
+		Homeserver: account.HomeserverURL.String(), AccessToken: account.AccessToken,
+		Types: rooms.Types(), Update: rooms.Update, Timeout: rooms.Timeout, Log: rooms.Log,
+	}))
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), rooms.Timeout)
+		defer cancel()
+		rooms.Close(ctx)
+		connection.Close()
+	})
+	return rooms
+}
+
+// A budget for one operation.
+func budget(t *testing.T) *room.Budget {
+	b := room.NewBudget(t.Context(), 15*time.Second)
+	t.Cleanup(b.End)
+	return &b
+}
+
+func requireValue(t *testing.T, r *room.Room, key, want string) {
+	t.Helper()
+	value, found, err := r.Get(budget(t), key)
+	require.NoError(t, err)
+	require.True(t, found)
+	require.Equal(t, want, string(value))
+}
+
+// A room remembers, follows what others write, and says which key an operation on
+// several failed on.
+func TestRoom(t *testing.T) {
+	account := rig.Register(t)
+	roomID := account.NewRoom(t)
+	rooms := open(t, account, wire.Layout{PerKey: true}, nil)
+	r, err := rooms.ByID(t.Context(), roomID)
+	require.NoError(t, err)
+	require.Equal(t, roomID, r.ID())
+	again, err := rooms.Find(t.Context(), account.NewAlias(t, roomID).String())
+	require.NoError(t, err)
+	require.Same(t, r, again, "a room has one replica, whatever it is called")
+
+	require.NoError(t, r.Set(budget(t), "tea", []byte(`"green"`)))
+	requireValue(t, r, "tea", `"green"`)
+	account.Put(t, roomID, "milk", map[string]string{"milk": "white"})
+	eventually(t, func() bool {
+		keys, err := r.Keys(budget(t))
+		return err == nil && len(keys) == 2
+	}, "what somebody else writes is there after the next sync")
+	n, err := r.Delete(budget(t), "tea", "milk", "coffee")
+	require.NoError(t, err)
+	require.Equal(t, 2, n)
+
+	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
+	defer cancel()
+	rooms.Close(ctx)
+	_, err = r.Delete(budget(t), "tea", "milk")
+	var failed *room.KeyError
+	require.ErrorAs(t, err, &failed)
+	require.Equal(t, "tea", failed.Key)
+	require.ErrorIs(t, err, room.ErrClosed)
+	_, err = rooms.ByID(t.Context(), account.NewRoom(t))
+	require.ErrorIs(t, err, room.ErrClosed)
+}
+
+// scrambler is a cipher that everybody has the key of.
+type scrambler struct{}
+
+func (scrambler) Encrypt(_ context.Context, _ id.RoomID, eventType event.Type, content json.RawMessage) (json.RawMessage, error) {
+	return json.Marshal(map[string]string{"algorithm": eventType.Type, "ciphertext": base64.StdEncoding.EncodeToString(content)})
+}
+
+func (scrambler) Decrypt(_ context.Context, evt *event.Event) (string, json.RawMessage, error) {
+	var scrambled struct{ Algorithm, Ciphertext string }
+	if err := json.Unmarshal(evt.Content.VeryRaw, &scrambled); err != nil {
+		return "", nil, err
+	}
+	content, err := base64.StdEncoding.DecodeString(scrambled.Ciphertext)
+	return scrambled.Algorithm, content, err
+}
+
+// In an encrypted room the state only points at what the cipher made, and who reads
+// it later finds the values there. Without a cipher nothing is sent.
+func TestEncryptedRoom(t *testing.T) {
+	account := rig.Register(t)
+	roomID := account.NewRoom(t, rig.Encrypted)
+	writer, err := open(t, account, wire.Layout{}, scrambler{}).ByID(t.Context(), roomID)
+	require.NoError(t, err)
+	require.NoError(t, writer.Set(budget(t), "tea", []byte(`"green"`)))
+	require.NoError(t, writer.Set(budget(t), "milk", []byte(`"white"`)))
+	standing := account.Standing(t, roomID)[""]
+	require.NotContains(t, standing, "green")
+	require.Contains(t, standing, "encrypted_val")
+
+	reader, err := open(t, account, wire.Layout{}, scrambler{}).ByID(t.Context(), roomID)
+	require.NoError(t, err)
+	requireValue(t, reader, "tea", `"green"`)
+	requireValue(t, reader, "milk", `"white"`)
+
+	without, err := open(t, account, wire.Layout{}, nil).ByID(t.Context(), roomID)
+	require.NoError(t, err)
+	require.ErrorIs(t, without.Set(budget(t), "tea", []byte(`"black"`)), room.ErrNoEncryption)
+	_, _, err = without.Get(budget(t), "tea")
+	require.ErrorIs(t, err, room.ErrNoEncryption)
+	require.JSONEq(t, standing, account.Standing(t, roomID)[""])
+}
+
+// The bot is told which power level it lacks.
+func TestRoomThatCannotBeWritten(t *testing.T) {
+	owner, account := rig.Register(t), rig.Register(t)
+	r, err := open(t, account, wire.Layout{}, nil).ByID(t.Context(), owner.NewRoom(t, account))
+	require.NoError(t, err)
+	err = r.Set(budget(t), "tea", []byte(`"green"`))
+	require.ErrorIs(t, err, room.ErrForbidden)
+	require.ErrorContains(t, err, "the bot has power level 0, and dev.opsdroid.database state events need 50")
+}

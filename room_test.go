@@ -1,0 +1,122 @@
+package matrix_test
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	matrix "github.com/go-joe/matrix-memory"
+	"github.com/go-joe/matrix-memory/internal/homeserver"
+	"github.com/go-joe/matrix-memory/internal/rig"
+)
+
+// The operations of a handle with a context end with it, wherever they have got to,
+// long before the memory's timeout. The handle that it was made of goes on.
+func TestWithContext(t *testing.T) {
+	const key = "tea"
+	operations := map[string]func(*matrix.Room) error{
+		"set":    func(r *matrix.Room) error { return r.Set(key, "green") },
+		"get":    func(r *matrix.Room) error { _, err := r.Get(key, nil); return err },
+		"delete": func(r *matrix.Room) error { _, err := r.Delete(key); return err },
+		"keys":   func(r *matrix.Room) error { _, err := r.Keys(); return err },
+	}
+	directory := func(r *http.Request) bool { return strings.Contains(r.URL.Path, "/directory/room/") }
+	stages := map[string]struct {
+		hangs func(*http.Request) bool // what the operation has got to when its context ends
+		ops   []string                 // those that get there
+		sent  bool                     // the change may have been stored
+	}{
+		"looking up the alias": {directory, []string{"set", "get", "delete", "keys"}, false},
+		"reading the state":    {rig.WholeState, []string{"set", "get", "delete", "keys"}, false},
+		"writing":              {homeserver.StateWrite, []string{"set", "delete"}, true},
+	}
+	for name, stage := range stages {
+		for _, op := range stage.ops {
+			t.Run(name+"/"+op, func(t *testing.T) {
+				t.Parallel()
+				bot := rig.Register(t)
+				r := rig.Behind(t, rig.Proxy(t), bot, bot.Config(bot.NewRoom(t)))
+				other := bot.NewRoom(t)
+				bot.Put(t, other, "", map[string]string{key: "black"})
+				handle := r.InRoom(bot.NewAlias(t, other).String())
+
+				reached, release := make(chan struct{}), make(chan struct{})
+				remove := r.Front.Inject(homeserver.Fault{Match: stage.hangs, Do: homeserver.PauseBefore(reached, release)})
+				ctx, cancel := context.WithCancel(t.Context())
+				ended := make(chan error, 1)
+				go func() { ended <- operations[op](handle.WithContext(ctx)) }()
+				<-reached
+				cancel()
+				var err error
+				rig.Within(t, 5*time.Second, op+" after its context has ended", func() { err = <-ended })
+				require.ErrorIs(t, err, context.Canceled)
+				var failure *matrix.Error
+				require.ErrorAs(t, err, &failure)
+				require.Equal(t, op, failure.Op)
+				if stage.sent {
+					require.ErrorIs(t, err, matrix.ErrUnknownOutcome)
+				} else {
+					require.NotErrorIs(t, err, matrix.ErrUnknownOutcome)
+				}
+
+				remove()
+				close(release)
+				require.NoError(t, handle.Set("milk", "white"), "the handle without the context")
+				if stage.sent && op == "set" { // what was sent is not taken back, and the memory learns of it
+					eventually(t, func() bool {
+						var value string
+						found, err := handle.Get(key, &value)
+						return err == nil && found && value == "green"
+					}, "the change arrives")
+				}
+			})
+		}
+	}
+}
+
+// With a context that has ended nothing is done, not even what needs no request.
+func TestWithContextThatHasEnded(t *testing.T) {
+	bot := rig.Register(t)
+	r := rig.Behind(t, rig.Proxy(t), bot, bot.Config(bot.NewRoom(t)))
+	require.NoError(t, r.InRoom("main").Set("tea", "green"))
+	before := r.Writes()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Nanosecond)
+	defer cancel()
+	<-ctx.Done()
+	handle := r.InRoom("main").WithContext(ctx)
+	_, err := handle.Get("tea", nil)
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	require.ErrorIs(t, handle.Set("tea", "black"), context.DeadlineExceeded)
+	_, err = handle.DeleteAll("tea", "milk")
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	require.NotErrorIs(t, err, matrix.ErrUnknownOutcome)
+	require.Equal(t, before, r.Writes())
+	require.PanicsWithValue(t, "matrix: WithContext needs a context", func() { handle.WithContext(nil) }) //nolint:staticcheck
+}
+
+// A context that ends while a request is on its way for several callers ends only its own
+// caller's operation.
+func TestWithContextLeavesOthersAlone(t *testing.T) {
+	bot := rig.Register(t)
+	r := rig.Behind(t, rig.Proxy(t), bot, bot.Config(bot.NewRoom(t)))
+	reached, release := make(chan struct{}), make(chan struct{})
+	r.Front.Inject(homeserver.Fault{Match: homeserver.StateWrite, Times: 1, Do: homeserver.PauseBefore(reached, release)})
+	ctx, cancel := context.WithCancel(t.Context())
+	sent, waiting, patient := make(chan error, 1), make(chan error, 1), make(chan error, 1)
+	go func() { sent <- r.InRoom("main").WithContext(ctx).Set("a", 1) }()
+	<-reached
+	go func() { waiting <- r.InRoom("main").WithContext(ctx).Set("b", 2) }()
+	go func() { patient <- r.InRoom("main").Set("c", 3) }()
+	cancel()
+	require.ErrorIs(t, <-sent, matrix.ErrUnknownOutcome)
+	err := <-waiting
+	require.ErrorIs(t, err, context.Canceled)
+	require.NotErrorIs(t, err, matrix.ErrUnknownOutcome, "it was never sent")
+	close(release)
+	require.NoError(t, <-patient)
+	require.JSONEq(t, `{"a":1,"c":3}`, bot.Standing(t, r.Room)[""])
+}
