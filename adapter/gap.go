@@ -59,11 +59,12 @@ func followed(events []*event.Event) []*event.Event {
 }
 
 // horizon returns what says whether an event is one that the bot needs nothing
-// older than. Where it has seen no event yet, the time has to say it.
+// older than. Where it has seen no event yet, the time has to say it, but not that of
+// state events: some homeservers put older ones after newer messages.
 func (a *adapter) horizon(r *room) func(*event.Event) bool {
 	unseen := r.seen.empty()
 	return func(evt *event.Event) bool {
-		return r.seen.has(evt.ID) || a.joined(evt) || unseen && a.early(evt)
+		return r.seen.has(evt.ID) || a.joined(evt) || unseen && evt.StateKey == nil && a.early(evt)
 	}
 }
 
