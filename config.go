@@ -4,8 +4,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"os"
 	"strings"
 	"time"
+
+	"github.com/go-joe/matrix-memory/internal/settings"
 )
 
 // A Config says where a bot's memory stands and how to reach it. The zero value
@@ -128,6 +131,108 @@ func (c Config) withDefaults(botName string) Config {
 		c.Timeout = defaultTimeout
 	}
 	c.Rooms = maps.Clone(c.Rooms)
+	return c
+}
+
+// LoadConfig reads a Config from an opsdroid configuration.yaml, as opsdroid does:
+// from `connectors: matrix:` and `databases: matrix:`, each a mapping or an item
+// `name: matrix` of the older list form.
+//
+//	key               section    value
+//	homeserver        connectors string
+//	mxid              connectors string, sets UserID
+//	password          connectors string
+//	access_token      connectors string
+//	device_id         connectors string
+//	device_name       connectors string
+//	rooms             connectors mapping of names to an alias, a room ID or {alias: …}
+//	store_path        connectors string
+//	default_room      databases  string
+//	single_state_key  databases  true, false or a string
+//	should_encrypt    databases  true or false
+//	event_type        either     string
+//	timeout           either     duration ("45s", "1m30s") or number of seconds
+//	store_key         either     string
+//	recovery_key      either     string
+//
+// Other keys of opsdroid's (nick, enable_encryption, repo, …) are passed over, and
+// so is all that stands outside the two sections. Every other key, a key in the
+// section where opsdroid would not see it, and a value of the wrong type are
+// faults; the error lists them all by file and line. As in opsdroid, quotes make
+// a string of true and false, and an empty single_state_key means false.
+//
+// $NAME and ${NAME} in a value are taken from the environment, and one that is not
+// set is a fault; a $ that is followed by no name stands for itself. NAME has
+// capitals, digits and underscores, and in braces small letters too. As passwords
+// hold dollar signs, in a password, token or key $NAME counts only if it is the whole
+// value. Nothing is taken from the environment in single quotes. What was taken
+// is not looked through again and is not read as YAML.
+//
+// What is wrong with the values themselves is said by Open; of a file that has other
+// faults as well it is said here, so that one error lists them all.
+func LoadConfig(path string) (Config, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return Config{}, fmt.Errorf("matrix: can't read the configuration: %w", err)
+	}
+	var conf Config
+	file, faults := table.Read(path, data, os.LookupEnv, &conf)
+	if faults.Err() == nil {
+		conf.origin = &origin{file, conf.withDefaults("")}
+		return conf, nil
+	}
+	conf.withStandIns(file).check(faults, false)
+	return Config{}, faults.Err()
+}
+
+// table says which keys of a file set which fields.
+var table = settings.Table{
+	Settings: []settings.Setting{
+		{Key: "homeserver", Field: "Homeserver", In: settings.Connectors, As: settings.String},
+		{Key: "mxid", Field: "UserID", In: settings.Connectors, As: settings.String},
+		{Key: "password", Field: "Password", In: settings.Connectors, As: settings.Secret},
+		{Key: "access_token", Field: "AccessToken", In: settings.Connectors, As: settings.Secret},
+		{Key: "device_id", Field: "DeviceID", In: settings.Connectors, As: settings.String},
+		{Key: "device_name", Field: "DeviceName", In: settings.Connectors, As: settings.String},
+		{Key: "rooms", Field: "Rooms", In: settings.Connectors, As: settings.Rooms(someRoom)},
+		{Key: "store_path", Field: "StorePath", In: settings.Connectors, As: settings.String},
+		{Key: "default_room", Field: "DefaultRoom", In: settings.Databases, As: settings.String},
+		{Key: "single_state_key", Field: "SingleStateKey", In: settings.Databases, As: settings.BoolOrString(OneStateKey, PerKey, "state key")},
+		{Key: "should_encrypt", Field: "ShouldEncrypt", In: settings.Databases, As: settings.Bool(On, Off)},
+		{Key: "event_type", Field: "EventType", In: settings.Either, As: settings.String},
+		{Key: "timeout", Field: "Timeout", In: settings.Either, As: settings.Duration},
+		{Key: "store_key", Field: "StoreKey", In: settings.Either, As: settings.Secret},
+		{Key: "recovery_key", Field: "RecoveryKey", In: settings.Either, As: settings.Secret},
+	},
+
+	// These are the keys of opsdroid's Matrix modules, and of its modules in
+	// general, that mean nothing here. enable_encryption is among them: it says
+	// whether opsdroid loads its crypto library, and read as should_encrypt it would
+	// have values go out in the clear that e2ee.Enable is meant to protect.
+	PassedOver: []string{
+		"nick", "room_specific_nicks", "send_m_notice", "enable_encryption",
+		"name", "type", "enabled", "default", "module", "repo", "path", "gist", "branch", "key_path",
+		"no-cache", "no-dep", "bot-name", "thinking-delay", "typing-delay",
+	},
+}
+
+// An origin says what a Config was read from.
+type origin struct {
+	file   *settings.File
+	loaded Config // as it was read, with its defaults: a field that differs was set in Go
+}
+
+// someRoom stands in for a room that could not be read.
+const someRoom = "!room:example.org"
+
+// withStandIns returns the Config with something right in place of each setting
+// that could not be read, and every default, so that the others can be judged.
+func (c Config) withStandIns(file *settings.File) Config {
+	file.Complete(&c, Config{Homeserver: "example.org", UserID: "@bot:example.org", AccessToken: "token", StorePath: "keys", DefaultRoom: someRoom})
+	c = c.withDefaults("")
+	if c.Rooms == nil && !settings.IsReference(c.DefaultRoom) {
+		c.Rooms = map[string]string{c.DefaultRoom: someRoom}
+	}
 	return c
 }
 

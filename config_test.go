@@ -205,7 +205,7 @@ func TestPrintingHidesSecrets(t *testing.T) {
 	conf.AccessToken = "hunter2-token"
 	conf.StoreKey = "hunter2-store"
 	conf.RecoveryKey = "hunter2-recovery"
-	conf.origin = &origin{file: "configuration.yaml", loaded: conf}
+	conf.origin = &origin{loaded: conf}
 
 	var printed []string
 	holder := struct{ Conf *Config }{&conf}

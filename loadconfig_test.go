@@ -1,6 +1,7 @@
 package matrix
 
 import (
+	"io/fs"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -11,16 +12,12 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// load reads a file with the text, and an environment of the given pairs.
-func load(text string, env ...string) (Config, error) {
-	return readConfig("bot.yaml", []byte(text), func(name string) (string, bool) {
-		for i := 0; i < len(env); i += 2 {
-			if env[i] == name {
-				return env[i+1], true
-			}
-		}
-		return "", false
-	})
+// load reads a file bot.yaml with the text.
+func load(t *testing.T, text string) (Config, error) {
+	t.Helper()
+	t.Chdir(t.TempDir())
+	require.NoError(t, os.WriteFile("bot.yaml", []byte(text), 0o600))
+	return LoadConfig("bot.yaml")
 }
 
 func withoutOrigin(conf Config) Config {
@@ -80,7 +77,7 @@ func TestLoadConfigSetsEveryField(t *testing.T) {
 			require.False(t, value.Field(i).IsZero(), "%s is not set by any key", field.Name)
 		}
 	}
-	require.Len(t, settings, exported)
+	require.Len(t, table.Settings, exported)
 	require.Equal(t, Config{
 		Homeserver:     "https://matrix.example.org",
 		UserID:         "@bot:example.org",
@@ -100,185 +97,165 @@ func TestLoadConfigSetsEveryField(t *testing.T) {
 	}, withoutOrigin(conf))
 }
 
-func TestLoadConfigValues(t *testing.T) {
-	env := []string{
-		"HOST", "matrix.example.org", "_A1", "one", "lower", "small", "EMPTY", "", "NO", "no",
-		"TIME", "30", "KEY", "my.key", "AGAIN", "$HOST", "LINES", "a\nhomeserver: evil",
-	}
+// What a file says of Config's own types.
+func TestLoadConfigOfOwnTypes(t *testing.T) {
 	for _, test := range []struct {
-		name, connector, database string
-		want                      Config
+		connector, database string
+		want                Config
 	}{
-		{name: "nothing"},
-		{name: "single_state_key true", database: "single_state_key: true", want: Config{SingleStateKey: OneStateKey}},
-		{name: "single_state_key false", database: "single_state_key: False", want: Config{SingleStateKey: PerKey}},
-		{name: "single_state_key of YAML 1.1", database: "single_state_key: OFF", want: Config{SingleStateKey: PerKey}},
-		{name: "single_state_key string", database: "single_state_key: my.key", want: Config{SingleStateKey: "my.key"}},
-		{name: "single_state_key in quotes", database: `single_state_key: "true"`, want: Config{SingleStateKey: "true"}},
-		{name: "single_state_key no in quotes", database: `single_state_key: 'no'`, want: Config{SingleStateKey: "no"}},
-		{name: "single_state_key as tagged", database: `single_state_key: !!str true`, want: Config{SingleStateKey: "true"}},
-		{name: "single_state_key empty, as opsdroid", database: `single_state_key: ""`, want: Config{SingleStateKey: PerKey}},
-		{name: "single_state_key of the environment", database: `single_state_key: $KEY`, want: Config{SingleStateKey: "my.key"}},
-		{name: "should_encrypt on", database: "should_encrypt: On", want: Config{ShouldEncrypt: On}},
-		{name: "should_encrypt off", database: "should_encrypt: false", want: Config{ShouldEncrypt: Off}},
-		{name: "should_encrypt of the environment", database: "should_encrypt: $NO", want: Config{ShouldEncrypt: Off}},
-		{name: "enable_encryption is not should_encrypt", connector: "enable_encryption: false", want: Config{ShouldEncrypt: On}},
-		{name: "timeout duration", database: "timeout: 1m30s", want: Config{Timeout: 90 * time.Second}},
-		{name: "timeout number", database: "timeout: 20", want: Config{Timeout: 20 * time.Second}},
-		{name: "timeout fraction", database: "timeout: 0.5", want: Config{Timeout: time.Second / 2}},
-		{name: "timeout of the environment", database: "timeout: $TIME", want: Config{Timeout: 30 * time.Second}},
-		{name: "timeout beside the connector", connector: "timeout: 5s", want: Config{Timeout: 5 * time.Second}},
-		{name: "the same in both", connector: "timeout: 5s", database: "timeout: 5", want: Config{Timeout: 5 * time.Second}},
-		{name: "rooms", connector: `rooms: {a: "#a:b", b: {alias: "!b"}, 7: "#7:b"}`,
-			want: Config{Rooms: map[string]string{"a": "#a:b", "b": "!b", "7": "#7:b"}}},
-		{name: "merged rooms", connector: `rooms: {<<: {a: "#a:b", b: "#b:b"}, b: "#own:b"}`,
-			want: Config{Rooms: map[string]string{"a": "#a:b", "b": "#own:b"}}},
-		{name: "variable", connector: "homeserver: $HOST", want: Config{Homeserver: "matrix.example.org"}},
-		{name: "variable in braces", connector: "homeserver: ${HOST}", want: Config{Homeserver: "matrix.example.org"}},
-		{name: "variable within", connector: `homeserver: "https://$HOST:8448"`, want: Config{Homeserver: "https://matrix.example.org:8448"}},
-		{name: "variables", connector: `device_name: $_A1-${_A1}x${lower}`, want: Config{DeviceName: "one-onexsmall"}},
-		{name: "variable in a room", connector: `rooms: {a: "#a:$HOST", b: {alias: "#b:$HOST"}}`,
-			want: Config{Rooms: map[string]string{"a": "#a:matrix.example.org", "b": "#b:matrix.example.org"}}},
-		{name: "opsdroid's tag", connector: `homeserver: !envvar $HOST`, want: Config{Homeserver: "matrix.example.org"}},
-		{name: "empty variable", connector: "homeserver: $EMPTY"},
-		{name: "not looked through again", connector: "homeserver: $AGAIN", want: Config{Homeserver: "$HOST"}},
-		{name: "not read as YAML", connector: "password: $LINES", want: Config{Password: "a\nhomeserver: evil"}},
-		{name: "no variable in single quotes", connector: "homeserver: '${HOST}$HOST'", want: Config{Homeserver: "${HOST}$HOST"}},
-		{name: "no name after the dollar", connector: `device_name: "$ $$ $1 $lower $Host ${} ${HOST US$"`,
-			want: Config{DeviceName: "$ $$ $1 $lower $Host ${} ${HOST US$"}},
-		{name: "password with dollars", connector: `password: "pa$$word$HOST$"`, want: Config{Password: "pa$$word$HOST$"}},
-		{name: "password with braces", connector: `password: "a${_A1}b"`, want: Config{Password: "aoneb"}},
-		{name: "password of a variable", connector: `password: "$_A1"`, want: Config{Password: "one"}},
-		{name: "block", connector: "password: |-\n      two\n      lines", want: Config{Password: "two\nlines"}},
-		{name: "passed over", connector: "nick: [1]\n    repo: {}\n    send_m_notice: $UNSET", database: "name: x\n    no-cache: true"},
+		{database: "single_state_key: true", want: Config{SingleStateKey: OneStateKey}},
+		{database: "single_state_key: false", want: Config{SingleStateKey: PerKey}},
+		{database: "single_state_key: my.key", want: Config{SingleStateKey: "my.key"}},
+		{database: `single_state_key: ""`, want: Config{SingleStateKey: PerKey}},
+		{database: "should_encrypt: true", want: Config{ShouldEncrypt: On}},
+		{database: "should_encrypt: false", want: Config{ShouldEncrypt: Off}},
+		{connector: "enable_encryption: false", want: Config{ShouldEncrypt: On}},
 	} {
-		t.Run(test.name, func(t *testing.T) {
-			conf, err := load("connectors:\n  matrix:\n    "+test.connector+"\ndatabases:\n  matrix:\n    "+test.database+"\n", env...)
+		t.Run(test.connector+test.database, func(t *testing.T) {
+			conf, err := load(t, "connectors:\n  matrix:\n    "+test.connector+"\ndatabases:\n  matrix:\n    "+test.database+"\n")
 			require.NoError(t, err)
 			require.Equal(t, test.want, withoutOrigin(conf))
 		})
 	}
 }
 
-func TestLoadConfigShapes(t *testing.T) {
-	want := Config{Homeserver: "a", UserID: "b", DefaultRoom: "c"}
-	for name, text := range map[string]string{
-		"mappings":   "connectors:\n  matrix: {homeserver: a, mxid: b}\ndatabases:\n  matrix: {default_room: c}\n",
-		"lists":      "connectors:\n- name: shell\n- {name: matrix, homeserver: a, mxid: b}\n- other\ndatabases:\n- {name: redis}\n- {default_room: c, name: matrix}\n",
-		"mixed":      "databases: [{name: matrix, default_room: c}]\nconnectors: {slack: , matrix: {homeserver: a, mxid: b}}\n",
-		"JSON":       "{\n\t\"connectors\": {\"matrix\": {\"homeserver\": \"a\", \"mxid\": \"b\"}},\n\t\"databases\": {\"matrix\": {\"default_room\": \"c\"}}\n}\n",
-		"byte order": "\ufeffconnectors:\n  matrix: {homeserver: a, mxid: b}\ndatabases:\n  matrix: {default_room: c}\n",
-		"line ends":  "connectors:\r\n  matrix: {homeserver: a, mxid: b}\r\ndatabases:\r\n  matrix: {default_room: c}\r\n",
-		"document":   "---\nconnectors: {matrix: {homeserver: a, mxid: b}}\ndatabases: {matrix: {default_room: c}}\n...\n",
-		"aliases":    "x: &x\n  homeserver: a\ny: &y {mxid: b}\nz: &z c\nconnectors:\n  matrix: {<<: [*x, *y]}\ndatabases: {matrix: {default_room: *z}}\n",
-		"overriding": "x: &x {homeserver: x, mxid: b}\ny: &y {homeserver: y}\nconnectors: {matrix: {<<: [*x, *y], homeserver: a}}\ndatabases: {matrix: {default_room: c}}\n",
-		"itself":     "connectors: {matrix: &m {<<: *m, homeserver: a, mxid: b}}\ndatabases: {matrix: {default_room: c}}\n",
+// A file that can't be read as a whole is judged as far as it can, so that nobody
+// mends one fault and is then told of the next.
+func TestLoadConfigJudgesWhatItCouldRead(t *testing.T) {
+	const rooms = "neither an alias, as in #ops:example.org, nor a room ID, as in !abc:example.org"
+	for _, test := range []struct{ name, text, err string }{
+		{"both kinds of faults", `connectors:
+  matrix:
+    homserver: https://matrix.example.org
+    mxid: bot
+    password: [hunter2]
+    device_id: 12
+    rooms:
+      main: bots
+databases:
+  matrix:
+    default_rooom: main
+    single_state_key: "@x"
+    timeout: soon
+`, `the configuration has 8 faults:
+	bot.yaml:3: unknown key "homserver"; did you mean homeserver?
+	bot.yaml:4: mxid: "bot" is not a full user ID, as in @bot:example.org
+	bot.yaml:5: password: expected a string, found a list
+	bot.yaml:6: device_id: expected a string, in quotes, found a number
+	bot.yaml:8: rooms: "main": "bots" is ` + rooms + `
+	bot.yaml:11: unknown key "default_rooom"; did you mean default_room?
+	bot.yaml:12: single_state_key: "@x" starts with @, which homeservers keep for user IDs
+	bot.yaml:13: timeout: expected a time above zero, as in "45s" or a number of seconds`},
+
+		{"of rooms, those that could be read", `connectors:
+  matrix:
+    rooms:
+      main: 1
+      ops: ops
+databases:
+  matrix:
+    default_room: main
+`, `the configuration has 2 faults:
+	bot.yaml:4: rooms: "main": expected an alias or a room ID, found a number
+	bot.yaml:5: rooms: "ops": "ops" is ` + rooms},
+		{"a default room that is not among them", `connectors:
+  matrix:
+    nickname: a
+    rooms:
+      main: "#main:example.org"
+databases:
+  matrix:
+    default_room: ops
+`, `the configuration has 2 faults:
+	bot.yaml:3: unknown key "nickname"
+	bot.yaml:8: default_room: "ops" is not a name in rooms`},
+
+		// What may only look wrong because of another fault is not mentioned.
+		{"misspelt rooms", `connectors:
+  matrix:
+    room:
+      ops: "#ops:example.org"
+databases:
+  matrix:
+    default_room: ops
+`, `bot.yaml:3: unknown key "room"; did you mean rooms?`},
+		{"no rooms, and the default of default_room", `connectors:
+  matrix:
+    room:
+      main: "#main:example.org"
+databases:
+  matrix:
+    default_room: ""
+`, `bot.yaml:3: unknown key "room"; did you mean rooms?`},
+		{"a folder that could not be read", `connectors:
+  matrix:
+    mxid: ""
+    password: ""
+    access_token: 1
+    store_path: [keys]
+    store_key: hunter2
+`, `the configuration has 2 faults:
+	bot.yaml:5: access_token: expected a string, in quotes, found a number
+	bot.yaml:6: store_path: expected a string, found a list`},
 	} {
-		t.Run(name, func(t *testing.T) {
-			conf, err := load(text)
-			require.NoError(t, err)
-			require.Equal(t, want, withoutOrigin(conf))
-		})
-	}
-	for name, text := range map[string]string{
-		"databases only":  "databases:\n  matrix:\n",
-		"connectors only": "connectors:\n  matrix: {}\ndatabases:\n",
-	} {
-		t.Run(name, func(t *testing.T) {
-			conf, err := load(text)
-			require.NoError(t, err)
-			require.Equal(t, Config{}, withoutOrigin(conf))
+		t.Run(test.name, func(t *testing.T) {
+			conf, err := load(t, test.text)
+			require.EqualError(t, err, "matrix: "+test.err)
+			require.Equal(t, Config{}, conf)
 		})
 	}
 }
 
-func TestLoadConfigRefuses(t *testing.T) {
-	connector := func(lines ...string) string {
-		return "connectors:\n  matrix:\n    " + strings.Join(lines, "\n    ") + "\n"
-	}
-	database := func(lines ...string) string {
-		return "databases:\n  matrix:\n    " + strings.Join(lines, "\n    ") + "\n"
-	}
-	const noSection = "bot.yaml: has no matrix section, neither under connectors nor under databases"
-	const duration = `a time above zero, as in "45s" or a number of seconds`
-	for _, test := range []struct{ name, text, err string }{
-		{"empty", "", noSection},
-		{"comment", "# nothing\n", noSection},
-		{"null", "---\n", noSection},
-		{"no section", "connectors:\n  slack: {}\ndatabases: []\n", noSection},
-		{"no mapping", "- a\n", "bot.yaml:1: expected a mapping with connectors and databases, found a list"},
-		{"text", "hunter2\n", "bot.yaml:1: expected a mapping with connectors and databases, found a string"},
-		{"section of text", "\nconnectors: hunter2\n", "bot.yaml:2: connectors: expected a mapping or a list, found a string"},
-		{"matrix of text", "connectors:\n  matrix: password:hunter2\n", "bot.yaml:2: matrix: expected a mapping, found a string"},
-		{"matrix twice", "connectors:\n  matrix: {}\n  matrix: {}\n", "bot.yaml:3: matrix is there already, in line 2"},
-		{"matrix twice in a list", "connectors:\n- name: matrix\n- name: matrix\n", "bot.yaml:3: matrix is there already, in line 2"},
-		{"section twice", "connectors: {matrix: }\nconnectors: {matrix: }\n", "bot.yaml:2: connectors is there already, in line 1"},
-		{"second document", "connectors: {matrix: }\n---\na: b\n", "bot.yaml:2: a second YAML document begins here; a configuration is one document"},
-		{"not UTF-8", "connectors:\n  matrix:\n    nick: \xff\n", "bot.yaml:3: is not UTF-8 text"},
-		{"tab", "connectors:\n\tmatrix:\n", "bot.yaml:2: is not YAML: found character that cannot start any token"},
-		{"not YAML", "connectors: {matrix\n", "bot.yaml:1: is not YAML: did not find expected ',' or '}'"},
-		{"not YAML at all", "\x7fELF\x01\n", "bot.yaml: is not YAML: control characters are not allowed"},
-		{"password with star", connector("mxid: a", "password: *hunter2"),
-			"bot.yaml:4: is not YAML: a value that begins with * refers to an anchor, and there is none; put it in quotes"},
-		{"unknown key", connector("colour: hunter2"), `bot.yaml:3: unknown key "colour"`},
-		{"misspelt key", connector("homesever: a"), `bot.yaml:3: unknown key "homesever"; did you mean homeserver?`},
-		{"misspelt key of the other section", database("pasword: hunter2"), `bot.yaml:3: unknown key "pasword"; did you mean password?`},
-		{"hyphens", database("Default-Room: a"), `bot.yaml:3: unknown key "Default-Room"; did you mean default_room?`},
-		{"misspelt key of opsdroid's", connector("enable_encription: a"), `bot.yaml:3: unknown key "enable_encription"; did you mean enable_encryption?`},
-		{"key of old opsdroid", connector(`room: "#a:b"`), `bot.yaml:3: unknown key "room"; did you mean rooms?`},
-		{"missing blank", connector("password:hunter2: a"), `bot.yaml:3: unknown key "password…"`},
-		{"merging nothing", connector("<<: hunter2"), `bot.yaml:3: unknown key "<<"`},
-		{"key twice", connector("device_id: a", "device_id: a"), "bot.yaml:4: device_id is there already, in line 3"},
-		{"wrong section", database("homeserver: a"), "bot.yaml:3: homeserver belongs under connectors: matrix"},
-		{"wrong section too", connector("default_room: a"), "bot.yaml:3: default_room belongs under databases: matrix"},
-		{"different in both", connector("store_key: hunter2") + database("store_key: hunter3"), "bot.yaml:6: store_key has another value in line 3"},
-		{"string of number", connector("password: 1234567"), "bot.yaml:3: password: expected a string, in quotes, found a number"},
-		{"string of bool", connector("password: true"), "bot.yaml:3: password: expected a string, in quotes, found true or false"},
-		{"string of date", connector("device_name: 2001-01-01"), "bot.yaml:3: device_name: expected a string, in quotes, found a date"},
-		{"string of tag", connector("password: !hunter2 x"), "bot.yaml:3: password: expected a string, in quotes, found a value with a tag"},
-		{"string of nothing", connector("password:"), "bot.yaml:3: password: expected a string, found nothing"},
-		{"string of mapping", connector("password: {hunter2: }"), "bot.yaml:3: password: expected a string, found a mapping"},
-		{"string of list", connector("password: [hunter2]"), "bot.yaml:3: password: expected a string, found a list"},
-		{"bool of string", database(`should_encrypt: "false"`), "bot.yaml:3: should_encrypt: expected true or false, found a string"},
-		{"bool of number", database("should_encrypt: 0"), "bot.yaml:3: should_encrypt: expected true or false, found a number"},
-		{"bool of variable", database("should_encrypt: $SECRET"), "bot.yaml:3: should_encrypt: expected true or false, found a string"},
-		{"state key of number", database("single_state_key: 1"), "bot.yaml:3: single_state_key: expected true, false or a state key, found a number"},
-		{"state key with NUL", database(`single_state_key: "\0per-key"`), "bot.yaml:3: single_state_key: a state key can't hold NUL"},
-		{"state key of variable", database("single_state_key: $FALSE"),
-			"bot.yaml:3: single_state_key: write true or false without a variable, or the state key of that name in quotes"},
-		{"timeout of list", database("timeout: [1]"), "bot.yaml:3: timeout: expected " + duration + ", found a list"},
-		{"timeout of text", database("timeout: soon"), "bot.yaml:3: timeout: expected " + duration},
-		{"timeout of zero", database("timeout: 0"), "bot.yaml:3: timeout: expected " + duration},
-		{"timeout below zero", database("timeout: -5s"), "bot.yaml:3: timeout: expected " + duration},
-		{"timeout without end", database("timeout: .inf"), "bot.yaml:3: timeout: expected " + duration},
-		{"timeout of no number", database("timeout: .nan"), "bot.yaml:3: timeout: expected " + duration},
-		{"timeout of ages", database("timeout: 1e300"), "bot.yaml:3: timeout: expected " + duration},
-		{"rooms of list", connector(`rooms: ["#a:b"]`), "bot.yaml:3: rooms: expected a mapping of names to rooms, found a list"},
-		{"rooms of nothing", connector("rooms:"), "bot.yaml:3: rooms: expected a mapping of names to rooms, found nothing"},
-		{"unquoted alias", connector("rooms:", "  main: #a:b"), `bot.yaml:4: rooms: "main": expected an alias or a room ID, found nothing`},
-		{"room without alias", connector("rooms:", "  main: {}"), `bot.yaml:4: rooms: "main": expected an alias or a room ID, found nothing`},
-		{"misspelt room", connector("rooms:", "  main:", `    alas: "#a:b"`, `    alias: "#a:b"`), `bot.yaml:5: unknown key "alas"; did you mean alias?`},
-		{"room twice", connector("rooms:", `  a: "#a:b"`, `  a: "#a:b"`), "bot.yaml:5: a is there already, in line 4"},
-		{"unset variable", connector("password: $MATRIX_PASSWORD"),
-			"bot.yaml:3: password: the environment variable MATRIX_PASSWORD is not set (in single quotes a $ stands for itself)"},
-		{"unset variable in a room", connector("rooms:", `  a: "#a:${HOST}"`),
-			`bot.yaml:4: rooms: "a": the environment variable HOST is not set (in single quotes a $ stands for itself)`},
-		{"all at once, in order", database("timeout: x", "defaultroom: a") + connector("password: 1", "mxid: [a]"),
-			"the configuration has 4 faults:" +
-				"\n\tbot.yaml:3: timeout: expected " + duration +
-				"\n\tbot.yaml:4: unknown key \"defaultroom\"; did you mean default_room?" +
-				"\n\tbot.yaml:7: password: expected a string, in quotes, found a number" +
-				"\n\tbot.yaml:8: mxid: expected a string, found a list"},
-		{"merged twice, said once", "x: &x {timeout: x}\nconnectors: {matrix: {<<: *x}}\ndatabases: {matrix: *x}\n",
-			"bot.yaml:1: timeout: expected " + duration},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			conf, err := load(test.text, "SECRET", "hunter2", "FALSE", "false")
-			require.EqualError(t, err, "matrix: "+test.err)
-			require.Equal(t, Config{}, conf)
-			require.NotContains(t, err.Error(), "hunter")
-		})
-	}
+func TestLoadConfigMissingFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "configuration.yaml")
+	_, err := LoadConfig(path)
+	require.ErrorIs(t, err, fs.ErrNotExist)
+	require.ErrorContains(t, err, "matrix: can't read the configuration: ")
+	require.ErrorContains(t, err, path)
+
+	_, err = LoadConfig(filepath.Dir(path))
+	require.Error(t, err, "a folder is no file")
+}
+
+// Open says what is wrong with a setting, and where it came from.
+func TestValidateNamesFileAndLine(t *testing.T) {
+	text := `connectors:
+  matrix:
+    homeserver: ftp://example.org
+    mxid: bot
+    store_key: hunter2
+    rooms:
+      ops: "#ops"
+      dev: "#dev:example.org"
+databases:
+  matrix:
+    default_room: main
+    timeout: 12h
+`
+	conf, err := load(t, text)
+	require.NoError(t, err)
+	require.EqualError(t, conf.validate(false), `matrix: the configuration has 7 faults:
+	bot.yaml: password: is missing, and so is access_token: the bot needs one of them to log in
+	bot.yaml:3: homeserver: "ftp://example.org" is neither a base URL, as in https://matrix.example.org, nor a server name, as in example.org
+	bot.yaml:4: mxid: "bot" is not a full user ID, as in @bot:example.org
+	bot.yaml:5: store_key: needs a store_path, the folder that it locks
+	bot.yaml:7: rooms: "ops": "#ops" is neither an alias, as in #ops:example.org, nor a room ID, as in !abc:example.org
+	bot.yaml:11: default_room: "main" is not a name in rooms
+	bot.yaml:12: timeout: 12h0m0s is not between 1ms and 1h0m0s`)
+	require.Equal(t, conf.validate(false), conf.withDefaults("bender").validate(false), "defaults change no place")
+
+	// What the program changes after reading the file is its own.
+	conf.Homeserver, conf.UserID, conf.Password, conf.Timeout = "nowhere/", "@bot:example.org", "hunter2", 0
+	conf.StorePath = "keys"
+	conf.Rooms["ops"] = "ops"
+	require.EqualError(t, conf.validate(false), `matrix: the configuration has 3 faults:
+	Config.Homeserver: "nowhere/" is neither a base URL, as in https://matrix.example.org, nor a server name, as in example.org
+	Config.Rooms["ops"]: "ops" is neither an alias, as in #ops:example.org, nor a room ID, as in !abc:example.org
+	bot.yaml:11: default_room: "main" is not a name in rooms`)
+
+	conf, err = load(t, "databases: {matrix: }\n")
+	require.NoError(t, err)
+	require.EqualError(t, conf.validate(true), `matrix: bot.yaml: default_room: "main" is not a name in rooms`)
 }
 
 // However a file is broken, reading it ends, and no error shows the password.
@@ -294,11 +271,18 @@ func FuzzLoadConfig(f *testing.F) {
 	f.Add("x: &x {timeout: x}\n", "    rooms: {<<: *x, a: {alias: $B}}\n")
 	f.Add("- \"", "\": |\n")
 	f.Add("a: &a [*a]\nb: &b {<<: [*b, *a]}\n", "    <<: *b\n--- \n")
+	f.Setenv("HOST", "example.org")
+	f.Setenv("B", "#b:example.org")
+	file := filepath.Join(f.TempDir(), "bot.yaml")
+	load := func(t *testing.T, text string) (Config, error) {
+		require.NoError(t, os.WriteFile(file, []byte(text), 0o600))
+		return LoadConfig(file)
+	}
 	f.Fuzz(func(t *testing.T, before, after string) {
 		const secret = "s3cret pass$WORD"
 		for _, quoted := range []string{secret, `"` + secret + `"`, "'" + secret + "'", "{" + secret + ": }", "*" + secret} {
 			text := before + "connectors:\n  matrix:\n    password: " + quoted + "\n" + after
-			conf, err := load(text, "HOST", "example.org", "B", "#b:example.org")
+			conf, err := load(t, text)
 			if err != nil {
 				require.NotContains(t, err.Error(), secret)
 				require.Equal(t, Config{}, conf)
@@ -311,6 +295,6 @@ func FuzzLoadConfig(f *testing.F) {
 				}
 			}
 		}
-		_, _ = load(after)
+		_, _ = load(t, after)
 	})
 }
