@@ -23,11 +23,12 @@ import (
 	"github.com/go-joe/matrix-memory/adapter"
 	"github.com/go-joe/matrix-memory/internal/bridge"
 	"github.com/go-joe/matrix-memory/internal/homeserver"
+	"github.com/go-joe/matrix-memory/internal/rig"
 )
 
 func TestMessageRoundTrip(t *testing.T) {
-	noLeaks(t)
-	robot := register(t)
+	rig.NoLeaks(t)
+	robot, alice := register(t), register(t)
 	room := alice.newRoom(t, robot)
 	before := alice.say(t, room, "ping")
 
@@ -57,7 +58,7 @@ func TestMessageRoundTrip(t *testing.T) {
 }
 
 func TestOthersThatAreNotHeard(t *testing.T) {
-	robot := register(t)
+	robot, alice := register(t), register(t)
 	room := alice.newRoom(t, robot)
 	var heard record[joe.ReceiveMessageEvent]
 	b := start(t, setup{user: robot, handlers: func(b *bot) { b.Brain.RegisterHandler(heard.add) }})
@@ -71,7 +72,7 @@ func TestOthersThatAreNotHeard(t *testing.T) {
 }
 
 func TestKindsOfMessages(t *testing.T) {
-	robot := register(t)
+	robot, alice := register(t), register(t)
 	room := alice.newRoom(t, robot)
 	require.NoError(t, robot.SetDisplayName(t.Context(), "Marvin"))
 	var heard record[joe.ReceiveMessageEvent]
@@ -103,7 +104,7 @@ func TestKindsOfMessages(t *testing.T) {
 
 // What is said between joe.New and Run is heard once the bot runs.
 func TestHearsWhatWasSaidBeforeRun(t *testing.T) {
-	robot := register(t)
+	robot, alice := register(t), register(t)
 	room := alice.newRoom(t, robot)
 	alice.say(t, room, "too early")
 	var heard record[joe.ReceiveMessageEvent]
@@ -116,12 +117,9 @@ func TestHearsWhatWasSaidBeforeRun(t *testing.T) {
 }
 
 func TestSendByNameAliasAndID(t *testing.T) {
-	robot := register(t)
+	robot, alice := register(t), register(t)
 	home := robot.newRoom(t)
-	localpart := robot.UserID.Localpart()
-	alias := id.NewRoomAlias(localpart, server.Name())
-	_, err := robot.CreateAlias(t.Context(), alias, home)
-	require.NoError(t, err)
+	alias := robot.NewAlias(t, home)
 	b := start(t, setup{user: robot, home: home})
 
 	for _, channel := range []string{"main", alias.String(), home.String()} {
@@ -130,7 +128,7 @@ func TestSendByNameAliasAndID(t *testing.T) {
 	require.Len(t, robot.answers(t, home, robot.UserID, 3), 3)
 
 	require.ErrorIs(t, b.Adapter.Send("x", "nowhere"), matrix.ErrUnknownRoom)
-	require.ErrorIs(t, b.Adapter.Send("x", "#no-such-alias:"+server.Name()), matrix.ErrUnknownRoom)
+	require.ErrorIs(t, b.Adapter.Send("x", "#no-such-alias:"+rig.Shared(t).Name()), matrix.ErrUnknownRoom)
 	require.Error(t, b.Adapter.Send(" \n", "main"))
 	require.ErrorIs(t, b.Adapter.Send("x", alice.newRoom(t).String()), matrix.ErrForbidden)
 }
@@ -157,7 +155,7 @@ func TestHTMLIsNotRendered(t *testing.T) {
 }
 
 func TestClose(t *testing.T) {
-	noLeaks(t)
+	rig.NoLeaks(t)
 	b := start(t, setup{})
 	b.stop()
 	require.ErrorIs(t, b.Adapter.Send("x", "main"), matrix.ErrClosed)
@@ -169,9 +167,7 @@ func TestClose(t *testing.T) {
 func TestCloseWaitsForSends(t *testing.T) {
 	robot := register(t)
 	home := robot.newRoom(t)
-	proxy, err := server.Proxy()
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, proxy.Close()) })
+	proxy := rig.Proxy(t)
 	b := start(t, setup{user: robot, home: home, homeserver: proxy.URL()})
 
 	reached, release := make(chan struct{}), make(chan struct{})
@@ -196,8 +192,8 @@ func TestCloseWaitsForSends(t *testing.T) {
 // Joe panics if an event is emitted while it shuts down; the adapter must not
 // let that happen, however busy the rooms are.
 func TestShutdownAmidMessages(t *testing.T) {
-	noLeaks(t)
-	robot := register(t)
+	rig.NoLeaks(t)
+	robot, alice := register(t), register(t)
 	room, home := alice.newRoom(t, robot), robot.newRoom(t)
 	var quiet atomic.Bool
 	var talking sync.WaitGroup
@@ -228,13 +224,12 @@ func TestShutdownAmidMessages(t *testing.T) {
 // A bot whose memory was not handed to joe.New says so, and does not stumble over
 // what its client brings.
 func TestMemoryNotOpen(t *testing.T) {
-	noLeaks(t)
-	robot := register(t)
-	client, err := mautrix.NewClient(server.URL(), robot.UserID, robot.token)
+	rig.NoLeaks(t)
+	robot, alice := register(t), register(t)
+	client, err := mautrix.NewClient(rig.Shared(t).URL(), robot.UserID, robot.AccessToken)
 	require.NoError(t, err)
-	client.Client = robot.Client.Client
 	memory := matrix.New(matrix.Config{}, matrix.WithClient(client))
-	var log logBuffer
+	var log rig.Buffer
 	ctx, cancel := context.WithCancel(t.Context())
 	bot := joe.New("x",
 		joe.WithLogger(zap.New(zapcore.NewCore(zapcore.NewConsoleEncoder(zap.NewProductionEncoderConfig()), zapcore.AddSync(&log), zapcore.ErrorLevel))),
@@ -265,7 +260,7 @@ func TestOpenErrors(t *testing.T) {
 		require.ErrorContains(t, bot.Run(), "WithInvitesFrom", "%q", who)
 	}
 
-	client, err := mautrix.NewClient(server.URL(), "@x:test", "token")
+	client, err := mautrix.NewClient(rig.Shared(t).URL(), "@x:test", "token")
 	require.NoError(t, err)
 	client.Syncer.(*mautrix.DefaultSyncer).FilterJSON = &mautrix.Filter{Room: &mautrix.RoomFilter{
 		Timeline: &mautrix.FilterPart{Types: []event.Type{event.EventReaction}},

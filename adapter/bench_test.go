@@ -19,8 +19,8 @@ import (
 // being in that person's sync, against the same ping-pong with two bare mautrix
 // clients, turn by turn in the same run. The ratio of the medians is reported.
 func BenchmarkAnswer(b *testing.B) {
-	robot, bare := register(b), plain(b, register(b))
-	botRoom, bareRoom := alice.newRoom(b, robot), alice.newRoom(b, bare)
+	robot, bare, person := register(b), register(b), register(b)
+	botRoom, bareRoom := person.newRoom(b, robot), person.newRoom(b, bare)
 	start(b, setup{user: robot, handlers: func(b *bot) {
 		b.Respond("ping (.+)", func(msg joe.Message) error { return msg.RespondE("pong %s", msg.Matches[0]) })
 	}})
@@ -40,9 +40,8 @@ func BenchmarkAnswer(b *testing.B) {
 		}
 	})
 	answers := make(chan string, 100)
-	person := plain(b, alice)
 	follow(person.Client, func(_ context.Context, evt *event.Event) {
-		if evt.Sender != alice.UserID && (evt.RoomID == botRoom || evt.RoomID == bareRoom) {
+		if evt.Sender != person.UserID && (evt.RoomID == botRoom || evt.RoomID == bareRoom) {
 			answers <- evt.Content.AsMessage().Body
 		}
 	})
@@ -79,14 +78,4 @@ func BenchmarkAnswer(b *testing.B) {
 	b.ReportMetric(median(withBot), "bot-ms")
 	b.ReportMetric(median(withBare), "bare-ms")
 	b.ReportMetric(median(withBot)/median(withBare), "ratio")
-}
-
-// plain returns a client of a user's as mautrix makes it, with connections that
-// are kept.
-func plain(t testing.TB, u *user) *user {
-	t.Helper()
-	client, err := mautrix.NewClient(server.URL(), u.UserID, u.token)
-	require.NoError(t, err)
-	t.Cleanup(client.Client.CloseIdleConnections)
-	return &user{client, u.token}
 }

@@ -11,16 +11,16 @@ import (
 	"maunium.net/go/mautrix"
 
 	matrix "github.com/go-joe/matrix-memory"
+	"github.com/go-joe/matrix-memory/internal/rig"
 )
 
 // On a program's own client, which goes on from the token of an earlier run, the
 // bot hears what is said from its start on.
 func TestOwnClient(t *testing.T) {
-	robot := register(t)
+	robot, alice, bob := register(t), register(t), register(t)
 	room := alice.newRoom(t, robot)
-	client, err := mautrix.NewClient(server.URL(), robot.UserID, robot.token)
+	client, err := mautrix.NewClient(rig.Shared(t).URL(), robot.UserID, robot.AccessToken)
 	require.NoError(t, err)
-	client.Client = robot.Client.Client
 	response, err := client.FullSyncRequest(t.Context(), mautrix.ReqSync{})
 	require.NoError(t, err)
 	require.NoError(t, client.Store.SaveNextBatch(t.Context(), robot.UserID, response.NextBatch))

@@ -15,6 +15,7 @@ import (
 	matrix "github.com/go-joe/matrix-memory"
 	"github.com/go-joe/matrix-memory/adapter"
 	"github.com/go-joe/matrix-memory/e2ee"
+	"github.com/go-joe/matrix-memory/internal/rig"
 )
 
 // Two bots, of which one plays a person, talk in an encrypted room: in a thread,
@@ -26,6 +27,7 @@ func TestEncryptedRoom(t *testing.T) {
 		s.memory = []matrix.Option{e2ee.Enable()}
 		s.config = func(conf *matrix.Config) {
 			conf.StorePath, conf.StoreKey = filepath.Join(dir, "keys"), "a passphrase"
+			conf.UserID, conf.Password = s.user.UserID.String(), s.user.Password // which a homeserver wants for cross-signing keys
 		}
 		s.options = []adapter.Option{adapter.WithTextMessages()}
 		return s
@@ -36,19 +38,9 @@ func TestEncryptedRoom(t *testing.T) {
 	robot := start(t, encrypted(setup{handlers: remembering}))
 	t.Cleanup(robot.stop)
 
-	stateKey := ""
-	created, err := person.user.CreateRoom(t.Context(), &mautrix.ReqCreateRoom{
-		Preset: "private_chat",
-		Invite: []id.UserID{robot.user.UserID},
-		InitialState: []*event.Event{{
-			Type:     event.StateEncryption,
-			StateKey: &stateKey,
-			Content:  event.Content{Parsed: &event.EncryptionEventContent{Algorithm: id.AlgorithmMegolmV1}},
-		}},
-		PowerLevelOverride: &event.PowerLevelsEventContent{Events: map[string]int{memoryType.Type: 0}},
-	})
+	room := person.user.newRoom(t, rig.Encrypted)
+	_, err := person.user.InviteUser(t.Context(), room, &mautrix.ReqInviteUser{UserID: robot.user.UserID})
 	require.NoError(t, err)
-	room := created.RoomID
 	eventually(t, func() bool {
 		joined, err := person.user.JoinedMembers(t.Context(), room)
 		return err == nil && len(joined.Joined) == 2

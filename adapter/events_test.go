@@ -15,7 +15,7 @@ import (
 )
 
 func TestReactions(t *testing.T) {
-	robot := register(t)
+	robot, alice := register(t), register(t)
 	room := alice.newRoom(t, robot)
 	var got record[reactions.Event]
 	refused := make(chan error, 1)
@@ -60,7 +60,8 @@ func TestReactions(t *testing.T) {
 }
 
 func TestTyping(t *testing.T) {
-	robot := register(t)
+	robot, alice := register(t), register(t)
+	require.NoError(t, alice.SetDisplayName(t.Context(), "Alice"))
 	room := alice.newRoom(t, robot)
 	var got record[joe.UserTypingEvent]
 	start(t, setup{user: robot, handlers: func(b *bot) { b.Brain.RegisterHandler(got.add) }})
@@ -74,7 +75,7 @@ func TestTyping(t *testing.T) {
 }
 
 func TestEditsAndRedactions(t *testing.T) {
-	robot := register(t)
+	robot, alice := register(t), register(t)
 	room := alice.newRoom(t, robot)
 	var heard record[joe.ReceiveMessageEvent]
 	var edits record[adapter.EditEvent]
@@ -106,7 +107,7 @@ func TestEditsAndRedactions(t *testing.T) {
 }
 
 func TestJoinsAndLeaves(t *testing.T) {
-	robot, carol := register(t), register(t)
+	robot, carol, alice := register(t), register(t), register(t)
 	require.NoError(t, carol.SetDisplayName(t.Context(), "Carol"))
 	room := alice.newRoom(t, robot)
 	var joins record[adapter.JoinEvent]

@@ -2,19 +2,16 @@ package adapter_test
 
 import (
 	"context"
-	"crypto/rand"
 	"fmt"
-	"strings"
-	"time"
 
 	"github.com/go-joe/joe"
-	"github.com/stretchr/testify/require"
 	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
 
 	matrix "github.com/go-joe/matrix-memory"
 	"github.com/go-joe/matrix-memory/adapter"
+	"github.com/go-joe/matrix-memory/internal/rig"
 )
 
 // A bot that remembers for each room what is said there.
@@ -36,8 +33,8 @@ func Example() {
 	}))
 
 	while(bot, func() { // bot.Run()
-		room.say(alice, "remember tea is green")
-		room.say(alice, "what is tea")
+		room.say(room.alice, "remember tea is green")
+		room.say(room.alice, "what is tea")
 		room.hear()
 	})
 	// Output:
@@ -57,8 +54,8 @@ func ExampleNew() {
 	bot.Respond("ping", func(msg joe.Message) error { return msg.RespondE("**pong**") })
 
 	while(bot, func() {
-		room.say(alice, "ping")
-		room.say(bob, "Marvin: ping")
+		room.say(room.alice, "ping")
+		room.say(room.bob, "Marvin: ping")
 		room.hear()
 	})
 	// Output:
@@ -80,58 +77,46 @@ func while(bot *joe.Bot, others func()) {
 
 // A sharedRoom is a room of alice, bob and a bot that is called Marvin.
 type sharedRoom struct {
-	id    id.RoomID
-	bot   id.UserID
-	heard int
+	id.RoomID
+	alice, bob, bot rig.Account
+	heard           int
 }
 
 // exampleRoom returns the settings of a new bot on the homeserver of the tests,
 // and a room that it is in.
 func exampleRoom() (matrix.Config, *sharedRoom) {
-	ctx := context.Background()
-	robot := must(newUser(server, "u"+strings.ToLower(rand.Text())))
-	if err := robot.SetDisplayName(ctx, "Marvin"); err != nil {
+	t := rig.Example()
+	server := rig.Shared(t)
+	alice, bob, robot := server.Login(t, "alice"), server.Login(t, "bob"), rig.Register(t)
+	if err := robot.SetDisplayName(t.Context(), "Marvin"); err != nil {
 		panic(err)
 	}
-	home := must(robot.CreateRoom(ctx, &mautrix.ReqCreateRoom{Preset: "private_chat"}))
-	shared := must(robot.CreateRoom(ctx, &mautrix.ReqCreateRoom{
-		Preset: "private_chat", Invite: []id.UserID{alice.UserID, bob.UserID},
-	}))
-	must(alice.JoinRoomByID(ctx, shared.RoomID))
-	must(bob.JoinRoomByID(ctx, shared.RoomID))
-	conf := matrix.Config{Homeserver: server.URL(), AccessToken: robot.token, DefaultRoom: home.RoomID.String()}
-	return conf, &sharedRoom{id: shared.RoomID, bot: robot.UserID}
+	return robot.Config(robot.NewRoom(t)), &sharedRoom{RoomID: robot.NewRoom(t, alice, bob), alice: alice, bob: bob, bot: robot}
 }
 
 // say has somebody say something.
-func (r *sharedRoom) say(who *user, text string) {
-	must(who.SendText(context.Background(), r.id, text))
+func (r *sharedRoom) say(who rig.Account, text string) {
+	must(who.SendText(context.Background(), r.RoomID, text))
 	fmt.Printf("%s: %s\n", who.UserID.Localpart(), text)
 }
 
 // hear waits until the bot says something more.
 func (r *sharedRoom) hear() {
 	var said []string // newest first
-	require.Eventually(panicking{}, func() bool {
+	eventually(rig.Example(), func() bool {
 		said = nil
-		history := must(alice.Messages(context.Background(), r.id, "", "", mautrix.DirectionBackward, nil, 100))
+		history := must(r.alice.Messages(context.Background(), r.RoomID, "", "", mautrix.DirectionBackward, nil, 100))
 		for _, evt := range history.Chunk {
-			if evt.Sender == r.bot && evt.Type.Type == event.EventMessage.Type {
+			if evt.Sender == r.bot.UserID && evt.Type.Type == event.EventMessage.Type {
 				body, _ := evt.Content.Raw["body"].(string)
 				said = append(said, body)
 			}
 		}
 		return len(said) > r.heard
-	}, bound, 20*time.Millisecond)
+	}, "the bot says nothing more")
 	r.heard++
 	fmt.Println("bot:", said[len(said)-r.heard])
 }
-
-// panicking is for checks where there is no test.
-type panicking struct{}
-
-func (panicking) Errorf(format string, args ...any) { panic(fmt.Sprintf(format, args...)) }
-func (panicking) FailNow()                          {}
 
 func must[T any](value T, err error) T {
 	if err != nil {

@@ -12,14 +12,13 @@ import (
 
 	"github.com/go-joe/matrix-memory/adapter"
 	"github.com/go-joe/matrix-memory/internal/homeserver"
+	"github.com/go-joe/matrix-memory/internal/rig"
 )
 
 // proxied starts a bot behind a proxy, and returns what breaks its sync.
 func proxied(t *testing.T, s setup) (b *bot, breakSync func() (mend func())) {
 	t.Helper()
-	proxy, err := server.Proxy()
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, proxy.Close()) })
+	proxy := rig.Proxy(t)
 	s.homeserver = proxy.URL()
 	b = start(t, s)
 	t.Cleanup(b.stop)
@@ -41,7 +40,7 @@ func ids(events []joe.ReceiveMessageEvent) []id.EventID {
 // however many there were.
 func TestNothingMissedOrRepeatedAfterAGap(t *testing.T) {
 	t.Cleanup(adapter.Bound(5, 4, 500, 50))
-	robot := register(t)
+	robot, alice := register(t), register(t)
 	room := alice.newRoom(t, robot)
 	var heard record[joe.ReceiveMessageEvent]
 	b, breakSync := proxied(t, setup{user: robot, handlers: func(b *bot) { b.Brain.RegisterHandler(heard.add) }})
@@ -72,7 +71,7 @@ func TestNothingMissedOrRepeatedAfterAGap(t *testing.T) {
 // A gap in a room that the bot has just joined goes back to its joining, and no further.
 func TestGapAfterJoining(t *testing.T) {
 	t.Cleanup(adapter.Bound(5, 4, 500, 50))
-	robot := register(t)
+	robot, alice := register(t), register(t)
 	room := alice.newRoom(t)
 	alice.say(t, room, "before the bot was here")
 	var heard record[joe.ReceiveMessageEvent]
@@ -98,7 +97,7 @@ func TestGapAfterJoining(t *testing.T) {
 // A gap that is too long is said.
 func TestGapTooLong(t *testing.T) {
 	t.Cleanup(adapter.Bound(5, 4, 8, 50))
-	robot := register(t)
+	robot, alice := register(t), register(t)
 	room := alice.newRoom(t, robot)
 	var heard record[joe.ReceiveMessageEvent]
 	b, breakSync := proxied(t, setup{user: robot, handlers: func(b *bot) { b.Brain.RegisterHandler(heard.add) }})
@@ -124,7 +123,7 @@ func TestGapTooLong(t *testing.T) {
 // A gap is filled although a memory was written meanwhile, more than a page of it.
 func TestGapFullOfMemory(t *testing.T) {
 	t.Cleanup(adapter.Bound(5, 4, 8, 50))
-	robot := register(t)
+	robot, alice := register(t), register(t)
 	room := alice.newRoom(t, robot)
 	var heard record[joe.ReceiveMessageEvent]
 	b, breakSync := proxied(t, setup{user: robot, handlers: func(b *bot) { b.Brain.RegisterHandler(heard.add) }})
@@ -148,7 +147,7 @@ func TestGapFullOfMemory(t *testing.T) {
 // There is an end to going back, and it is said.
 func TestGapOfTooManyPages(t *testing.T) {
 	t.Cleanup(adapter.Bound(5, 4, 500, 3))
-	robot := register(t)
+	robot, alice := register(t), register(t)
 	room := alice.newRoom(t, robot)
 	var heard record[joe.ReceiveMessageEvent]
 	b, breakSync := proxied(t, setup{user: robot, handlers: func(b *bot) { b.Brain.RegisterHandler(heard.add) }})
@@ -176,7 +175,7 @@ func TestGapOfTooManyPages(t *testing.T) {
 // heard again, and what was said before the start is not heard at all.
 func TestNothingRepeatedAfterMuchMemory(t *testing.T) {
 	t.Cleanup(adapter.Bound(5, 1000, 500, 50))
-	robot := register(t)
+	robot, alice := register(t), register(t)
 	room := alice.newRoom(t, robot)
 	for i := range 12 {
 		alice.say(t, room, fmt.Sprint("before the start ", i))

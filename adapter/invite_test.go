@@ -8,9 +8,11 @@ import (
 	"maunium.net/go/mautrix"
 
 	"github.com/go-joe/matrix-memory/adapter"
+	"github.com/go-joe/matrix-memory/internal/rig"
 )
 
 func TestInvitations(t *testing.T) {
+	alice, bob := register(t), register(t)
 	for name, test := range map[string]struct {
 		options []adapter.Option
 		byAlice bool
@@ -21,19 +23,18 @@ func TestInvitations(t *testing.T) {
 		"anyone":          {options: []adapter.Option{adapter.WithInvitesFromAnyone()}, byAlice: true, byBob: true},
 		"nobody":          {options: []adapter.Option{adapter.WithInvitesFrom()}, logsFix: `WithInvitesFrom(`},
 		"a user":          {options: []adapter.Option{adapter.WithInvitesFrom(bob.UserID.String())}, byBob: true, logsFix: alice.UserID.String()},
-		"a server":        {options: []adapter.Option{adapter.WithInvitesFrom(server.Name())}, byAlice: true, byBob: true},
-		"another server":  {options: []adapter.Option{adapter.WithInvitesFrom("elsewhere.example")}, logsFix: server.Name()},
+		"a server":        {options: []adapter.Option{adapter.WithInvitesFrom(rig.Shared(t).Name())}, byAlice: true, byBob: true},
+		"another server":  {options: []adapter.Option{adapter.WithInvitesFrom("elsewhere.example")}, logsFix: rig.Shared(t).Name()},
 		"users, a server": {options: []adapter.Option{adapter.WithInvitesFrom("elsewhere.example", alice.UserID.String())}, byAlice: true, logsFix: bob.UserID.String()},
 	} {
 		t.Run(name, func(t *testing.T) {
 			robot := register(t)
-			invite := func(by *user) string {
-				room, err := by.CreateRoom(t.Context(), &mautrix.ReqCreateRoom{Preset: "private_chat"})
+			invite := func(by person) string {
+				room := by.NewRoom(t)
+				by.say(t, room, "before the bot was here")
+				_, err := by.InviteUser(t.Context(), room, &mautrix.ReqInviteUser{UserID: robot.UserID})
 				require.NoError(t, err)
-				by.say(t, room.RoomID, "before the bot was here")
-				_, err = by.InviteUser(t.Context(), room.RoomID, &mautrix.ReqInviteUser{UserID: robot.UserID})
-				require.NoError(t, err)
-				return room.RoomID.String()
+				return room.String()
 			}
 			want := map[string]bool{invite(alice): test.byAlice} // pending at the start
 			var got record[adapter.InvitationEvent]
@@ -70,7 +71,7 @@ func TestInvitations(t *testing.T) {
 
 // A room is of use, and its memory is there, right after the bot was invited.
 func TestInvitedRoomHasAMemory(t *testing.T) {
-	robot := register(t)
+	robot, alice := register(t), register(t)
 	room := alice.newRoom(t)
 	alice.say(t, room, "remember tea is too early")
 	b := start(t, setup{user: robot, handlers: func(b *bot) {
@@ -100,7 +101,7 @@ func TestInvitedRoomHasAMemory(t *testing.T) {
 // The bot may be invited again after it was removed, and hears nothing of what
 // was said meanwhile.
 func TestInvitedAgain(t *testing.T) {
-	robot := register(t)
+	robot, alice := register(t), register(t)
 	room := alice.newRoom(t, robot)
 	var heard record[joe.ReceiveMessageEvent]
 	var leaves record[adapter.LeaveEvent]

@@ -12,18 +12,17 @@ import (
 	"maunium.net/go/mautrix/event"
 
 	"github.com/go-joe/matrix-memory/internal/homeserver"
+	"github.com/go-joe/matrix-memory/internal/rig"
 )
 
 // No text of a message is in a log at any level: not what is heard, not what is
 // said, and not what could not be said.
 func TestNoTextIsLogged(t *testing.T) {
 	const secret = "xyzzy"
-	robot := register(t)
+	robot, alice := register(t), register(t)
 	room, home := alice.newRoom(t, robot), robot.newRoom(t)
-	proxy, err := server.Proxy()
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, proxy.Close()) })
-	var log logBuffer
+	proxy := rig.Proxy(t)
+	var log rig.Buffer
 	failed := make(chan error, 1)
 	b := start(t, setup{
 		user: robot, home: home, homeserver: proxy.URL(),

@@ -13,7 +13,7 @@ import (
 )
 
 func TestMentionsOnly(t *testing.T) {
-	robot := register(t)
+	robot, alice, bob := register(t), register(t), register(t)
 	require.NoError(t, robot.SetDisplayName(t.Context(), "Marvin"))
 	alone, crowd := alice.newRoom(t, robot), alice.newRoom(t, robot, bob)
 	var heard record[joe.ReceiveMessageEvent]

@@ -3,18 +3,16 @@ package adapter_test
 import (
 	"context"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 
 	"github.com/go-joe/joe"
-	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"maunium.net/go/mautrix/id"
 
-	"github.com/go-joe/matrix-memory/internal/homeserver"
+	"github.com/go-joe/matrix-memory/internal/rig"
 )
 
 // remembering are handlers that know nothing of rooms.
@@ -43,7 +41,7 @@ type dialogue struct {
 }
 
 // ask says something with a number of its own, which its answer carries.
-func (d *dialogue) ask(ctx context.Context, who *user, room id.RoomID, text, answer string) error {
+func (d *dialogue) ask(ctx context.Context, who person, room id.RoomID, text, answer string) error {
 	d.mu.Lock()
 	d.next++
 	number := fmt.Sprint(d.next)
@@ -54,14 +52,14 @@ func (d *dialogue) ask(ctx context.Context, who *user, room id.RoomID, text, ans
 }
 
 // talk has people talk in all rooms at once, and waits for the answers.
-func (d *dialogue) talk(t *testing.T, bot id.UserID, people []*user, rooms []id.RoomID, round int) {
+func (d *dialogue) talk(t *testing.T, bot id.UserID, people []person, rooms []id.RoomID, round int) {
 	t.Helper()
 	d.say(t, people, rooms, round)
 	d.answered(t, bot, people[0], rooms)
 }
 
 // say has people talk in all rooms at once.
-func (d *dialogue) say(t *testing.T, people []*user, rooms []id.RoomID, round int) {
+func (d *dialogue) say(t *testing.T, people []person, rooms []id.RoomID, round int) {
 	var talking sync.WaitGroup
 	for _, who := range people {
 		for i, room := range rooms {
@@ -84,7 +82,7 @@ func (d *dialogue) say(t *testing.T, people []*user, rooms []id.RoomID, round in
 
 // interrupt has people talk, kills the bot as soon as it answers, and lets it be
 // that it answers no more of what was said.
-func (d *dialogue) interrupt(t *testing.T, bot id.UserID, people []*user, rooms []id.RoomID, round int, kill func()) {
+func (d *dialogue) interrupt(t *testing.T, bot id.UserID, people []person, rooms []id.RoomID, round int, kill func()) {
 	t.Helper()
 	before := d.want
 	d.want = make(map[id.RoomID][]string)
@@ -102,7 +100,7 @@ func (d *dialogue) interrupt(t *testing.T, bot id.UserID, people []*user, rooms 
 
 // answered waits until all is answered, and checks that each answer came once, in
 // the right room, and that it is right.
-func (d *dialogue) answered(t *testing.T, bot id.UserID, who *user, rooms []id.RoomID) {
+func (d *dialogue) answered(t *testing.T, bot id.UserID, who person, rooms []id.RoomID) {
 	t.Helper()
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -130,24 +128,16 @@ func (d *dialogue) answered(t *testing.T, bot id.UserID, who *user, rooms []id.R
 // Two people talk in three rooms with a bot that remembers, over restarts of the
 // bot and of the homeserver.
 func TestEveryRoomRemembersItsOwn(t *testing.T) {
-	server, err := homeserver.Start(t.Context(), homeserver.Options{Dir: t.TempDir(), Progress: os.Stderr})
-	require.NoError(t, err)
-	t.Cleanup(func() { assert.NoError(t, server.Stop()) })
-	var people []*user
-	for _, name := range []string{"alice", "bob"} {
-		person, err := newUser(server, name)
-		require.NoError(t, err)
-		people = append(people, person)
-	}
-	robot, err := newUser(server, "robot")
-	require.NoError(t, err)
+	server := rig.Own(t)
+	people := []person{personOf(server.Login(t, "alice")), personOf(server.Login(t, "bob"))}
+	robot := personOf(server.Login(t, "robot"))
 	home := robot.newRoom(t)
 	rooms := []id.RoomID{
 		people[0].newRoom(t, people[1], robot),
 		people[0].newRoom(t, people[1], robot),
 		people[1].newRoom(t, people[0], robot),
 	}
-	settings := setup{user: robot, home: home, homeserver: server.URL(), handlers: remembering}
+	settings := setup{user: robot, home: home, handlers: remembering}
 	d := &dialogue{want: make(map[id.RoomID][]string)}
 
 	b := start(t, settings)
@@ -189,7 +179,7 @@ func TestEveryRoomRemembersItsOwn(t *testing.T) {
 	b.stop()
 
 	// The bot is killed, while nobody talks and while all do.
-	v := victim{server.URL(), robot.token, home.String()}
+	v := victim{server.URL(), robot.AccessToken, home.String()}
 	kill := v.start(t)
 	d.talk(t, robot.UserID, people, rooms, 4)
 	kill()
@@ -210,11 +200,7 @@ func TestEveryRoomRemembersItsOwn(t *testing.T) {
 	kill()
 
 	for i, room := range rooms {
-		evt, err := people[0].FullStateEvent(t.Context(), room, memoryType, "")
-		require.NoError(t, err)
-		require.JSONEq(t, strings.ReplaceAll(`{"alice": "alice-N-7", "bob": "bob-N-7"}`, "N", fmt.Sprint(i)), string(evt.Content.VeryRaw))
+		require.JSONEq(t, strings.ReplaceAll(`{"alice": "alice-N-7", "bob": "bob-N-7"}`, "N", fmt.Sprint(i)), people[0].Standing(t, room)[""])
 	}
-	state, err := robot.State(t.Context(), home)
-	require.NoError(t, err)
-	require.Empty(t, state[memoryType], "the default room remembers what was said elsewhere")
+	require.Empty(t, robot.Standing(t, home), "the default room remembers what was said elsewhere")
 }

@@ -15,15 +15,14 @@ import (
 
 	matrix "github.com/go-joe/matrix-memory"
 	"github.com/go-joe/matrix-memory/internal/homeserver"
+	"github.com/go-joe/matrix-memory/internal/rig"
 )
 
 // Whatever goes wrong on the way, what the bot says is said once.
 func TestSaysThingsOnce(t *testing.T) {
 	robot := register(t)
 	home := robot.newRoom(t)
-	proxy, err := server.Proxy()
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, proxy.Close()) })
+	proxy := rig.Proxy(t)
 	b := start(t, setup{user: robot, home: home, homeserver: proxy.URL()})
 	t.Cleanup(b.stop)
 
@@ -56,16 +55,14 @@ func TestSaysThingsOnce(t *testing.T) {
 func TestSendIsBounded(t *testing.T) {
 	robot := register(t)
 	home := robot.newRoom(t)
-	proxy, err := server.Proxy()
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, proxy.Close()) })
+	proxy := rig.Proxy(t)
 	const timeout = 3 * time.Second
 	b := start(t, setup{user: robot, home: home, homeserver: proxy.URL(), config: func(conf *matrix.Config) { conf.Timeout = timeout }})
 	t.Cleanup(b.stop)
 
 	proxy.Inject(homeserver.Fault{Match: homeserver.EventSend, Do: homeserver.Delay(timeout / 5)}) // well within that of one request
 	began := time.Now()
-	err = b.Adapter.Send(strings.Repeat("word ", 200_000), "main")
+	err := b.Adapter.Send(strings.Repeat("word ", 200_000), "main")
 	require.ErrorContains(t, err, "parts")
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 	require.Less(t, time.Since(began), 2*timeout)
@@ -107,11 +104,9 @@ func TestLongMessages(t *testing.T) {
 // The first answer in a room costs one request more than its own, and the next
 // none: whether the room is encrypted.
 func TestRequestsForAnAnswer(t *testing.T) {
-	robot := register(t)
+	robot, alice := register(t), register(t)
 	room := alice.newRoom(t, robot)
-	proxy, err := server.Proxy()
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, proxy.Close()) })
+	proxy := rig.Proxy(t)
 	b := start(t, setup{user: robot, homeserver: proxy.URL(), handlers: func(b *bot) {
 		b.Respond("ping", func(msg joe.Message) error { return msg.RespondE("pong") })
 	}})
@@ -127,7 +122,7 @@ func TestRequestsForAnAnswer(t *testing.T) {
 // Without encryption, nothing goes to an encrypted room in the clear, and the log
 // says once why the bot hears nothing there.
 func TestEncryptedRoomWithoutEncryption(t *testing.T) {
-	robot := register(t)
+	robot, alice := register(t), register(t)
 	room, later := alice.newRoom(t, robot), alice.newRoom(t, robot)
 	encrypt := &event.EncryptionEventContent{Algorithm: "m.megolm.v1.aes-sha2"}
 	_, err := alice.SendStateEvent(t.Context(), room, event.StateEncryption, "", encrypt)
@@ -156,7 +151,7 @@ func TestEncryptedRoomWithoutEncryption(t *testing.T) {
 
 // A room may have been encrypted long ago, where no timeline reaches.
 func TestRoomEncryptedLongAgo(t *testing.T) {
-	robot := register(t)
+	robot, alice := register(t), register(t)
 	room := alice.newRoom(t, robot)
 	_, err := alice.SendStateEvent(t.Context(), room, event.StateEncryption, "", &event.EncryptionEventContent{Algorithm: id.AlgorithmMegolmV1})
 	require.NoError(t, err)

@@ -11,7 +11,7 @@ import (
 // A handler of all events, whose turn among the others joe leaves to chance, answers
 // in the thread too.
 func TestHandlerOfAllEventsAnswersInThread(t *testing.T) {
-	robot := register(t)
+	robot, alice := register(t), register(t)
 	room := alice.newRoom(t, robot)
 	root := alice.say(t, room, "a topic")
 	start(t, setup{user: robot, handlers: func(b *bot) {
@@ -34,7 +34,7 @@ func TestHandlerOfAllEventsAnswersInThread(t *testing.T) {
 }
 
 func TestAnswersInThread(t *testing.T) {
-	robot := register(t)
+	robot, alice := register(t), register(t)
 	room, other := alice.newRoom(t, robot), alice.newRoom(t, robot)
 	late, said := make(chan struct{}), make(chan error, 1)
 	b := start(t, setup{user: robot, handlers: func(b *bot) {

@@ -1,98 +1,36 @@
 package benchmarks
 
 import (
-	"context"
-	"crypto/rand"
-	"fmt"
-	"io"
 	"os"
-	"strings"
 	"testing"
 
-	"github.com/sirupsen/logrus"
-	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/id"
 
 	matrix "github.com/go-joe/matrix-memory"
 	"github.com/go-joe/matrix-memory/internal/homeserver"
+	"github.com/go-joe/matrix-memory/internal/rig"
 )
 
-// server is the homeserver of all benchmarks.
-var server *homeserver.Server
-
-func TestMain(m *testing.M) { os.Exit(run(m)) }
-
-func run(m *testing.M) int {
-	dir, err := os.MkdirTemp("", "matrix-memory-bench-")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	defer os.RemoveAll(dir)
-	server, err = homeserver.Start(context.Background(), homeserver.Options{Dir: dir, Progress: os.Stderr})
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "The benchmarks need a homeserver:", err)
-		return 1
-	}
-	defer server.Stop()
-	code := m.Run()
+func TestMain(m *testing.M) {
+	code := rig.Run(m)
 	found.print(os.Stdout)
-	return code
+	os.Exit(code)
 }
 
-// An account is a user of the server with a plain client of its own.
-type account struct {
-	homeserver.Account
-	client *mautrix.Client
-}
-
-// register makes a new account.
-func register(b *testing.B) account {
+// open opens the memory of a bot in a room, on the homeserver or on a proxy in
+// front of it.
+func open(b *testing.B, bot rig.Account, room id.RoomID, url string) *matrix.Memory {
 	b.Helper()
-	made, err := server.Register(b.Context(), "u"+strings.ToLower(rand.Text()), "a password")
-	check(b, err)
-	client, err := mautrix.NewClient(server.URL(), id.UserID(made.UserID), made.AccessToken)
-	check(b, err)
-	b.Cleanup(client.Client.CloseIdleConnections)
-	return account{made, client}
+	conf := bot.Config(room)
+	conf.Homeserver = url
+	return rig.Open(b, conf, matrix.WithLogger(rig.Silence()))
 }
 
-// newRoom makes a room that belongs to the account.
-func (a account) newRoom(b *testing.B) id.RoomID {
-	b.Helper()
-	room, err := a.client.CreateRoom(b.Context(), &mautrix.ReqCreateRoom{Preset: "private_chat"})
-	check(b, err)
-	return room.RoomID
-}
-
-// config returns the settings of a bot with this account in a room, on the
-// server or on a proxy in front of it.
-func (a account) config(room id.RoomID, url string) matrix.Config {
-	return matrix.Config{Homeserver: url, AccessToken: a.AccessToken, DefaultRoom: room.String()}
-}
-
-// open opens a memory and closes it when the benchmark ends.
-func open(b *testing.B, conf matrix.Config) *matrix.Memory {
-	b.Helper()
-	memory := matrix.New(conf, matrix.WithLogger(silent()))
-	check(b, memory.Open(b.Context()))
-	b.Cleanup(func() { check(b, memory.Close()) })
-	return memory
-}
-
-func silent() logrus.FieldLogger {
-	logger := logrus.New()
-	logger.SetOutput(io.Discard)
-	return logger
-}
-
-// counter puts a proxy in front of the server, and returns how many requests it
+// counter puts a proxy in front of the homeserver, and returns how many requests it
 // has seen but those of sync loops, which always have one open.
 func counter(b *testing.B) (url string, requests func() int) {
 	b.Helper()
-	proxy, err := server.Proxy()
-	check(b, err)
-	b.Cleanup(func() { check(b, proxy.Close()) })
+	proxy := rig.Proxy(b)
 	sync := homeserver.Seen(homeserver.Sync)
 	return proxy.URL(), func() int {
 		return proxy.Count(func(r homeserver.Request) bool { return !sync(r) })

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	matrix "github.com/go-joe/matrix-memory"
+	"github.com/go-joe/matrix-memory/internal/rig"
 )
 
 var openKeys = flag.Int("keys", 2000, "how many keys the room of BenchmarkOpen has")
@@ -31,8 +32,8 @@ const filter = `{
 // keys with one sync of that room, made with net/http alone, that brings the
 // same state events. The two take turns.
 func BenchmarkOpen(b *testing.B) {
-	bot := register(b)
-	room := bot.newRoom(b)
+	bot := rig.Register(b)
+	room := bot.NewRoom(b)
 	fmt.Fprintf(os.Stderr, "storing %d keys; this takes minutes\n", *openKeys)
 	bare := newPutter(b, bot, room)
 	var writers errgroup.Group
@@ -45,15 +46,15 @@ func BenchmarkOpen(b *testing.B) {
 	}
 	check(b, writers.Wait())
 
-	conf := bot.config(room, server.URL())
+	conf := bot.Config(room)
 	conf.SingleStateKey = matrix.PerKey
 	var pairs interleaved
 	for b.Loop() {
-		memory := matrix.New(conf, matrix.WithLogger(silent()))
+		memory := matrix.New(conf, matrix.WithLogger(rig.Silence()))
 		pairs.add(
 			func() { check(b, memory.Open(b.Context())) },
 			func() {
-				request, err := http.NewRequest(http.MethodGet, server.URL()+"/_matrix/client/v3/sync?filter="+url.QueryEscape(filter), nil)
+				request, err := http.NewRequest(http.MethodGet, rig.Shared(b).URL()+"/_matrix/client/v3/sync?filter="+url.QueryEscape(filter), nil)
 				check(b, err)
 				request.Header.Set("Authorization", "Bearer "+bot.AccessToken)
 				_, err = fetch(bare.client, request)

@@ -18,6 +18,7 @@ import (
 	"maunium.net/go/mautrix/id"
 
 	matrix "github.com/go-joe/matrix-memory"
+	"github.com/go-joe/matrix-memory/internal/rig"
 )
 
 const keys = 100 // in every store
@@ -57,17 +58,17 @@ func fill(b *testing.B, memory joe.Memory) {
 }
 
 func openMatrix(b *testing.B) joe.Memory {
-	memory, _, _ := openFilled(b, server.URL())
+	memory, _, _ := openFilled(b, rig.Shared(b).URL())
 	return memory
 }
 
 // openFilled opens a memory that holds the keys already, so that fill has nothing
 // to do, and returns its account and room.
-func openFilled(b *testing.B, url string) (*matrix.Memory, account, id.RoomID) {
-	bot := register(b)
-	room := bot.newRoom(b)
+func openFilled(b *testing.B, url string) (*matrix.Memory, rig.Account, id.RoomID) {
+	bot := rig.Register(b)
+	room := bot.NewRoom(b)
 	check(b, newPutter(b, bot, room).put("", dictionary(keys-1)))
-	return open(b, bot.config(room, url)), bot, room
+	return open(b, bot, room, url), bot, room
 }
 
 func openFile(b *testing.B) joe.Memory {

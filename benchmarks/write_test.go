@@ -13,6 +13,8 @@ import (
 	"github.com/go-joe/joe"
 	"go.uber.org/zap"
 	"maunium.net/go/mautrix/id"
+
+	"github.com/go-joe/matrix-memory/internal/rig"
 )
 
 func BenchmarkSet(b *testing.B) {
@@ -34,9 +36,9 @@ func BenchmarkSet(b *testing.B) {
 // made with net/http alone. The two take turns, in rooms of the same account, so
 // that both set off the same work in the server and in the sync loop.
 func BenchmarkSetBesidePut(b *testing.B) {
-	memory, bot, _ := openFilled(b, server.URL())
+	memory, bot, _ := openFilled(b, rig.Shared(b).URL())
 	store := storage(memory)
-	bare := newPutter(b, bot, bot.newRoom(b))
+	bare := newPutter(b, bot, bot.NewRoom(b))
 	check(b, bare.put("", dictionary(keys-1)))
 
 	var pairs interleaved
@@ -137,12 +139,12 @@ type putter struct {
 	token  string
 }
 
-func newPutter(b *testing.B, bot account, room id.RoomID) putter {
+func newPutter(b *testing.B, bot rig.Account, room id.RoomID) putter {
 	b.Helper()
 	transport := &http.Transport{MaxIdleConnsPerHost: 16}
 	b.Cleanup(transport.CloseIdleConnections)
 	return putter{&http.Client{Transport: transport, Timeout: time.Minute},
-		server.URL() + "/_matrix/client/v3/rooms/" + room.String() + "/state/dev.opsdroid.database/", bot.AccessToken}
+		rig.Shared(b).URL() + "/_matrix/client/v3/rooms/" + room.String() + "/state/dev.opsdroid.database/", bot.AccessToken}
 }
 
 func (p putter) put(stateKey string, content []byte) error {

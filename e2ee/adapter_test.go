@@ -40,7 +40,7 @@ func TestBotInAnEncryptedRoom(t *testing.T) {
 		response, err := person.Messages(t.Context(), room, "", "", 'b', nil, 10)
 		require.NoError(t, err)
 		for _, evt := range response.Chunk {
-			if evt.Sender != account.UserID() || evt.Type.Type != event.EventEncrypted.Type {
+			if evt.Sender != account.UserID || evt.Type.Type != event.EventEncrypted.Type {
 				continue
 			}
 			if answer, err := person.tryDecrypt(t, room, evt.ID); err == nil && answer.Content.Raw["body"] == "I remember tea" {

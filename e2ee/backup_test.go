@@ -20,6 +20,7 @@ import (
 	"maunium.net/go/mautrix/id"
 
 	"github.com/go-joe/matrix-memory/internal/homeserver"
+	"github.com/go-joe/matrix-memory/internal/rig"
 )
 
 // plant puts sessions into a key backup as the homeserver itself can, by the
@@ -85,7 +86,7 @@ func TestKeyThatTheHomeserverPutIntoTheBackup(t *testing.T) {
 	eventually(t, func() bool { keys, err := memory.Keys(); return err == nil && len(keys) == 3 }, "the memory does not see what was written")
 	requireUndecryptable(t, memory, room, "present", forged["present"], "nothing proves")
 	requireUndecryptable(t, memory, room, "gone", forged["gone"], "not known to be that of its sender")
-	requireValue(t, memory, "tea", `"green"`)
+	rig.Has(t, memory, "tea", `"green"`)
 	require.NoError(t, memory.Close())
 
 	conf.RecoveryKey = recoveryKey(t, conf.StorePath)
@@ -93,7 +94,7 @@ func TestKeyThatTheHomeserverPutIntoTheBackup(t *testing.T) {
 	conf.StorePath = filepath.Join(t.TempDir(), "new")
 	memory = open(t, conf)
 	requireUndecryptable(t, memory, room, "gone", forged["gone"], "not known to be that of its sender")
-	requireValue(t, memory, "tea", `"green"`)
+	rig.Has(t, memory, "tea", `"green"`)
 }
 
 // What others wrote stays readable with a new store when their device is gone, for
@@ -108,7 +109,7 @@ func TestOthersValueOutlivesTheirDeviceAndTheStore(t *testing.T) {
 	share := outbound.ShareContent()
 	require.NoError(t, alice.machine.SendEncryptedToDevice(t.Context(), alice.deviceOf(t, memory), event.ToDeviceRoomKey, share))
 	outbound.Shared = true
-	ciphertext, err := outbound.Encrypt(fmt.Appendf(nil, `{"room_id":%q,"type":%q,"content":{"theirs":"milk"}}`, room, memoryType.Type))
+	ciphertext, err := outbound.Encrypt(fmt.Appendf(nil, `{"room_id":%q,"type":%q,"content":{"theirs":"milk"}}`, room, rig.MemoryType.Type))
 	require.NoError(t, err)
 	theirs, err := alice.SendMessageEvent(t.Context(), room, event.EventEncrypted, &event.EncryptedEventContent{
 		Algorithm: id.AlgorithmMegolmV1, SessionID: outbound.ID(), MegolmCiphertext: ciphertext})
@@ -122,14 +123,14 @@ func TestOthersValueOutlivesTheirDeviceAndTheStore(t *testing.T) {
 	conf.RecoveryKey = recoveryKey(t, conf.StorePath)
 	conf.StorePath = filepath.Join(t.TempDir(), "new")
 	memory = open(t, conf)
-	requireValue(t, memory, "theirs", `"milk"`)
+	rig.Has(t, memory, "theirs", `"milk"`)
 	device := mallory.deviceOf(t, memory)
 	require.NoError(t, mallory.machine.SendEncryptedToDevice(t.Context(), device, event.ToDeviceRoomKey, share))
 	marker := mallory.shareOwn(t, device, room)
-	require.True(t, memory.Client().Crypto.WaitForSession(t.Context(), room, "", marker, eventuallyFor))
+	require.True(t, memory.Client().Crypto.WaitForSession(t.Context(), room, "", marker, bound))
 	require.NoError(t, memory.Close())
 	memory = open(t, conf)
-	requireValue(t, memory, "theirs", `"milk"`)
+	rig.Has(t, memory, "theirs", `"milk"`)
 }
 
 // Another client of the account, plain mautrix, reads the key backup with the
@@ -179,7 +180,7 @@ func TestLargeBackupIsRestored(t *testing.T) {
 	conf, proxy := proxied(t, conf)
 	proxy.Inject(homeserver.Fault{Match: to("GET", "/room_keys/keys"), Do: homeserver.Delay(conf.Timeout/3 + time.Second)})
 	memory = open(t, conf)
-	requireValue(t, memory, "tea", `"green"`)
+	rig.Has(t, memory, "tea", `"green"`)
 	require.Equal(t, 1, proxy.Count(func(r homeserver.Request) bool {
 		return r.Method == "GET" && strings.Contains(r.Path, "/room_keys/keys")
 	}), "the backup is fetched more than once")

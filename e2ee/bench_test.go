@@ -21,6 +21,7 @@ import (
 
 	matrix "github.com/go-joe/matrix-memory"
 	"github.com/go-joe/matrix-memory/internal/homeserver"
+	"github.com/go-joe/matrix-memory/internal/rig"
 )
 
 // BenchmarkSet makes an encrypted Set and the same two requests by bare mautrix in
@@ -37,7 +38,7 @@ func BenchmarkSet(b *testing.B) {
 	defer db.Close()
 	states := mautrix.NewMemoryStateStore()
 	bare.Client.StateStore = states
-	store := crypto.NewSQLCryptoStore(db, nil, "", bare.DeviceID(), []byte("a key"))
+	store := crypto.NewSQLCryptoStore(db, nil, "", bare.DeviceID, []byte("a key"))
 	require.NoError(b, store.DB.Upgrade(b.Context()))
 	machine := crypto.NewOlmMachine(bare.Client, nil, store, states.(crypto.StateStore))
 	require.NoError(b, machine.Load(b.Context()))
@@ -46,14 +47,13 @@ func BenchmarkSet(b *testing.B) {
 		Algorithm:              id.AlgorithmMegolmV1,
 		RotationPeriodMessages: 1_000_000, // it shares its session once
 	}))
-	require.NoError(b, machine.ShareGroupSession(b.Context(), bareRoom, []id.UserID{bare.UserID()}))
-	messageType := event.Type{Type: memoryType.Type, Class: event.MessageEventType}
+	require.NoError(b, machine.ShareGroupSession(b.Context(), bareRoom, []id.UserID{bare.UserID}))
 	set := func(value int) {
-		encrypted, err := machine.EncryptMegolmEvent(b.Context(), bareRoom, messageType, map[string]any{"key": value})
+		encrypted, err := machine.EncryptMegolmEvent(b.Context(), bareRoom, valueType, map[string]any{"key": value})
 		require.NoError(b, err)
 		sent, err := bare.SendMessageEvent(b.Context(), bareRoom, event.EventEncrypted, encrypted, mautrix.ReqSendEvent{DontEncrypt: true})
 		require.NoError(b, err)
-		_, err = bare.SendStateEvent(b.Context(), bareRoom, memoryType, "", map[string]any{"key": map[string]any{"encrypted_val": sent.EventID}})
+		_, err = bare.SendStateEvent(b.Context(), bareRoom, rig.MemoryType, "", map[string]any{"key": map[string]any{"encrypted_val": sent.EventID}})
 		require.NoError(b, err)
 	}
 	set(0)

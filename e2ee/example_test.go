@@ -4,40 +4,30 @@ package e2ee_test
 
 import (
 	"context"
-	"crypto/rand"
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/go-joe/joe"
 	"go.uber.org/zap"
-	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
 
 	matrix "github.com/go-joe/matrix-memory"
 	"github.com/go-joe/matrix-memory/e2ee"
+	"github.com/go-joe/matrix-memory/internal/rig"
 )
 
 // exampleConfig returns the settings of a new bot whose default room is
 // encrypted, on the homeserver of the tests.
 func exampleConfig() matrix.Config {
-	ctx := context.Background()
-	made := must(server.Register(ctx, "u"+strings.ToLower(rand.Text()), "a password"))
-	client := must(mautrix.NewClient(server.URL(), id.UserID(made.UserID), made.AccessToken))
-	defer client.Client.CloseIdleConnections()
-	stateKey := ""
-	room := must(client.CreateRoom(ctx, &mautrix.ReqCreateRoom{InitialState: []*event.Event{{
-		Type:     event.StateEncryption,
-		StateKey: &stateKey,
-		Content:  event.Content{Parsed: &event.EncryptionEventContent{Algorithm: id.AlgorithmMegolmV1}},
-	}}}))
+	t := rig.Example()
+	bot := rig.Register(t)
 	return matrix.Config{
-		Homeserver:  server.URL(),
-		UserID:      made.UserID,
-		Password:    made.Password,
-		DefaultRoom: room.RoomID.String(),
+		Homeserver:  bot.HomeserverURL.String(),
+		UserID:      bot.UserID.String(),
+		Password:    bot.Password,
+		DefaultRoom: bot.NewRoom(t, rig.Encrypted).String(),
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"maunium.net/go/mautrix/id"
 
 	matrix "github.com/go-joe/matrix-memory"
+	"github.com/go-joe/matrix-memory/internal/rig"
 )
 
 // A forgery is a session that its maker says to be another's, and an event that is
@@ -34,7 +35,7 @@ func forge(t testing.TB, room id.RoomID, content string) forgery {
 	exported, err := inbound.Internal.Export(0)
 	require.NoError(t, err)
 	outbound.Shared = true
-	plain, err := json.Marshal(map[string]any{"room_id": room, "type": memoryType.Type, "content": json.RawMessage(content)})
+	plain, err := json.Marshal(map[string]any{"room_id": room, "type": rig.MemoryType.Type, "content": json.RawMessage(content)})
 	require.NoError(t, err)
 	ciphertext, err := outbound.Encrypt(plain)
 	require.NoError(t, err)
@@ -84,8 +85,8 @@ func TestHandedOnKeyIsRefused(t *testing.T) {
 	}{
 		"a stranger's":                {func(t *testing.T, _ account) account { return register(t) }, false},
 		"a stranger's, asked for":     {func(t *testing.T, _ account) account { return register(t) }, true},
-		"an own device's, unasked":    {func(t *testing.T, bot account) account { return login(t, bot.UserID().Localpart()) }, false},
-		"an own device's, not signed": {func(t *testing.T, bot account) account { return login(t, bot.UserID().Localpart()) }, true},
+		"an own device's, unasked":    {func(t *testing.T, bot account) account { return bot.anotherDevice(t) }, false},
+		"an own device's, not signed": {func(t *testing.T, bot account) account { return bot.anotherDevice(t) }, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			bot := register(t)
@@ -106,7 +107,7 @@ func TestHandedOnKeyIsRefused(t *testing.T) {
 			// What comes after it, from the same device, shows that it has come.
 			marker := giver.shareOwn(t, device, room)
 			bot.heard(t, room, memory, fmt.Sprintf(`{"key":{"encrypted_val":%q}}`, sent.EventID), "key")
-			require.True(t, memory.Client().Crypto.WaitForSession(t.Context(), room, "", marker, eventuallyFor))
+			require.True(t, memory.Client().Crypto.WaitForSession(t.Context(), room, "", marker, bound))
 			requireUndecryptable(t, memory, room, "key", sent.EventID, "missing")
 			version, err := bot.GetKeyBackupLatestVersion(t.Context())
 			require.NoError(t, err)
@@ -143,7 +144,7 @@ func TestStoredKeyIsNotReplaced(t *testing.T) {
 	share := outbound.ShareContent()
 	require.NoError(t, alice.machine.SendEncryptedToDevice(t.Context(), device, event.ToDeviceRoomKey, share))
 	outbound.Shared = true
-	ciphertext, err := outbound.Encrypt(fmt.Appendf(nil, `{"room_id":%q,"type":%q,"content":{"theirs":"milk"}}`, room, memoryType.Type))
+	ciphertext, err := outbound.Encrypt(fmt.Appendf(nil, `{"room_id":%q,"type":%q,"content":{"theirs":"milk"}}`, room, rig.MemoryType.Type))
 	require.NoError(t, err)
 	theirs, err := alice.SendMessageEvent(t.Context(), room, event.EventEncrypted, &event.EncryptedEventContent{
 		Algorithm: id.AlgorithmMegolmV1, SessionID: outbound.ID(), MegolmCiphertext: ciphertext})
@@ -164,10 +165,10 @@ func TestStoredKeyIsNotReplaced(t *testing.T) {
 	share.AsRoomKey().RoomID = "!elsewhere:xxx"
 	require.NoError(t, mallory.machine.SendEncryptedToDevice(t.Context(), device, event.ToDeviceRoomKey, share))
 	marker := mallory.shareOwn(t, device, room)
-	require.True(t, memory.Client().Crypto.WaitForSession(t.Context(), room, "", marker, eventuallyFor))
+	require.True(t, memory.Client().Crypto.WaitForSession(t.Context(), room, "", marker, bound))
 
 	require.NoError(t, memory.Close())
 	memory = open(t, conf) // which knows nothing but what is in the store
-	requireValue(t, memory, "tea", `"green"`)
-	requireValue(t, memory, "theirs", `"milk"`)
+	rig.Has(t, memory, "tea", `"green"`)
+	rig.Has(t, memory, "theirs", `"milk"`)
 }

@@ -16,23 +16,12 @@ import (
 	matrix "github.com/go-joe/matrix-memory"
 	"github.com/go-joe/matrix-memory/e2ee"
 	"github.com/go-joe/matrix-memory/internal/homeserver"
+	"github.com/go-joe/matrix-memory/internal/rig"
 )
 
 // to matches requests of a method to a path that holds a text.
 func to(method, path string) func(*http.Request) bool {
 	return func(r *http.Request) bool { return r.Method == method && strings.Contains(r.URL.Path, path) }
-}
-
-// within fails the test unless something ends in time.
-func within(t testing.TB, bound time.Duration, what string, do func()) {
-	t.Helper()
-	done := make(chan struct{})
-	go func() { defer close(done); do() }()
-	select {
-	case <-done:
-	case <-time.After(bound):
-		t.Fatalf("%s takes longer than %s", what, bound)
-	}
 }
 
 // A key backup that never answers holds up neither writes nor Close for long.
@@ -41,23 +30,23 @@ func TestKeyBackupHangs(t *testing.T) {
 	room := bot.newRoom(t)
 	conf, proxy := proxied(t, bot.config(t, room))
 	conf.Timeout = 6 * time.Second
-	memory := matrix.New(conf, matrix.WithLogger(quiet(t)), e2ee.Enable())
+	memory := matrix.New(conf, matrix.WithLogger(rig.Log(t)), e2ee.Enable())
 	require.NoError(t, memory.Open(t.Context()))
 	proxy.Inject(homeserver.Fault{Match: to("PUT", "/room_keys/keys"), Do: homeserver.BlackHole()})
 
-	within(t, conf.Timeout, "Set", func() { require.NoError(t, memory.Set("tea", []byte(`"green"`))) })
+	rig.Within(t, conf.Timeout, "Set", func() { require.NoError(t, memory.Set("tea", []byte(`"green"`))) })
 	require.NotZero(t, proxy.Count(homeserver.Seen(to("PUT", "/room_keys/keys"))))
 	// Who comes now has a new key made, while the first one still hangs.
-	_, err := bot.InviteUser(t.Context(), room, &mautrix.ReqInviteUser{UserID: register(t).UserID()})
+	_, err := bot.InviteUser(t.Context(), room, &mautrix.ReqInviteUser{UserID: register(t).UserID})
 	require.NoError(t, err)
 	first := bot.sessionOf(t, room, "tea")
 	n := 0
 	eventually(t, func() bool {
 		n++
-		within(t, conf.Timeout, "Set", func() { require.NoError(t, memory.Set("tea", []byte{byte('0' + n%10)})) })
+		rig.Within(t, conf.Timeout, "Set", func() { require.NoError(t, memory.Set("tea", []byte{byte('0' + n%10)})) })
 		return bot.sessionOf(t, room, "tea") != first
 	}, "the key stays the same when a member is invited")
-	within(t, 40*time.Second, "Close", func() { require.NoError(t, memory.Close()) })
+	rig.Within(t, 40*time.Second, "Close", func() { require.NoError(t, memory.Close()) })
 }
 
 // While the homeserver takes no one-time keys, sync goes on; once it does, it gets
@@ -73,9 +62,9 @@ func TestOneTimeKeyUploadHangs(t *testing.T) {
 	before := uploads()
 	claim := func() int {
 		claimed, err := bot.ClaimKeys(t.Context(), &mautrix.ReqClaimKeys{OneTimeKeys: mautrix.OneTimeKeysRequest{
-			bot.UserID(): {memory.Client().DeviceID: id.KeyAlgorithmSignedCurve25519}}})
+			bot.UserID: {memory.Client().DeviceID: id.KeyAlgorithmSignedCurve25519}}})
 		require.NoError(t, err)
-		return len(claimed.OneTimeKeys[bot.UserID()][memory.Client().DeviceID])
+		return len(claimed.OneTimeKeys[bot.UserID][memory.Client().DeviceID])
 	}
 	for claim() > 0 {
 	}

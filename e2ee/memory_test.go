@@ -8,10 +8,11 @@ import (
 	"github.com/stretchr/testify/require"
 
 	matrix "github.com/go-joe/matrix-memory"
+	"github.com/go-joe/matrix-memory/internal/rig"
 )
 
 func TestValuesAreEncryptedAndSurviveARestart(t *testing.T) {
-	for name, layout := range layouts {
+	for name, layout := range rig.Layouts {
 		t.Run(name, func(t *testing.T) {
 			bot, other := register(t), newPeer(t, register(t))
 			room := bot.newRoom(t, other.account)
@@ -21,20 +22,20 @@ func TestValuesAreEncryptedAndSurviveARestart(t *testing.T) {
 			memory := open(t, conf)
 			require.NoError(t, memory.Set("tea", []byte(`"green"`)))
 			require.NoError(t, memory.Set("pi", []byte(`3.14`)))
-			requireValue(t, memory, "tea", `"green"`)
+			rig.Has(t, memory, "tea", `"green"`)
 			device := memory.Client().DeviceID
 			require.NoError(t, memory.Close())
 
 			pointers := bot.pointers(t, room)
 			require.Len(t, pointers, 2)
 			evt := other.decrypt(t, room, pointers["tea"])
-			require.Equal(t, memoryType.Type, evt.Type.Type)
+			require.Equal(t, rig.MemoryType.Type, evt.Type.Type)
 			require.JSONEq(t, `{"tea":"green"}`, string(evt.Content.VeryRaw))
 
 			memory = open(t, conf)
 			require.Equal(t, device, memory.Client().DeviceID)
-			requireValue(t, memory, "tea", `"green"`)
-			requireValue(t, memory, "pi", `3.14`)
+			rig.Has(t, memory, "tea", `"green"`)
+			rig.Has(t, memory, "pi", `3.14`)
 			was, err := memory.Delete("tea")
 			require.NoError(t, err)
 			require.True(t, was)
@@ -42,7 +43,7 @@ func TestValuesAreEncryptedAndSurviveARestart(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, []string{"pi"}, keys)
 			require.NoError(t, memory.Set("tea", []byte(`"black"`)))
-			requireValue(t, memory, "tea", `"black"`)
+			rig.Has(t, memory, "tea", `"black"`)
 		})
 	}
 }
@@ -55,7 +56,7 @@ func TestWithoutEncryptionNothingGoesOutInTheClear(t *testing.T) {
 	require.NoError(t, memory.Set("tea", []byte(`"green"`)))
 	require.NoError(t, memory.Close())
 
-	plain := matrix.New(conf, matrix.WithLogger(quiet(t)))
+	plain := matrix.New(conf, matrix.WithLogger(rig.Log(t)))
 	require.NoError(t, plain.Open(t.Context()))
 	defer plain.Close()
 	require.ErrorIs(t, plain.Set("coffee", []byte(`"black"`)), matrix.ErrNoEncryption)

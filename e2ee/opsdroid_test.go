@@ -11,6 +11,7 @@ import (
 	"maunium.net/go/mautrix/id"
 
 	matrix "github.com/go-joe/matrix-memory"
+	"github.com/go-joe/matrix-memory/internal/rig"
 )
 
 // The steps that a real opsdroid took in encrypted rooms are taken again: pointers
@@ -100,8 +101,8 @@ func TestOpsdroidRecordings(t *testing.T) {
 				}
 				standing, err := bot.State(t.Context(), room)
 				require.NoError(t, err)
-				require.Len(t, standing[memoryType], len(want), "step %d", i)
-				for stateKey, evt := range standing[memoryType] {
+				require.Len(t, standing[rig.MemoryType], len(want), "step %d", i)
+				for stateKey, evt := range standing[rig.MemoryType] {
 					var content map[string]map[string]id.EventID
 					require.NoError(t, json.Unmarshal(evt.Content.VeryRaw, &content))
 					keys := []string{}

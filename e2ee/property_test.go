@@ -11,12 +11,12 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
-	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
 	"pgregory.net/rapid"
 
 	matrix "github.com/go-joe/matrix-memory"
 	"github.com/go-joe/matrix-memory/internal/homeserver"
+	"github.com/go-joe/matrix-memory/internal/rig"
 )
 
 // TestProperty is the module's property test in encrypted rooms: random operations
@@ -31,7 +31,7 @@ func TestProperty(t *testing.T) {
 		require.NoError(t, checks.Value.Set("3"))
 		t.Cleanup(func() { require.NoError(t, checks.Value.Set(checks.DefValue)) })
 	}
-	for name, layout := range layouts {
+	for name, layout := range rig.Layouts {
 		t.Run(name, func(t *testing.T) {
 			bot, other := register(t), newPeer(t, register(t))
 			conf, front := proxied(t, bot.config(t, ""))
@@ -40,7 +40,7 @@ func TestProperty(t *testing.T) {
 				r := &sequence{T: rt, t: t, bot: bot, other: other, front: front, conf: conf, models: make(map[id.RoomID]model)}
 				for range 2 {
 					room := bot.newRoom(t, other.account)
-					raise(t, bot, room, other.UserID())
+					raise(t, bot, room, other.UserID)
 					r.rooms = append(r.rooms, room)
 					r.models[room] = make(model)
 				}
@@ -103,19 +103,17 @@ func (r *sequence) play() {
 	}
 }
 
-var forbidden = homeserver.Status(403, nil, `{"errcode":"M_FORBIDDEN","error":"as the test says"}`)
-
 // faults are what may happen to a write, request by request.
 var faults = map[string][]homeserver.Fault{
 	"none":                {},
 	"429":                 {{Match: homeserver.StateWrite, Do: homeserver.RateLimitBody(10)}, {Match: homeserver.EventSend, Do: homeserver.RateLimitBody(10)}},
 	"event reset before":  {{Match: homeserver.EventSend, Do: homeserver.ResetBefore()}},
 	"event reset after":   {{Match: homeserver.EventSend, Do: homeserver.ResetAfter()}},
-	"event refused":       {{Match: homeserver.EventSend, Do: forbidden}},
+	"event refused":       {{Match: homeserver.EventSend, Do: rig.Forbidden}},
 	"state reset before":  {{Match: homeserver.StateWrite, Do: homeserver.ResetBefore()}},
 	"state reset after":   {{Match: homeserver.StateWrite, Do: homeserver.ResetAfter()}},
-	"state refused":       {{Match: homeserver.StateWrite, Do: forbidden}},
-	"state stored unseen": {{Match: homeserver.StateWrite, Do: homeserver.ResetAfter()}, {Match: homeserver.StateWrite, Do: forbidden}},
+	"state refused":       {{Match: homeserver.StateWrite, Do: rig.Forbidden}},
+	"state stored unseen": {{Match: homeserver.StateWrite, Do: homeserver.ResetAfter()}, {Match: homeserver.StateWrite, Do: rig.Forbidden}},
 }
 
 // write makes one write of a key, perhaps with a fault, and notes in the model
@@ -157,9 +155,9 @@ func (r *sequence) foreign(room id.RoomID) {
 			content[key] = fmt.Appendf(nil, `{"encrypted_val":%q}`, eventID)
 		}
 	}
-	eventID := r.other.encrypt(r.t, room, event.Type{Type: memoryType.Type, Class: event.MessageEventType}, fmt.Sprintf(`{%q:%s}`, key, value))
+	eventID := r.other.encrypt(r.t, room, valueType, fmt.Sprintf(`{%q:%s}`, key, value))
 	content[key] = fmt.Appendf(nil, `{"encrypted_val":%q}`, eventID)
-	_, err := r.other.SendStateEvent(r.t.Context(), room, memoryType, stateKey, content)
+	_, err := r.other.SendStateEvent(r.t.Context(), room, rig.MemoryType, stateKey, content)
 	require.NoError(r, err)
 	r.models[room][key] = []string{value}
 	eventually(r.t, func() bool { return r.remembered(room)[key] == value }, "the memory sees %s under %q", value, key)

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/go-joe/matrix-memory/internal/homeserver"
+	"github.com/go-joe/matrix-memory/internal/rig"
 )
 
 // Opening a room fetches no value, and reading one fetches that one. Who reads a
@@ -30,13 +31,13 @@ func TestValuesAreReadAhead(t *testing.T) {
 	memory = open(t, conf)
 	require.Zero(t, fetched())
 	for range 3 {
-		requireValue(t, memory, "0", "0")
+		rig.Has(t, memory, "0", "0")
 	}
 	require.Equal(t, 1, fetched())
-	requireValue(t, memory, "1", "1")
+	rig.Has(t, memory, "1", "1")
 	eventually(t, func() bool { return fetched() == values }, "the other values are not read ahead")
 	for i := range values {
-		requireValue(t, memory, fmt.Sprint(i), fmt.Sprint(i))
+		rig.Has(t, memory, fmt.Sprint(i), fmt.Sprint(i))
 	}
 	require.Equal(t, values, fetched())
 }

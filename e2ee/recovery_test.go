@@ -4,7 +4,6 @@ package e2ee_test
 
 import (
 	"fmt"
-	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -22,6 +21,7 @@ import (
 	matrix "github.com/go-joe/matrix-memory"
 	"github.com/go-joe/matrix-memory/e2ee"
 	"github.com/go-joe/matrix-memory/internal/homeserver"
+	"github.com/go-joe/matrix-memory/internal/rig"
 )
 
 // recoveryKey returns the key that the first start wrote.
@@ -48,9 +48,9 @@ func TestFirstStartSetsUpCrossSigningAndBackup(t *testing.T) {
 	}, "the session is not in the backup: %+v", version)
 
 	// Somebody else sees a device that its owner has signed.
-	devices, err := other.machine.FetchKeys(t.Context(), []id.UserID{bot.UserID()}, true)
+	devices, err := other.machine.FetchKeys(t.Context(), []id.UserID{bot.UserID}, true)
 	require.NoError(t, err)
-	trust, err := other.machine.ResolveTrustContext(t.Context(), devices[bot.UserID()][device])
+	trust, err := other.machine.ResolveTrustContext(t.Context(), devices[bot.UserID][device])
 	require.NoError(t, err)
 	require.Equal(t, id.TrustStateCrossSignedTOFU, trust)
 	require.NoError(t, memory.Close())
@@ -62,13 +62,13 @@ func TestFirstStartSetsUpCrossSigningAndBackup(t *testing.T) {
 	again, err := bot.GetKeyBackupLatestVersion(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, version.Version, again.Version)
-	requireValue(t, memory, "tea", `"green"`)
+	rig.Has(t, memory, "tea", `"green"`)
 }
 
 // Five hundred values that went out under several sessions are read with a new,
 // empty store and the recovery key.
 func TestLostStoreIsRestoredFromTheBackup(t *testing.T) {
-	for name, layout := range layouts {
+	for name, layout := range rig.Layouts {
 		t.Run(name, func(t *testing.T) {
 			bot := register(t)
 			room := bot.newRoom(t)
@@ -98,11 +98,11 @@ func TestLostStoreIsRestoredFromTheBackup(t *testing.T) {
 			require.Len(t, keys, sessions*values)
 			for n := range sessions {
 				for i := range values {
-					requireValue(t, memory, fmt.Sprintf("%d/%d", n, i), fmt.Sprintf(`"secret %d/%d"`, n, i))
+					rig.Has(t, memory, fmt.Sprintf("%d/%d", n, i), fmt.Sprintf(`"secret %d/%d"`, n, i))
 				}
 			}
 			require.NoError(t, memory.Set("new", []byte(`1`)))
-			requireValue(t, memory, "new", `1`)
+			rig.Has(t, memory, "new", `1`)
 			require.NoFileExists(t, filepath.Join(conf.StorePath, "recovery_key"))
 		})
 	}
@@ -129,17 +129,19 @@ func TestLostStoreOfATokensDevice(t *testing.T) {
 	bot := register(t)
 	room := bot.newRoom(t)
 	conf := bot.config(t, room)
-	conf.UserID, conf.Password, conf.AccessToken = "", "", bot.Account.AccessToken
+	conf.AccessToken = bot.AccessToken // and the password, for the cross-signing keys
 	memory := open(t, conf)
+	require.Equal(t, bot.DeviceID, memory.Client().DeviceID)
 	require.NoError(t, memory.Set("tea", []byte(`"green"`)))
 	require.NoError(t, memory.Close())
+	conf.UserID, conf.Password = "", ""
 	key := recoveryKey(t, conf.StorePath)
 
 	conf.StorePath = filepath.Join(t.TempDir(), "new")
 	require.ErrorContains(t, refuse(t, conf), "recovery_key")
 	conf.RecoveryKey = key
 	memory = open(t, conf)
-	requireValue(t, memory, "tea", `"green"`)
+	rig.Has(t, memory, "tea", `"green"`)
 }
 
 // On an account that has cross-signing already, the bot works without the recovery
@@ -150,9 +152,9 @@ func TestAccountThatHasCrossSigning(t *testing.T) {
 	require.NoError(t, open(t, conf).Close())
 	key := recoveryKey(t, conf.StorePath)
 	trust := func(device id.DeviceID) id.TrustState {
-		devices, err := other.machine.FetchKeys(t.Context(), []id.UserID{bot.UserID()}, true)
+		devices, err := other.machine.FetchKeys(t.Context(), []id.UserID{bot.UserID}, true)
 		require.NoError(t, err)
-		trust, err := other.machine.ResolveTrustContext(t.Context(), devices[bot.UserID()][device])
+		trust, err := other.machine.ResolveTrustContext(t.Context(), devices[bot.UserID][device])
 		require.NoError(t, err)
 		return trust
 	}
@@ -162,7 +164,7 @@ func TestAccountThatHasCrossSigning(t *testing.T) {
 	memory := matrix.New(conf, matrix.WithLogger(logger), e2ee.Enable())
 	require.NoError(t, memory.Open(t.Context()))
 	require.NoError(t, memory.Set("tea", []byte(`"green"`)))
-	requireValue(t, memory, "tea", `"green"`)
+	rig.Has(t, memory, "tea", `"green"`)
 	require.NotEqual(t, id.TrustStateCrossSignedTOFU, trust(memory.Client().DeviceID))
 	require.NoError(t, memory.Close())
 	require.True(t, slices.ContainsFunc(entries.AllEntries(), func(entry *logrus.Entry) bool {
@@ -175,24 +177,17 @@ func TestAccountThatHasCrossSigning(t *testing.T) {
 	require.Equal(t, id.TrustStateCrossSignedTOFU, trust(memory.Client().DeviceID))
 }
 
-// A homeserver may want the password before it takes cross-signing keys. A bot
-// that has none is told what to do.
+// A homeserver wants the password before it takes cross-signing keys. A bot that
+// has none is told what to do.
 func TestHomeserverAsksForThePassword(t *testing.T) {
-	asks := homeserver.Fault{
-		Match: func(r *http.Request) bool { return strings.HasSuffix(r.URL.Path, "/keys/device_signing/upload") },
-		Times: 1,
-		Do:    homeserver.Status(http.StatusUnauthorized, nil, `{"session":"s","flows":[{"stages":["m.login.password"]}],"params":{}}`),
-	}
 	bot := register(t)
 	conf, proxy := proxied(t, bot.config(t, bot.newRoom(t)))
-	proxy.Inject(asks)
 	memory := open(t, conf)
 	require.NoError(t, memory.Set("tea", []byte(`"green"`)))
 	require.Equal(t, 2, proxy.Count(func(r homeserver.Request) bool { return strings.HasSuffix(r.Path, "/keys/device_signing/upload") }))
 
 	bot = register(t)
-	conf, proxy = proxied(t, bot.config(t, bot.newRoom(t)))
-	conf.Password, conf.AccessToken = "", bot.Account.AccessToken
-	proxy.Inject(asks)
+	conf = bot.config(t, bot.newRoom(t))
+	conf.Password, conf.AccessToken = "", bot.AccessToken
 	require.ErrorContains(t, refuse(t, conf), "set password beside access_token")
 }

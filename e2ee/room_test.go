@@ -4,7 +4,6 @@ package e2ee_test
 
 import (
 	"bytes"
-	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -25,11 +24,12 @@ import (
 
 	matrix "github.com/go-joe/matrix-memory"
 	"github.com/go-joe/matrix-memory/internal/homeserver"
+	"github.com/go-joe/matrix-memory/internal/rig"
 	"github.com/go-joe/matrix-memory/memorytest"
 )
 
 func TestConformance(t *testing.T) {
-	for name, layout := range layouts {
+	for name, layout := range rig.Layouts {
 		t.Run(name, func(t *testing.T) {
 			bot := register(t)
 			conf := bot.config(t, "")
@@ -70,7 +70,7 @@ func TestNothingIsFoundInTheClear(t *testing.T) {
 		require.NoError(t, memory.Set(key, []byte(value)))
 	}
 	for key, eventID := range bot.pointers(t, room) {
-		requireValue(t, memory, key, values[key])
+		rig.Has(t, memory, key, values[key])
 		evt, err := bot.GetEvent(t.Context(), room, eventID)
 		require.NoError(t, err)
 		require.NotContains(t, string(evt.Content.VeryRaw), "m.relates_to")
@@ -79,14 +79,14 @@ func TestNothingIsFoundInTheClear(t *testing.T) {
 	require.NoError(t, memory.Close())
 
 	traces := [][]byte{[]byte(secret), []byte(base64.StdEncoding.EncodeToString([]byte(secret)))}
-	for _, dir := range []string{server.Dir(), conf.StorePath} {
+	for _, dir := range []string{rig.Shared(t).Dir(), conf.StorePath} {
 		searched := false // a file that names the bot, so that a search finds something
 		require.NoError(t, filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
 			if err != nil || !entry.Type().IsRegular() {
 				return err
 			}
 			content, err := os.ReadFile(path)
-			searched = searched || bytes.Contains(content, []byte(bot.UserID()))
+			searched = searched || bytes.Contains(content, []byte(bot.UserID))
 			for _, trace := range traces {
 				require.False(t, bytes.Contains(content, trace), "%s holds a value", path)
 			}
@@ -94,16 +94,6 @@ func TestNothingIsFoundInTheClear(t *testing.T) {
 		}))
 		require.True(t, searched, dir)
 	}
-}
-
-// proxied returns settings that go through a proxy.
-func proxied(t testing.TB, conf matrix.Config) (matrix.Config, *homeserver.Proxy) {
-	t.Helper()
-	proxy, err := server.Proxy()
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, proxy.Close()) })
-	conf.Homeserver = proxy.URL()
-	return conf, proxy
 }
 
 // writes returns how many events of each kind were sent.
@@ -126,7 +116,7 @@ func TestRequests(t *testing.T) {
 
 	proxy.Reset()
 	require.NoError(t, memory.Set("tea", []byte(`"green"`)))
-	requireValue(t, memory, "tea", `"green"`)
+	rig.Has(t, memory, "tea", `"green"`)
 	require.Zero(t, others(), "setting what is there costs nothing, nor does reading it")
 
 	proxy.Reset()
@@ -144,7 +134,7 @@ func TestRequests(t *testing.T) {
 	require.LessOrEqual(t, events, 12)
 	require.LessOrEqual(t, states, 12)
 	for i := range errs {
-		requireValue(t, memory, fmt.Sprint("key ", i), fmt.Sprintf(`"value %d"`, i))
+		rig.Has(t, memory, fmt.Sprint("key ", i), fmt.Sprintf(`"value %d"`, i))
 	}
 }
 
@@ -159,28 +149,28 @@ func TestHomeserverFailsBetweenEventAndState(t *testing.T) {
 	require.NoError(t, memory.Set("tea", []byte(`"green"`)))
 	remove := proxy.Inject(homeserver.Fault{Match: homeserver.StateWrite, Do: homeserver.Status(http.StatusServiceUnavailable, nil, `{}`)})
 	require.Error(t, memory.Set("tea", []byte(`"black"`)))
-	requireValue(t, memory, "tea", `"green"`)
+	rig.Has(t, memory, "tea", `"green"`)
 	remove()
 	require.NoError(t, memory.Set("coffee", []byte(`"black"`)))
-	requireValue(t, memory, "tea", `"green"`)
+	rig.Has(t, memory, "tea", `"green"`)
 
 	// What is certainly not pointed at does not stay.
 	proxy.Reset()
-	remove = proxy.Inject(homeserver.Fault{Match: homeserver.StateWrite, Do: homeserver.Status(http.StatusForbidden, nil, `{"errcode":"M_FORBIDDEN","error":"as the test says"}`)})
+	remove = proxy.Inject(homeserver.Fault{Match: homeserver.StateWrite, Do: rig.Forbidden})
 	require.ErrorIs(t, memory.Set("tea", []byte(`"black"`)), matrix.ErrForbidden)
 	remove()
 	require.NoError(t, memory.Close())
 	require.Equal(t, 1, proxy.Count(func(r homeserver.Request) bool { return strings.Contains(r.Path, "/redact/") }))
 
 	memory = open(t, conf)
-	requireValue(t, memory, "tea", `"green"`)
-	requireValue(t, memory, "coffee", `"black"`)
+	rig.Has(t, memory, "tea", `"green"`)
+	rig.Has(t, memory, "coffee", `"black"`)
 }
 
 func TestDeletedValuesAreRedacted(t *testing.T) {
 	bot, other := register(t), newPeer(t, register(t))
 	room := bot.newRoom(t, other.account)
-	raise(t, bot, room, other.UserID())
+	raise(t, bot, room, other.UserID)
 	conf := bot.config(t, room)
 	memory := open(t, conf)
 
@@ -191,7 +181,7 @@ func TestDeletedValuesAreRedacted(t *testing.T) {
 	_, err := memory.Delete("deleted")
 	require.NoError(t, err)
 	require.NoError(t, memory.Set("overwritten", []byte(`4`)))
-	theirs := other.encrypt(t, room, event.Type{Type: memoryType.Type, Class: event.MessageEventType}, `{"theirs":5}`)
+	theirs := other.encrypt(t, room, valueType, `{"theirs":5}`)
 	after := bot.pointers(t, room)
 	other.put(t, room, fmt.Sprintf(`{"kept":{"encrypted_val":%q},"overwritten":{"encrypted_val":%q},"theirs":{"encrypted_val":%q}}`,
 		after["kept"], after["overwritten"], theirs))
@@ -250,7 +240,7 @@ func TestSharedEventIsRedactedWithItsLastKey(t *testing.T) {
 		bot.requireRedacted(t, room, eventID, false)
 
 		memory = open(t, conf)
-		requireValue(t, memory, last, `1`)
+		rig.Has(t, memory, last, `1`)
 		_, err = memory.Delete(last)
 		require.NoError(t, err)
 		require.NoError(t, memory.Close())
@@ -258,120 +248,6 @@ func TestSharedEventIsRedactedWithItsLastKey(t *testing.T) {
 		return
 	}
 	t.Fatal("of fifty values that were set at once, no two share an event")
-}
-
-// Who comes after a value was written can't read it, and who has gone can't read
-// what is written after that.
-func TestKeyChangesWithTheMembers(t *testing.T) {
-	bot, early, late := register(t), newPeer(t, register(t)), newPeer(t, register(t))
-	room := bot.newRoom(t, early.account)
-	memory := open(t, bot.config(t, room))
-	sessionOf := func(key string) id.SessionID {
-		evt, err := bot.GetEvent(t.Context(), room, bot.pointers(t, room)[key])
-		require.NoError(t, err)
-		require.NoError(t, evt.Content.ParseRaw(evt.Type))
-		return evt.Content.AsEncrypted().SessionID
-	}
-	require.NoError(t, memory.Set("one", []byte(`1`)))
-
-	_, err := bot.InviteUser(t.Context(), room, &mautrix.ReqInviteUser{UserID: late.UserID()})
-	require.NoError(t, err)
-	_, err = late.JoinRoomByID(t.Context(), room)
-	require.NoError(t, err)
-	n := 0
-	eventually(t, func() bool {
-		n++
-		require.NoError(t, memory.Set("two", fmt.Appendf(nil, "%d", n)))
-		return sessionOf("two") != sessionOf("one")
-	}, "the key stays the same when a member comes")
-	late.decrypt(t, room, bot.pointers(t, room)["two"])
-	_, err = late.tryDecrypt(t, room, bot.pointers(t, room)["one"])
-	require.Error(t, err)
-
-	_, err = early.LeaveRoom(t.Context(), room)
-	require.NoError(t, err)
-	two := sessionOf("two")
-	eventually(t, func() bool {
-		n++
-		require.NoError(t, memory.Set("three", fmt.Appendf(nil, "%d", n)))
-		return sessionOf("three") != two
-	}, "the key stays the same when a member goes")
-	early.sync(t)
-	session, err := early.machine.CryptoStore.GetGroupSession(t.Context(), room, sessionOf("three"))
-	require.NoError(t, err)
-	require.Nil(t, session, "who has gone has the new key")
-	late.decrypt(t, room, bot.pointers(t, room)["three"])
-}
-
-// A member's new device, and one that came while the bot was down, get the key.
-func TestNewDeviceGetsTheNextKey(t *testing.T) {
-	bot, other := register(t), register(t)
-	room := bot.newRoom(t, other)
-	conf := bot.config(t, room)
-	memory := open(t, conf)
-	require.NoError(t, memory.Set("one", []byte(`1`)))
-	require.NoError(t, memory.Close())
-
-	laptop := newPeer(t, other)
-	memory = open(t, conf)
-	require.NoError(t, memory.Set("two", []byte(`2`)))
-	laptop.decrypt(t, room, bot.pointers(t, room)["two"])
-
-	phone := newPeer(t, login(t, other.UserID().Localpart()))
-	n := 0
-	eventually(t, func() bool {
-		n++
-		require.NoError(t, memory.Set("three", fmt.Appendf(nil, "%d", n)))
-		_, err := phone.tryDecrypt(t, room, bot.pointers(t, room)["three"])
-		return err == nil
-	}, "a new device does not get the key")
-}
-
-// A member's device that comes while the key is being shared gets the key as well.
-func TestDeviceThatComesWhileTheKeyIsShared(t *testing.T) {
-	bot, other := register(t), register(t)
-	laptop := newPeer(t, other)
-	room := bot.newRoom(t, laptop.account)
-	conf, proxy := proxied(t, bot.config(t, room))
-	memory := open(t, conf)
-	for _, request := range []struct{ name, method, path string }{
-		{"the key is sent", "PUT", "/sendToDevice/m.room.encrypted/"},
-		{"devices are asked for", "POST", "/keys/query"},
-	} {
-		t.Run(request.name, func(t *testing.T) {
-			// A device that comes makes the bot share a new key, and ask for devices.
-			newPeer(t, login(t, other.UserID().Localpart()))
-			reached, release := make(chan struct{}), make(chan struct{})
-			proxy.Inject(homeserver.Fault{Match: to(request.method, request.path), Times: 1, Do: homeserver.PauseAfter(reached, release)})
-			n, done := 0, make(chan struct{})
-			set := func() { n++; require.NoError(t, memory.Set("one", fmt.Appendf(nil, "%d", n))) }
-			go func() {
-				defer close(done)
-				for {
-					select {
-					case <-release:
-						return
-					default:
-						set()
-					}
-				}
-			}()
-			<-reached
-			phone := newPeer(t, login(t, other.UserID().Localpart()))
-			for range 2 { // what comes after it, so that the bot has most likely heard of it
-				before := proxy.Count(homeserver.Seen(homeserver.Sync))
-				bot.put(t, room, fmt.Sprintf(`{"wakes":{"encrypted_val":%q}}`, rand.Text()))
-				eventually(t, func() bool { return proxy.Count(homeserver.Seen(homeserver.Sync)) > before }, "no sync")
-			}
-			close(release)
-			<-done
-			eventually(t, func() bool {
-				set()
-				_, err := phone.tryDecrypt(t, room, bot.pointers(t, room)["one"])
-				return err == nil
-			}, "the device does not get the key")
-		})
-	}
 }
 
 func TestRoomBecomesEncryptedLater(t *testing.T) {
@@ -385,7 +261,7 @@ func TestRoomBecomesEncryptedLater(t *testing.T) {
 	require.NoError(t, err)
 	standing := func() map[string]json.RawMessage {
 		var state map[string]json.RawMessage
-		require.NoError(t, bot.StateEvent(t.Context(), room, memoryType, "", &state))
+		require.NoError(t, bot.StateEvent(t.Context(), room, rig.MemoryType, "", &state))
 		return state
 	}
 	n := 0
@@ -395,9 +271,9 @@ func TestRoomBecomesEncryptedLater(t *testing.T) {
 		return bytes.Contains(standing()["new"], []byte("encrypted_val"))
 	}, "values still go out in the clear")
 	require.JSONEq(t, `"clear"`, string(standing()["old"]))
-	requireValue(t, memory, "old", `"clear"`)
+	rig.Has(t, memory, "old", `"clear"`)
 	require.NoError(t, memory.Set("old", []byte(`"clear"`)), "the same value, written again, is encrypted")
 	require.Contains(t, string(standing()["old"]), "encrypted_val")
-	requireValue(t, memory, "old", `"clear"`)
-	requireValue(t, memory, "new", fmt.Sprint(n))
+	rig.Has(t, memory, "old", `"clear"`)
+	rig.Has(t, memory, "new", fmt.Sprint(n))
 }

@@ -12,6 +12,7 @@ import (
 	"maunium.net/go/mautrix/id"
 
 	"github.com/go-joe/matrix-memory/internal/homeserver"
+	"github.com/go-joe/matrix-memory/internal/rig"
 )
 
 // The set-up of cross-signing, secret storage and key backup is interrupted at
@@ -27,7 +28,7 @@ func TestInterruptedSetUpIsFinishedByTheNextStart(t *testing.T) {
 		{"the master key's secret", "PUT", "/account_data/m.cross_signing.master", 0},
 		{"the self-signing key's secret", "PUT", "/account_data/m.cross_signing.self_signing", 0},
 		{"the user-signing key's secret", "PUT", "/account_data/m.cross_signing.user_signing", 0},
-		{"the cross-signing keys", "POST", "/keys/device_signing/upload", 0},
+		{"the cross-signing keys", "POST", "/keys/device_signing/upload", 1}, // first it asks for the password
 		{"the device's signature", "POST", "/keys/signatures/upload", 0},
 		{"the master key's signature", "POST", "/keys/signatures/upload", 1},
 		{"the backup key's secret", "PUT", "/account_data/m.megolm_backup.v1", 0},
@@ -35,7 +36,7 @@ func TestInterruptedSetUpIsFinishedByTheNextStart(t *testing.T) {
 		{"the storage's default key", "PUT", "/account_data/m.secret_storage.default_key", 0},
 	} {
 		for how, fault := range map[string]homeserver.Action{
-			"not made":    homeserver.Status(http.StatusForbidden, nil, `{"errcode":"M_FORBIDDEN","error":"as the test says"}`),
+			"not made":    rig.Forbidden,
 			"answer lost": homeserver.StatusAfter(http.StatusForbidden),
 		} {
 			t.Run(at.name+" "+how, func(t *testing.T) {
@@ -65,7 +66,7 @@ func TestInterruptedSetUpIsFinishedByTheNextStart(t *testing.T) {
 				direct.RecoveryKey = recoveryKey(t, direct.StorePath)
 				direct.StorePath = filepath.Join(t.TempDir(), "new")
 				memory = open(t, direct)
-				requireValue(t, memory, "tea", `"green"`)
+				rig.Has(t, memory, "tea", `"green"`)
 				require.Equal(t, id.TrustStateCrossSignedTOFU, other.trusts(t, bot, memory.Client().DeviceID))
 			})
 		}
@@ -82,12 +83,12 @@ func TestDeviceThatWasLoggedOutIsSignedAgain(t *testing.T) {
 	require.NoError(t, memory.Close())
 	require.Equal(t, id.TrustStateCrossSignedTOFU, other.trusts(t, bot, device))
 
-	client, err := mautrix.NewClient(server.URL(), bot.UserID(), "")
+	client, err := mautrix.NewClient(rig.Shared(t).URL(), bot.UserID, "")
 	require.NoError(t, err)
 	t.Cleanup(client.Client.CloseIdleConnections)
 	_, err = client.Login(t.Context(), &mautrix.ReqLogin{
 		Type:             mautrix.AuthTypePassword,
-		Identifier:       mautrix.UserIdentifier{Type: mautrix.IdentifierTypeUser, User: bot.UserID().String()},
+		Identifier:       mautrix.UserIdentifier{Type: mautrix.IdentifierTypeUser, User: bot.UserID.String()},
 		Password:         bot.Password,
 		DeviceID:         device,
 		StoreCredentials: true,
@@ -105,10 +106,10 @@ func TestDeviceThatWasLoggedOutIsSignedAgain(t *testing.T) {
 // trusts returns how far a member trusts a device, by what the homeserver says.
 func (p *peer) trusts(t testing.TB, owner account, device id.DeviceID) id.TrustState {
 	t.Helper()
-	devices, err := p.machine.FetchKeys(t.Context(), []id.UserID{owner.UserID()}, true)
+	devices, err := p.machine.FetchKeys(t.Context(), []id.UserID{owner.UserID}, true)
 	require.NoError(t, err)
-	require.Contains(t, devices[owner.UserID()], device)
-	trust, err := p.machine.ResolveTrustContext(t.Context(), devices[owner.UserID()][device])
+	require.Contains(t, devices[owner.UserID], device)
+	trust, err := p.machine.ResolveTrustContext(t.Context(), devices[owner.UserID][device])
 	require.NoError(t, err)
 	return trust
 }

@@ -19,12 +19,13 @@ import (
 
 	matrix "github.com/go-joe/matrix-memory"
 	"github.com/go-joe/matrix-memory/e2ee"
+	"github.com/go-joe/matrix-memory/internal/rig"
 )
 
 // refuse opens a memory that can't be opened and returns the error.
 func refuse(t testing.TB, conf matrix.Config) error {
 	t.Helper()
-	memory := matrix.New(conf, matrix.WithLogger(quiet(t)), e2ee.Enable())
+	memory := matrix.New(conf, matrix.WithLogger(rig.Log(t)), e2ee.Enable())
 	err := memory.Open(t.Context())
 	require.Error(t, err)
 	require.NoError(t, memory.Close())
@@ -86,7 +87,7 @@ func TestStoreIsRefusedAndLeftAlone(t *testing.T) {
 		require.ErrorContains(t, err, "in use")
 		require.ErrorContains(t, err, conf.StorePath)
 	})
-	requireValue(t, memory, "tea", `"green"`)
+	rig.Has(t, memory, "tea", `"green"`)
 	require.NoError(t, memory.Set("tea", []byte(`"black"`)))
 	require.NoError(t, memory.Close())
 
@@ -113,15 +114,15 @@ func TestStoreIsRefusedAndLeftAlone(t *testing.T) {
 		unchanged(t)
 		other := register(t)
 		conf := conf
-		conf.UserID, conf.Password = other.UserID().String(), other.Password
-		require.ErrorContains(t, refuse(t, conf), bot.UserID().String())
+		conf.UserID, conf.Password = other.UserID.String(), other.Password
+		require.ErrorContains(t, refuse(t, conf), bot.UserID.String())
 	})
 	t.Run("another account's token", func(t *testing.T) {
 		unchanged(t)
 		other := register(t)
 		conf := conf
-		conf.UserID, conf.Password, conf.AccessToken = "", "", other.Account.AccessToken
-		require.ErrorContains(t, refuse(t, conf), bot.UserID().String())
+		conf.UserID, conf.Password, conf.AccessToken = "", "", other.AccessToken
+		require.ErrorContains(t, refuse(t, conf), bot.UserID.String())
 	})
 	t.Run("another device", func(t *testing.T) {
 		unchanged(t)
@@ -132,8 +133,8 @@ func TestStoreIsRefusedAndLeftAlone(t *testing.T) {
 	t.Run("another device's token", func(t *testing.T) {
 		unchanged(t)
 		conf := conf
-		conf.AccessToken = bot.Account.AccessToken
-		require.ErrorContains(t, refuse(t, conf), bot.DeviceID().String())
+		conf.AccessToken = bot.AccessToken
+		require.ErrorContains(t, refuse(t, conf), bot.DeviceID.String())
 	})
 
 	path := filepath.Join(conf.StorePath, "keys.db")
@@ -156,7 +157,7 @@ func TestStoreIsRefusedAndLeftAlone(t *testing.T) {
 
 	require.NoError(t, os.WriteFile(path, good, 0o600))
 	memory = open(t, conf)
-	requireValue(t, memory, "tea", `"black"`)
+	rig.Has(t, memory, "tea", `"black"`)
 }
 
 // A copy, or a folder that was made by other means, may be open to all. It is not
@@ -192,7 +193,7 @@ func TestStoreThatOthersMayRead(t *testing.T) {
 	info, err := os.Stat(conf.StorePath)
 	require.NoError(t, err)
 	require.Equal(t, os.FileMode(0o700), info.Mode().Perm())
-	requireValue(t, memory, "tea", `"green"`)
+	rig.Has(t, memory, "tea", `"green"`)
 	require.NoError(t, memory.Close())
 
 	require.NoError(t, os.WriteFile(filepath.Join(conf.StorePath, "another"), nil, 0o600))
@@ -256,7 +257,7 @@ func TestDamagedStoreOfAKilledProcess(t *testing.T) {
 				} // and else, the recovery key's file stays
 				for range 2 {
 					memory := open(t, conf)
-					requireValue(t, memory, "tea", `"black"`)
+					rig.Has(t, memory, "tea", `"black"`)
 					require.NoError(t, memory.Close())
 				}
 			})
@@ -284,7 +285,7 @@ func TestWrongKeyForTheStoreOfAKilledProcess(t *testing.T) {
 	require.ErrorContains(t, refuse(t, wrong), "ANOTHER")
 	require.Equal(t, before, contents(t, conf.StorePath))
 	memory = open(t, conf)
-	requireValue(t, memory, "tea", `"green"`)
+	rig.Has(t, memory, "tea", `"green"`)
 }
 
 // A store that is copied while it is in use, and put back later, opens, and what
@@ -306,12 +307,12 @@ func TestStoreIsCopiedWhileInUse(t *testing.T) {
 	conf.StorePath = restored(t, before)
 	memory = open(t, conf)
 	for _, key := range []string{"a", "b", "c"} {
-		requireValue(t, memory, key, map[string]string{"a": "1", "b": "2", "c": "3"}[key])
+		rig.Has(t, memory, key, map[string]string{"a": "1", "b": "2", "c": "3"}[key])
 	}
 	require.NoError(t, memory.Set("d", []byte(`4`)))
 	require.NoError(t, memory.Close())
 	memory = open(t, conf)
-	requireValue(t, memory, "d", `4`)
+	rig.Has(t, memory, "d", `4`)
 	evt := other.decrypt(t, room, bot.pointers(t, room)["d"])
 	require.JSONEq(t, `{"d":4}`, string(evt.Content.VeryRaw))
 }
@@ -338,7 +339,7 @@ func TestOlderCopySharesKeysThatMembersTake(t *testing.T) {
 	memory = open(t, conf)
 	require.NoError(t, memory.Set("c", []byte(`4`)))
 	other.decrypt(t, room, bot.pointers(t, room)["c"])
-	requireValue(t, memory, "b", `1`)
+	rig.Has(t, memory, "b", `1`)
 }
 
 // restored puts the files of a store into a new folder.

@@ -16,6 +16,7 @@ import (
 
 	matrix "github.com/go-joe/matrix-memory"
 	"github.com/go-joe/matrix-memory/internal/homeserver"
+	"github.com/go-joe/matrix-memory/internal/rig"
 )
 
 // requireUndecryptable fails unless a value can't be read, and the error says so,
@@ -36,24 +37,24 @@ func requireUndecryptable(t testing.TB, memory *matrix.Memory, room id.RoomID, k
 func TestEventThatIsNotTheValue(t *testing.T) {
 	bot, other := register(t), newPeer(t, register(t))
 	room, elsewhere := bot.newRoom(t, other.account), bot.newRoom(t, other.account)
-	raise(t, bot, room, other.UserID())
+	raise(t, bot, room, other.UserID)
 	conf := bot.config(t, room)
 	memory := open(t, conf)
 	require.NoError(t, memory.Set("good", []byte(`"kept"`)))
 	good := bot.pointers(t, room)["good"]
 
 	otherType := other.encrypt(t, room, event.Type{Type: "m.custom", Class: event.MessageEventType}, `{"key":1}`)
-	otherKey := other.encrypt(t, room, event.Type{Type: memoryType.Type, Class: event.MessageEventType}, `{"other":1}`)
-	otherRoom := other.encrypt(t, elsewhere, event.Type{Type: memoryType.Type, Class: event.MessageEventType}, `{"key":1}`)
-	fine := other.encrypt(t, room, event.Type{Type: memoryType.Type, Class: event.MessageEventType}, `{"key":"from another"}`)
-	plain, err := other.SendMessageEvent(t.Context(), room, event.Type{Type: memoryType.Type, Class: event.MessageEventType}, map[string]any{"key": 1})
+	otherKey := other.encrypt(t, room, valueType, `{"other":1}`)
+	otherRoom := other.encrypt(t, elsewhere, valueType, `{"key":1}`)
+	fine := other.encrypt(t, room, valueType, `{"key":"from another"}`)
+	plain, err := other.SendMessageEvent(t.Context(), room, valueType, map[string]any{"key": 1})
 	require.NoError(t, err)
 	// The bot's own ciphertext, sent by somebody else.
 	original, err := bot.GetEvent(t.Context(), room, good)
 	require.NoError(t, err)
 	stolen, err := other.SendMessageEvent(t.Context(), room, event.EventEncrypted, original.Content.VeryRaw)
 	require.NoError(t, err)
-	redacted := other.encrypt(t, room, event.Type{Type: memoryType.Type, Class: event.MessageEventType}, `{"key":1}`)
+	redacted := other.encrypt(t, room, valueType, `{"key":1}`)
 	_, err = other.RedactEvent(t.Context(), room, redacted)
 	require.NoError(t, err)
 
@@ -68,7 +69,7 @@ func TestEventThatIsNotTheValue(t *testing.T) {
 		{"no such event", "key", "$0123456789012345678901234567890123456789012", "not there"},
 		{"not encrypted", "key", plain.EventID, "not sent encrypted"},
 		{"redacted", "key", redacted, "redacted"},
-		{"another sender", "good", stolen.EventID, other.UserID().String()},
+		{"another sender", "good", stolen.EventID, other.UserID.String()},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			other.put(t, room, fmt.Sprintf(`{%q:{"encrypted_val":%q},"intact":{"encrypted_val":%q},"plain":1}`, test.key, test.event, good))
@@ -80,13 +81,13 @@ func TestEventThatIsNotTheValue(t *testing.T) {
 			eventually(t, func() bool { keys, err := memory.Keys(); return err == nil && len(keys) == 3 }, "not all keys are there")
 			requireUndecryptable(t, memory, room, test.key, test.event, test.cause)
 			requireUndecryptable(t, memory, room, "intact", good, "does not hold this key")
-			requireValue(t, memory, "plain", `1`)
+			rig.Has(t, memory, "plain", `1`)
 
 			// The other keys can be written, and keep it.
 			require.NoError(t, memory.Set("plain", []byte(`2`)))
 			requireUndecryptable(t, memory, room, test.key, test.event, test.cause)
 			require.NoError(t, memory.Set(test.key, []byte(`"mine"`)))
-			requireValue(t, memory, test.key, `"mine"`)
+			rig.Has(t, memory, test.key, `"mine"`)
 		})
 	}
 
@@ -124,15 +125,11 @@ func TestMissingKeyComesFromAnotherDevice(t *testing.T) {
 	bot := register(t)
 	room := bot.newRoom(t)
 	phone := newPeer(t, bot) // the account's own device, before the bot has one
-	raisedType := event.Type{Type: memoryType.Type, Class: event.MessageEventType}
-	eventID := phone.encrypt(t, room, raisedType, `{"tea":"green"}`)
+	eventID := phone.encrypt(t, room, valueType, `{"tea":"green"}`)
 	bot.put(t, room, fmt.Sprintf(`{"tea":{"encrypted_val":%q},"plain":1}`, eventID))
 
 	conf := bot.config(t, room)
-	proxy, err := server.Proxy()
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, proxy.Close()) })
-	conf.Homeserver = proxy.URL()
+	conf, proxy := proxied(t, conf)
 	memory := open(t, conf)
 	proxy.Reset()
 	requireUndecryptable(t, memory, room, "tea", eventID, "missing")
@@ -158,7 +155,7 @@ func TestMissingKeyIsAskedForAgain(t *testing.T) {
 		bot := register(t)
 		room := bot.newRoom(t)
 		phone := newPeer(t, bot)
-		eventID := phone.encrypt(t, room, event.Type{Type: memoryType.Type, Class: event.MessageEventType}, `{"tea":"green"}`)
+		eventID := phone.encrypt(t, room, valueType, `{"tea":"green"}`)
 		bot.put(t, room, fmt.Sprintf(`{"tea":{"encrypted_val":%q}}`, eventID))
 		conf, proxy := proxied(t, bot.config(t, room))
 		memory := open(t, conf)
@@ -199,12 +196,12 @@ func TestMissingKeyIsAskedForAgain(t *testing.T) {
 		bot, other := register(t), register(t)
 		room := bot.newRoom(t, other)
 		memory := open(t, bot.config(t, room))
-		for _, device := range []account{other, login(t, other.UserID().Localpart())} {
+		for _, device := range []account{other, other.anotherDevice(t)} {
 			peer := newPeer(t, device)
-			eventID := peer.encrypt(t, room, event.Type{Type: memoryType.Type, Class: event.MessageEventType}, fmt.Sprintf(`{%q:1}`, device.DeviceID()))
-			bot.put(t, room, fmt.Sprintf(`{%q:{"encrypted_val":%q}}`, device.DeviceID(), eventID))
+			eventID := peer.encrypt(t, room, valueType, fmt.Sprintf(`{%q:1}`, device.DeviceID))
+			bot.put(t, room, fmt.Sprintf(`{%q:{"encrypted_val":%q}}`, device.DeviceID, eventID))
 			eventually(t, func() bool {
-				_, ok, err := memory.Get(device.DeviceID().String())
+				_, ok, err := memory.Get(device.DeviceID.String())
 				return ok && err == nil
 			}, "what the device wrote can't be read")
 		}
