@@ -4,177 +4,124 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
-	"runtime"
-	"strings"
 	"time"
 )
-
-// serverPackage is the program to build, as the module in the dendrite folder
-// pins it.
-const serverPackage = "github.com/matrix-org/dendrite/cmd/dendrite"
 
 // progressEvery is the time between two progress lines of something long.
 const progressEvery = 5 * time.Second
 
-var pinnedVersion = regexp.MustCompile(`(?m)^(?:require)?\s+github\.com/matrix-org/dendrite\s+v(\S+)`)
-
-// build returns the path of the server program. It builds the program if the
-// user's cache folder does not hold it yet, and waits if another process is
-// building it at this moment.
-func build(ctx context.Context, progress io.Writer) (string, error) {
-	module, err := moduleDir()
-	if err != nil {
-		return "", err
-	}
-	dir, err := cacheDir(ctx, module)
-	if err != nil {
-		return "", err
-	}
-	program := filepath.Join(dir, "dendrite")
-	if runtime.GOOS == "windows" {
-		program += ".exe"
-	}
-	if _, err := os.Stat(program); err == nil {
-		return program, nil
-	}
-
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return "", fmt.Errorf("build the homeserver: %w", err)
-	}
-	lock, err := waitLock(ctx, filepath.Join(dir, "lock"), progress)
-	if err != nil {
-		return "", fmt.Errorf("build the homeserver: %w", err)
-	}
-	defer lock.Close()
-	if _, err := os.Stat(program); err == nil {
-		return program, nil // the holder we waited for has built it
-	}
-
-	// What a build that was killed left behind may be half a program.
-	unfinished := program + ".unfinished"
-	if err := os.Remove(unfinished); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return "", fmt.Errorf("build the homeserver: %w", err)
-	}
-	if err := goBuild(ctx, module, unfinished, progress); err != nil {
-		return "", err
-	}
-	if err := os.Rename(unfinished, program); err != nil {
-		return "", fmt.Errorf("build the homeserver: %w", err)
-	}
-	return program, nil
+// product is a file or folder that is made once on a machine and then kept in the
+// user's cache folder. It is made under another name, so it is there as a whole or
+// not at all.
+type product struct {
+	dir   string // a folder of its own in the cache folder
+	name  string // of what is made, in dir
+	doing string // what a progress line says meanwhile, such as "building it"
+	make  func(ctx context.Context, path string) error
 }
 
-// moduleDir finds the folder of the module that pins the server: beside this
-// source file, where the compiler saw it.
-func moduleDir() (string, error) {
-	_, file, _, _ := runtime.Caller(0)
-	dir := filepath.Join(filepath.Dir(file), "dendrite")
-	if _, err := os.Stat(filepath.Join(dir, "go.mod")); err != nil {
-		return "", fmt.Errorf("the homeserver is built from the sources of this repository, and they are not in %s"+
-			" (compile this program from a checkout, without -trimpath, and run it on the same machine): %w", dir, err)
-	}
-	return dir, nil
-}
-
-// cacheDir names the folder for the server that module pins. Another version of
-// the server, of a dependency or of Go means another folder.
-func cacheDir(ctx context.Context, module string) (string, error) {
+// cacheDir names the folder for what is made from all of the parts. Other parts
+// mean another folder.
+func cacheDir(name string, parts ...[]byte) (string, error) {
 	cache, err := os.UserCacheDir()
 	if err != nil {
 		return "", fmt.Errorf("find a folder to keep the homeserver's program in: %w", err)
 	}
-	mod, err := os.ReadFile(filepath.Join(module, "go.mod"))
-	if err != nil {
-		return "", fmt.Errorf("read which homeserver to build: %w", err)
-	}
-	sum, err := os.ReadFile(filepath.Join(module, "go.sum"))
-	if err != nil {
-		return "", fmt.Errorf("read which homeserver to build: %w", err)
-	}
-	version := pinnedVersion.FindSubmatch(mod)
-	if version == nil {
-		return "", fmt.Errorf("%s does not require github.com/matrix-org/dendrite", filepath.Join(module, "go.mod"))
-	}
-	goVersion, err := goCommand(ctx, module, "env", "GOVERSION").Output()
-	if err != nil {
-		return "", fmt.Errorf("the homeserver is built with the go command, which does not run: %w", err)
-	}
-	hash := sha256.Sum256(bytes.Join([][]byte{mod, sum, goVersion}, []byte{0}))
-	return filepath.Join(cache, "matrix-memory", fmt.Sprintf("dendrite-%s-%x", version[1], hash[:6])), nil
+	hash := sha256.Sum256(bytes.Join(parts, []byte{0}))
+	return filepath.Join(cache, "matrix-memory", fmt.Sprintf("%s-%x", name, hash[:6])), nil
 }
 
-// waitLock waits until it holds the lock at path.
-func waitLock(ctx context.Context, path string, progress io.Writer) (*os.File, error) {
+// get returns the path of the product. It makes it if it is not there yet, and
+// waits if another process is making it at this moment.
+func (p product) get(ctx context.Context, progress io.Writer) (string, error) {
+	path := filepath.Join(p.dir, p.name)
+	if _, err := os.Stat(path); err == nil {
+		return path, nil
+	}
+
+	if err := os.MkdirAll(p.dir, 0o755); err != nil {
+		return "", err
+	}
+	lock, err := p.waitLock(ctx, progress)
+	if err != nil {
+		return "", err
+	}
+	defer lock.Close()
+	if _, err := os.Stat(path); err == nil {
+		return path, nil // the holder we waited for has made it
+	}
+
+	// What one that was killed left behind may be half of it.
+	unfinished := path + ".unfinished"
+	if err := os.RemoveAll(unfinished); err != nil {
+		return "", err
+	}
+	if err := p.makeWithProgress(ctx, unfinished, progress); err != nil {
+		return "", err
+	}
+	return path, os.Rename(unfinished, path)
+}
+
+// waitLock waits until it holds the lock of the product.
+func (p product) waitLock(ctx context.Context, progress io.Writer) (*os.File, error) {
 	const retry = 100 * time.Millisecond
 	for waited := time.Duration(0); ; waited += retry {
-		lock, ok, err := tryLock(path)
+		lock, ok, err := tryLock(filepath.Join(p.dir, "lock"))
 		if err != nil || ok {
 			return lock, err
 		}
 		if waited%progressEvery == 0 {
-			fmt.Fprintln(progress, "another process is building the homeserver; waiting for it")
+			fmt.Fprintf(progress, "another process is %s; waiting for it\n", p.doing)
 		}
 		select {
 		case <-ctx.Done():
-			return nil, fmt.Errorf("wait for another process that builds it: %w", context.Cause(ctx))
+			return nil, fmt.Errorf("wait for another process that is %s: %w", p.doing, context.Cause(ctx))
 		case <-time.After(retry):
 		}
 	}
 }
 
-// goBuild builds the server that module pins into the file at out.
-func goBuild(ctx context.Context, module, out string, progress io.Writer) error {
-	cmd := goCommand(ctx, module, "build", "-ldflags=-s -w", "-o", out, serverPackage)
-	var output bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &output, &output
+// makeWithProgress makes the product at path and says now and then that it does.
+func (p product) makeWithProgress(ctx context.Context, path string, progress io.Writer) error {
 	begin := time.Now()
-	fmt.Fprintln(progress, "building the homeserver, which takes some minutes; only the first time")
-	p, err := startProcess(cmd)
-	if err != nil {
-		return fmt.Errorf("build the homeserver: %w", err)
-	}
+	fmt.Fprintf(progress, "%s, which may take some minutes; only the first time\n", p.doing)
+	made := make(chan error, 1)
+	go func() { made <- p.make(ctx, path) }()
 	ticker := time.NewTicker(progressEvery)
 	defer ticker.Stop()
 	for {
 		select {
 		case <-ticker.C:
-			fmt.Fprintf(progress, "building the homeserver, %.0f s so far; only the first time\n", time.Since(begin).Seconds())
-		case <-p.exited:
+			fmt.Fprintf(progress, "%s, %.0f s so far; only the first time\n", p.doing, time.Since(begin).Seconds())
+		case err := <-made:
 			switch {
 			case ctx.Err() != nil:
-				return fmt.Errorf("build the homeserver: %w", context.Cause(ctx))
-			case p.err != nil:
-				return fmt.Errorf("build the homeserver: go build: %w\n%s", p.err, strings.TrimSpace(output.String()))
+				return context.Cause(ctx)
+			case err != nil:
+				return err
 			}
-			fmt.Fprintf(progress, "built the homeserver in %.0f s\n", time.Since(begin).Seconds())
+			fmt.Fprintf(progress, "%s took %.0f s\n", p.doing, time.Since(begin).Seconds())
 			return nil
 		}
 	}
 }
 
-// goCommand is the go command in module, for this machine and without cgo.
-// Settings of the surroundings that are meant for the program under test (-race,
-// -mod=vendor, a workspace, another target) do not reach it.
-func goCommand(ctx context.Context, module string, args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, "go", args...)
-	cmd.Dir = module
-	cmd.Env = append(os.Environ(),
-		"PWD="+module,
-		"CGO_ENABLED=0",
-		"GO111MODULE=on",
-		"GOARCH="+runtime.GOARCH,
-		"GOFLAGS=-mod=readonly -buildvcs=false", // not empty: an empty one means that of "go env -w"
-		"GOOS="+runtime.GOOS,
-		"GOWORK=off",
-	)
-	setChild(cmd, nil)
+// runTool runs a command that makes something, or a part of it, and returns what
+// it printed. If cmd's context ends, so do the command and what it has started.
+func runTool(cmd *exec.Cmd) (output []byte, err error) {
+	var buffer bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &buffer, &buffer
 	cmd.WaitDelay = 10 * time.Second
-	return cmd
+	setChild(cmd, nil)
+	p, err := startProcess(cmd)
+	if err != nil {
+		return nil, err
+	}
+	<-p.exited
+	return bytes.TrimSpace(buffer.Bytes()), p.err
 }

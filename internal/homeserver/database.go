@@ -5,13 +5,13 @@ import (
 	"path/filepath"
 )
 
-// databases are the files of configTemplate.
+// databases are the files of dendriteConfig.
 var databases = []string{
 	"federationapi.db", "keyserver.db", "mediaapi.db", "mscs.db",
 	"relayapi.db", "roomserver.db", "syncapi.db", "userapi.db",
 }
 
-// createDatabases makes the server's databases, empty, unless they are there. As
+// createDatabases makes Dendrite's databases, empty, unless they are there. As
 // they are made here, they are in write-ahead mode, which a database keeps: with
 // it, readers and writers don't wait for each other. Without it Dendrite fails on
 // a slow machine, once a writer has waited ten seconds for readers.

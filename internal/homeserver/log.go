@@ -15,14 +15,16 @@ const (
 // Log returns the end of what the server has written to its log since it first
 // ran in its folder, for a failing test to show. It is empty if there is none.
 func (s *Server) Log() string {
-	tail, _ := readTail(filepath.Join(s.dir, logFile))
+	tail, _ := readTail(s.logFile())
 	return string(tail)
 }
 
+func (s *Server) logFile() string { return filepath.Join(s.opts.Dir, s.program.logFile()) }
+
 // openLog opens the log for a server that is about to start. Of one that has
 // grown large it keeps what Log returns.
-func openLog(dir string) (*os.File, error) {
-	name := filepath.Join(dir, logFile)
+func (s *Server) openLog() (*os.File, error) {
+	name := s.logFile()
 	switch info, err := os.Stat(name); {
 	case errors.Is(err, os.ErrNotExist):
 	case err != nil:

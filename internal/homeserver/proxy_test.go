@@ -127,10 +127,10 @@ func TestFaultsBeforeARealServer(t *testing.T) {
 		path := "/rooms/" + url.PathEscape(room) + "/send/m.room.message/txn1"
 		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 		defer cancel()
-		_, _, _, err := client.do(ctx, http.MethodPut, path, content{"body": "x"})
+		_, _, _, err := client.do(ctx, http.MethodPut, path, content{"msgtype": "m.text", "body": "x"})
 		require.ErrorIs(t, err, context.DeadlineExceeded)
 		remove()
-		client.must(t, http.MethodPut, path, content{"body": "x"})
+		client.must(t, http.MethodPut, path, content{"msgtype": "m.text", "body": "x"})
 	})
 
 	t.Run("PauseBefore", func(t *testing.T) {

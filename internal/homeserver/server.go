@@ -2,14 +2,13 @@ package homeserver
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"sync"
@@ -22,6 +21,12 @@ const (
 	stopBound  = 15 * time.Second // for a polite stop
 )
 
+// serverName is the domain in the user IDs and aliases of the server.
+const serverName = "localhost"
+
+// lockFile is the file of the server's folder that is locked while it runs.
+const lockFile = "lock"
+
 // ErrFolderInUse says that another server runs in the folder.
 var ErrFolderInUse = errors.New("another homeserver is running in this folder; stop it first, or use a folder of its own")
 
@@ -30,11 +35,19 @@ type Options struct {
 	// Dir is the folder where the server keeps its data, keys and log. It is
 	// required; Start creates it when it does not exist. A server that is
 	// started on the folder of an earlier one takes over its data, and its port
-	// if that is still free. Two servers at once need two folders.
+	// if that is still free; it must be of the same software. Two servers at once
+	// need two folders.
 	Dir string
-	// Progress receives a line now and then while the server is built and
-	// started. Nil means none. It is used by one goroutine at a time, and not
-	// after Start or Restart returned.
+	// Software is the program that is started, by default Dendrite.
+	Software Software
+	// DefaultRateLimits keeps the rate limits of a server that is not configured
+	// otherwise, all but that on new accounts; a user of Synapse may then send 10
+	// events at once and one in 5 seconds. Without it nothing is limited. It is for
+	// Synapse only: Start refuses it for Dendrite.
+	DefaultRateLimits bool
+	// Progress receives a line now and then while the server is built or
+	// installed, and started. Nil means none. It is used by one goroutine at a
+	// time, and not after Start or Restart returned.
 	Progress io.Writer
 }
 
@@ -42,45 +55,52 @@ type Options struct {
 // by several goroutines at once; Start, Stop, Kill and Restart wait for each
 // other.
 type Server struct {
-	dir      string
-	program  string
-	progress io.Writer
-	port     int // never changes after Start
+	opts    Options // with an absolute Dir and a Progress
+	program *program
+	path    string // of the program as it is installed
+	port    int    // never changes after Start
 
 	mu   sync.Mutex // held while the server starts or stops; guards proc
 	proc *process   // nil: not running
 }
 
-// Start builds the server on first use, starts it on a free loopback port and
-// returns when its client API answers. The context bounds that, not the life of
-// the server. If it ends early, nothing is left running.
+// Start builds or installs the server on first use, starts it on a free loopback
+// port and returns when its client API answers. The context bounds that, not the
+// life of the server. If it ends early, nothing is left running.
 func Start(ctx context.Context, opts Options) (*Server, error) {
 	if opts.Dir == "" {
 		return nil, errors.New("start the homeserver: Options.Dir is empty; it names the folder for the server's data")
 	}
-	dir, err := filepath.Abs(opts.Dir)
-	if err != nil {
+	program, ok := programs[opts.Software]
+	switch {
+	case !ok:
+		return nil, fmt.Errorf("start the homeserver: Options.Software is %v, which this package does not know", opts.Software)
+	case opts.DefaultRateLimits && !program.rateLimits:
+		return nil, fmt.Errorf("start the homeserver: Options.DefaultRateLimits is set, but %v here has no limits", opts.Software)
+	}
+	if opts.Progress == nil {
+		opts.Progress = io.Discard
+	}
+	var err error
+	if opts.Dir, err = filepath.Abs(opts.Dir); err != nil {
 		return nil, fmt.Errorf("start the homeserver: %w", err)
 	}
-	s := &Server{dir: dir, progress: opts.Progress}
-	if s.progress == nil {
-		s.progress = io.Discard
-	}
-	if s.program, err = build(ctx, s.progress); err != nil {
+	s := &Server{opts: opts, program: program}
+	if s.path, err = program.install(ctx, opts.Progress); err != nil {
 		return nil, err
 	}
 	if err := s.start(ctx); err != nil {
-		return nil, fmt.Errorf("start the homeserver in %s: %w", dir, err)
+		return nil, fmt.Errorf("start the homeserver in %s: %w", opts.Dir, err)
 	}
 	return s, nil
 }
 
 // start is the first start of s: it also chooses the port.
 func (s *Server) start(ctx context.Context) error {
-	if err := os.MkdirAll(s.dir, 0o700); err != nil {
+	if err := os.MkdirAll(s.opts.Dir, 0o700); err != nil {
 		return err
 	}
-	s.port = readPort(s.dir)
+	s.port = readPort(s.opts.Dir)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	// Between the moment that a port is found free and the one at which the
@@ -96,7 +116,7 @@ func (s *Server) start(ctx context.Context) error {
 		}
 		err := s.launch(ctx)
 		if err == nil {
-			return writePort(s.dir, s.port)
+			return writePort(s.opts.Dir, s.port)
 		}
 		if attempt == attempts || ctx.Err() != nil || portIsFree(s.port) {
 			return err
@@ -110,7 +130,7 @@ func (s *Server) launch(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return context.Cause(ctx)
 	}
-	lock, ok, err := tryLock(filepath.Join(s.dir, lockFile))
+	lock, ok, err := tryLock(filepath.Join(s.opts.Dir, lockFile))
 	if err != nil {
 		return err
 	}
@@ -119,23 +139,20 @@ func (s *Server) launch(ctx context.Context) error {
 	}
 	defer lock.Close() // the process goes on holding it
 
-	instance := randomHex() + ".invalid"
-	if err := writeConfig(s.dir, instance); err != nil {
+	instance := rand.Text() + ".invalid"
+	if err := s.configure(instance); err != nil {
 		return err
 	}
-	log, err := openLog(s.dir)
+	log, err := s.openLog()
 	if err != nil {
 		return err
 	}
 	defer log.Close() // the process has its own descriptor
 
-	fmt.Fprintf(s.progress, "starting the homeserver at %s\n", s.URL())
+	fmt.Fprintf(s.opts.Progress, "starting the homeserver at %s\n", s.URL())
 	begin := time.Now()
-	cmd := exec.Command(s.program,
-		"-config", configFile,
-		"-http-bind-address", net.JoinHostPort("127.0.0.1", strconv.Itoa(s.port)),
-		"-really-enable-open-registration")
-	cmd.Dir = s.dir
+	cmd := s.program.command(s.path, s.program.configFile(), s.port)
+	cmd.Dir = s.opts.Dir
 	cmd.Stdout, cmd.Stderr = log, log
 	setChild(cmd, lock)
 	proc, err := startProcess(cmd)
@@ -150,8 +167,28 @@ func (s *Server) launch(ctx context.Context) error {
 		return fmt.Errorf("%w\nthe homeserver's log ends with:\n%s", err, s.Log())
 	}
 	s.proc = proc
-	fmt.Fprintf(s.progress, "the homeserver answers after %.1f s\n", time.Since(begin).Seconds())
+	fmt.Fprintf(s.opts.Progress, "the homeserver answers after %.1f s\n", time.Since(begin).Seconds())
 	return nil
+}
+
+// configure writes the configuration for the start that is called instance, and
+// what else the server needs in its folder. It is called with the folder locked.
+func (s *Server) configure(instance string) error {
+	for software, other := range programs {
+		_, err := os.Stat(filepath.Join(s.opts.Dir, other.configFile()))
+		switch {
+		case other == s.program || errors.Is(err, os.ErrNotExist):
+		case err != nil:
+			return err
+		default:
+			return fmt.Errorf("the folder was made by %v; start that, or use another folder for %v", software, s.opts.Software)
+		}
+	}
+	config := s.program.config(settings{s.port, instance, s.opts.DefaultRateLimits})
+	if err := os.WriteFile(filepath.Join(s.opts.Dir, s.program.configFile()), []byte(config), 0o600); err != nil {
+		return err
+	}
+	return s.program.prepare(s.opts.Dir)
 }
 
 // waitReady waits until the server that was started as instance answers, so that
@@ -178,10 +215,8 @@ func (s *Server) waitReady(ctx context.Context, proc *process, instance string) 
 // answersAs reports whether both the client API answers and the server is the
 // one that was started as instance.
 func (s *Server) answersAs(ctx context.Context, instance string) bool {
-	var wellKnown struct {
-		Server string `json:"m.server"`
-	}
-	return s.get(ctx, "/.well-known/matrix/server", &wellKnown) == nil && wellKnown.Server == instance &&
+	var wellKnown map[string]any
+	return s.get(ctx, s.program.wellKnown, &wellKnown) == nil && wellKnown[s.program.instance] == instance &&
 		s.get(ctx, "/_matrix/client/versions", &struct{}{}) == nil
 }
 
@@ -209,8 +244,11 @@ func (s *Server) URL() string { return "http://127.0.0.1:" + strconv.Itoa(s.port
 // Name is the server's name: the domain in its user IDs and room aliases.
 func (s *Server) Name() string { return serverName }
 
+// Software is the program that the server runs.
+func (s *Server) Software() Software { return s.opts.Software }
+
 // Dir is the folder where the server keeps its data, as an absolute path.
-func (s *Server) Dir() string { return s.dir }
+func (s *Server) Dir() string { return s.opts.Dir }
 
 // Ended returns a channel that is closed once the server that runs now has ended,
 // by itself or by Stop or Kill.
@@ -276,26 +314,7 @@ func (s *Server) Restart(ctx context.Context) error {
 		return errors.New("restart the homeserver: it is running; stop or kill it first")
 	}
 	if err := s.launch(ctx); err != nil {
-		return fmt.Errorf("restart the homeserver in %s: %w", s.dir, err)
+		return fmt.Errorf("restart the homeserver in %s: %w", s.opts.Dir, err)
 	}
 	return nil
-}
-
-// freePort finds a loopback port that nobody listens on.
-func freePort() (int, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, fmt.Errorf("find a free port: %w", err)
-	}
-	defer listener.Close()
-	return listener.Addr().(*net.TCPAddr).Port, nil
-}
-
-func portIsFree(port int) bool {
-	listener, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
-	if err != nil {
-		return false
-	}
-	listener.Close()
-	return true
 }

@@ -9,10 +9,8 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
@@ -22,10 +20,32 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const password = "correct horse battery"
 
+// software is the homeserver that the tests run on.
+func software(t *testing.T) Software {
+	t.Helper()
+	s, err := FromEnvironment()
+	require.NoError(t, err)
+	return s
+}
+
+// traits are what the tests have to know of each software.
+var traits = map[Software]struct {
+	key, database string            // files of the server's folder
+	banner        string            // in the log, once for each start
+	making        string            // what an error says that could not be done
+	tool          string            // what it says that is needed for that
+	offline       map[string]string // an environment in which nothing can be fetched
+}{
+	Dendrite: {dendriteKey, databases[0], "Dendrite version", "build the homeserver", "the go command",
+		map[string]string{"GOPROXY": "off"}},
+	Synapse: {synapseKey, "homeserver.db", "STARTING SERVER", "install the homeserver", "Python 3.11 or 3.12",
+		map[string]string{"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": ""}},
+}
+
 // startServer starts a server that is stopped when the test ends.
 func startServer(t *testing.T, dir string) *Server {
 	t.Helper()
-	s, err := Start(t.Context(), Options{Dir: dir, Progress: t.Output()})
+	s, err := Start(t.Context(), Options{Dir: dir, Software: software(t), Progress: t.Output()})
 	require.NoError(t, err)
 	t.Cleanup(func() {
 		require.NoError(t, s.Stop())
@@ -96,6 +116,7 @@ func TestStateSurvivesKillStopAndStart(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "new", "folder")
 	s := startServer(t, dir)
 	require.Equal(t, dir, s.Dir())
+	require.Equal(t, software(t), s.Software())
 	alice := register(t, s, "alice")
 	require.Equal(t, "@alice:"+s.Name(), alice.UserID)
 	room := alice.createRoom(t)
@@ -109,7 +130,7 @@ func TestStateSurvivesKillStopAndStart(t *testing.T) {
 	require.ErrorContains(t, s.Restart(t.Context()), "it is running")
 
 	alice.must(t, http.MethodPut, statePath(room, "a/b"), content{"n": 2})
-	key, err := os.ReadFile(filepath.Join(dir, keyFile))
+	key, err := os.ReadFile(filepath.Join(dir, traits[s.Software()].key))
 	require.NoError(t, err)
 	require.NoError(t, s.Stop())
 	require.NoError(t, s.Stop(), "a second stop does nothing")
@@ -117,10 +138,10 @@ func TestStateSurvivesKillStopAndStart(t *testing.T) {
 	again := startServer(t, dir)
 	require.Equal(t, s.URL(), again.URL())
 	require.JSONEq(t, `{"n":2}`, alice.must(t, http.MethodGet, statePath(room, "a/b"), nil))
-	sameKey, err := os.ReadFile(filepath.Join(dir, keyFile))
+	sameKey, err := os.ReadFile(filepath.Join(dir, traits[s.Software()].key))
 	require.NoError(t, err)
 	require.Equal(t, key, sameKey)
-	require.Contains(t, again.Log(), "Dendrite version")
+	require.Contains(t, again.Log(), traits[s.Software()].banner)
 
 	second := register(t, again, "alice")
 	require.Equal(t, alice.UserID, second.UserID)
@@ -134,10 +155,11 @@ func TestStateSurvivesKillStopAndStart(t *testing.T) {
 func TestTwoServersAtOnce(t *testing.T) {
 	var servers [2]*Server
 	var errs [2]error
+	software := software(t)
 	dirs := [2]string{t.TempDir(), t.TempDir()}
 	var group sync.WaitGroup
 	for i := range servers {
-		group.Go(func() { servers[i], errs[i] = Start(t.Context(), Options{Dir: dirs[i]}) })
+		group.Go(func() { servers[i], errs[i] = Start(t.Context(), Options{Dir: dirs[i], Software: software}) })
 	}
 	group.Wait()
 	for i, s := range servers {
@@ -151,21 +173,21 @@ func TestTwoServersAtOnce(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, http.StatusUnauthorized, status, "the servers share nothing")
 
-	_, err = Start(t.Context(), Options{Dir: dirs[0]})
+	_, err = Start(t.Context(), Options{Dir: dirs[0], Software: software})
 	require.ErrorIs(t, err, ErrFolderInUse)
 	require.ErrorContains(t, err, "another homeserver is running in this folder")
 
 	// A server whose port was taken meanwhile moves to another.
 	require.NoError(t, servers[0].Stop())
 	require.NoError(t, writePort(dirs[0], servers[1].port))
-	moved, err := Start(t.Context(), Options{Dir: dirs[0]})
+	moved, err := Start(t.Context(), Options{Dir: dirs[0], Software: software})
 	require.NoError(t, err)
 	require.NotEqual(t, servers[1].URL(), moved.URL())
 	require.NoError(t, moved.Stop())
 }
 
 func TestStopReportsServerThatEndedByItself(t *testing.T) {
-	s, err := Start(t.Context(), Options{Dir: t.TempDir()})
+	s, err := Start(t.Context(), Options{Dir: t.TempDir(), Software: software(t)})
 	require.NoError(t, err)
 	ended := s.Ended()
 	select {
@@ -180,107 +202,86 @@ func TestStopReportsServerThatEndedByItself(t *testing.T) {
 	<-s.Ended()
 }
 
+// A server that took the port is not mistaken for the one that was started.
+func TestAnswersOnlyAsItself(t *testing.T) {
+	s := startServer(t, t.TempDir())
+	require.False(t, s.answersAs(t.Context(), "another.invalid"))
+}
+
+// A client that starts anew gets what the room holds now.
+func TestInitialSyncIsNotFromACache(t *testing.T) {
+	alice := register(t, startServer(t, t.TempDir()), "alice")
+	room := alice.createRoom(t)
+	for _, value := range []string{"first", "second"} {
+		alice.must(t, http.MethodPut, statePath(room, "key"), content{"value": value})
+		require.Contains(t, alice.must(t, http.MethodGet, "/sync?timeout=0", nil), value)
+	}
+}
+
+func TestFolderOfAnotherSoftwareIsRefused(t *testing.T) {
+	for other := range programs {
+		if other == software(t) {
+			continue
+		}
+		dir := t.TempDir()
+		require.NoError(t, (&Server{opts: Options{Dir: dir}, program: programs[other]}).configure("cut-off.invalid"))
+		_, err := Start(t.Context(), Options{Dir: dir, Software: software(t)})
+		require.ErrorContains(t, err, "was made by "+other.String())
+		require.NoFileExists(t, filepath.Join(dir, programs[software(t)].configFile()))
+	}
+}
+
+func TestDefaultRateLimits(t *testing.T) {
+	s, err := Start(t.Context(), Options{Dir: t.TempDir(), Software: software(t), DefaultRateLimits: true})
+	if software(t) == Dendrite {
+		require.ErrorContains(t, err, "dendrite here has no limits")
+		return
+	}
+	require.NoError(t, err)
+	defer func() { require.NoError(t, s.Stop()) }()
+	var users []user
+	for _, name := range []string{"alice", "bob", "carol", "dave", "erin", "frank"} {
+		users = append(users, register(t, s, name)) // more than Synapse lets one address have at once
+	}
+	room := users[0].createRoom(t)
+	status, text := http.StatusOK, ""
+	for n := 0; n < 20 && status == http.StatusOK; n++ {
+		status, _, text, err = users[0].do(t.Context(), http.MethodPut, statePath(room, "key"), content{"n": n})
+		require.NoError(t, err)
+	}
+	require.Equal(t, http.StatusTooManyRequests, status)
+	require.Contains(t, text, "M_LIMIT_EXCEEDED")
+}
+
+func TestFromEnvironment(t *testing.T) {
+	for value, want := range map[string]Software{"": Dendrite, "dendrite": Dendrite, "synapse": Synapse} {
+		t.Setenv(variable, value)
+		require.Equal(t, want, software(t))
+	}
+	t.Setenv(variable, "conduit")
+	_, err := FromEnvironment()
+	require.EqualError(t, err, `MATRIX_MEMORY_HOMESERVER is "conduit"; set it to "dendrite" or "synapse"`)
+}
+
 func TestStartNeedsDir(t *testing.T) {
 	_, err := Start(t.Context(), Options{})
 	require.ErrorContains(t, err, "Options.Dir")
 }
 
-// onLine calls f for each line of progress that holds text.
-type onLine struct {
-	text string
-	f    func()
-}
-
-func (w onLine) Write(b []byte) (int, error) {
-	if strings.Contains(string(b), w.text) {
-		w.f()
-	}
-	return len(b), nil
+func TestStartNeedsAKnownSoftware(t *testing.T) {
+	_, err := Start(t.Context(), Options{Dir: t.TempDir(), Software: 7})
+	require.ErrorContains(t, err, "Software(7)")
 }
 
 func TestStartCancelledWhileStarting(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	dir := t.TempDir()
-	_, err := Start(ctx, Options{Dir: dir, Progress: onLine{"starting the homeserver", cancel}})
+	_, err := Start(ctx, Options{Dir: dir, Software: software(t), Progress: onLine{"starting the homeserver", cancel}})
 	require.ErrorIs(t, err, context.Canceled)
 	require.NotContains(t, err.Error(), "log", "nothing is wrong with the server")
 	lock, free, err := tryLock(filepath.Join(dir, lockFile))
 	require.NoError(t, err)
 	require.True(t, free, "the process still runs")
 	lock.Close()
-}
-
-func TestStartCancelledWhileBuilding(t *testing.T) {
-	module, err := moduleDir()
-	require.NoError(t, err)
-	modules, err := goCommand(t.Context(), module, "env", "GOMODCACHE").Output()
-	require.NoError(t, err)
-	work, cache := t.TempDir(), t.TempDir()
-	t.Setenv("GOMODCACHE", strings.TrimSpace(string(modules)))
-	t.Setenv("GOCACHE", filepath.Join(cache, "go")) // empty, so that the build takes its time
-	t.Setenv("GOTMPDIR", work)
-	t.Setenv("HOME", cache)
-	t.Setenv("XDG_CACHE_HOME", cache)
-	t.Setenv("GOFLAGS", "-mod=vendor -race") // meant for others, and would fail here
-
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	dir := filepath.Join(t.TempDir(), "data")
-	_, err = Start(ctx, Options{Dir: dir, Progress: onLine{"s so far", cancel}})
-	require.ErrorIs(t, err, context.Canceled)
-	require.ErrorContains(t, err, "build the homeserver")
-	require.NoDirExists(t, dir)
-	require.Eventually(t, func() bool { return len(commandsWith(t, work)) == 0 }, 30*time.Second, 50*time.Millisecond,
-		"the go command or a compiler of it still runs")
-}
-
-// commandsWith lists the processes with text in their command line, on systems
-// that show them in /proc.
-func commandsWith(t *testing.T, text string) []string {
-	t.Helper()
-	files, err := filepath.Glob("/proc/[0-9]*/cmdline")
-	require.NoError(t, err)
-	var found []string
-	for _, file := range files {
-		if line, err := os.ReadFile(file); err == nil && strings.Contains(string(line), text) {
-			found = append(found, string(line))
-		}
-	}
-	return found
-}
-
-func TestBuildWaitsForTheOneUnderWay(t *testing.T) {
-	module, err := moduleDir()
-	require.NoError(t, err)
-	cache := t.TempDir()
-	t.Setenv("HOME", cache)
-	t.Setenv("XDG_CACHE_HOME", cache)
-	dir, err := cacheDir(t.Context(), module)
-	require.NoError(t, err)
-	require.NoError(t, os.MkdirAll(dir, 0o755))
-	other, ok, err := tryLock(filepath.Join(dir, "lock"))
-	require.NoError(t, err)
-	require.True(t, ok)
-
-	// The other one finishes its program while we wait.
-	program := filepath.Join(dir, "dendrite")
-	finish := onLine{"another process is building", func() {
-		require.NoError(t, os.WriteFile(program, nil, 0o755))
-		require.NoError(t, other.Close())
-	}}
-	built, err := build(t.Context(), finish)
-	require.NoError(t, err)
-	require.Equal(t, program, built)
-
-	// The other one never finishes, and the caller gives up.
-	require.NoError(t, os.Remove(program))
-	other, ok, err = tryLock(filepath.Join(dir, "lock"))
-	require.NoError(t, err)
-	require.True(t, ok)
-	defer other.Close()
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	_, err = build(ctx, onLine{"another process is building", cancel})
-	require.ErrorIs(t, err, context.Canceled)
 }
