@@ -18,9 +18,14 @@ type Server struct{ *homeserver.Server }
 // shared is the homeserver that Run started.
 var shared Server
 
-// start starts a homeserver that keeps its data in dir.
+// start starts a homeserver that keeps its data in dir: the software that the
+// environment asks for.
 func start(ctx context.Context, dir string, progress io.Writer) (Server, error) {
-	server, err := homeserver.Start(ctx, homeserver.Options{Dir: dir, Progress: progress})
+	software, err := homeserver.FromEnvironment()
+	if err != nil {
+		return Server{}, err
+	}
+	server, err := homeserver.Start(ctx, homeserver.Options{Dir: dir, Software: software, Progress: progress})
 	return Server{server}, err
 }
 
@@ -51,12 +56,14 @@ func Run(m *testing.M) (code int) {
 // Shared returns the homeserver that the tests of a package share.
 func Shared(t testing.TB) Server {
 	t.Helper()
+	reach(t)
 	return shared
 }
 
 // Own starts a homeserver for one test, which may stop and kill it.
 func Own(t testing.TB) Server {
 	t.Helper()
+	reach(t)
 	own, err := start(t.Context(), t.TempDir(), t.Output())
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, own.Stop()) })

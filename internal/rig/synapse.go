@@ -1,0 +1,52 @@
+package rig
+
+import (
+	"path"
+	"runtime/debug"
+	"strings"
+	"testing"
+
+	"github.com/go-joe/matrix-memory/internal/homeserver"
+)
+
+// failsOnSynapse names the tests that fail on Synapse for a fault that is known,
+// and says which. A name is that of a test or subtest, after that of its package,
+// as in "test.TestGapInSyncLosesNothing/own_writes". Who mends the fault takes the
+// name out.
+var failsOnSynapse = faults{}
+
+// faults are what is wrong, by the names of tests.
+type faults map[string]string
+
+// reach is called by every function that brings a test to a homeserver. It skips
+// the test if that is Synapse and the test is known to fail there.
+func reach(t testing.TB) {
+	t.Helper()
+	if shared.Software() != homeserver.Synapse {
+		return
+	}
+	if fault := failsOnSynapse.of(thisPackage() + "." + t.Name()); fault != "" {
+		t.Skip("fails on Synapse: " + fault)
+	}
+}
+
+// of returns the fault that a test fails for, or that it is a part of a test that
+// fails for it. It returns "" for all other tests.
+func (f faults) of(name string) string {
+	for {
+		if fault, known := f[name]; known {
+			return fault
+		}
+		parent := strings.LastIndexByte(name, '/')
+		if parent < 0 {
+			return ""
+		}
+		name = name[:parent]
+	}
+}
+
+// thisPackage returns the last part of the path of the package whose tests run.
+func thisPackage() string {
+	info, _ := debug.ReadBuildInfo() // a test program always has one
+	return path.Base(strings.TrimSuffix(info.Path, ".test"))
+}
