@@ -30,9 +30,9 @@ func Victim[V any](run func(V) error) {
 	os.Exit(1)
 }
 
-// StartVictim starts the test program once more, as a victim, to be killed. It
-// returns the first line that the victim prints, without its end, which is empty if it prints
-// none, and how to kill it, which may be done twice.
+// StartVictim starts the test program once more, as a victim, and returns how to
+// kill it, which may be done twice. The first line that the victim prints is sent
+// on line; it is empty if the victim ends without one.
 func StartVictim(t testing.TB, victim any) (line <-chan string, kill func()) {
 	t.Helper()
 	orders, err := json.Marshal(victim)
