@@ -42,7 +42,10 @@ func TestNoTextIsLogged(t *testing.T) {
 	edit := &event.MessageEventContent{MsgType: event.MsgText, Body: "say " + secret}
 	edit.SetEdit(said)
 	alice.send(t, room, edit)
-	alice.send(t, room, &event.MessageEventContent{Body: secret}) // malformed
+	for _, malformed := range []map[string]any{{"msgtype": "", "body": secret}, {"msgtype": "m.text", "body": secret, "format": 7}} {
+		_, err := alice.SendMessageEvent(t.Context(), room, event.EventMessage, malformed)
+		require.NoError(t, err)
+	}
 	alice.answers(t, room, robot.UserID, 1)
 	proxy.Inject(homeserver.Fault{Match: homeserver.EventSend, Times: 1, Do: homeserver.StatusAfter(http.StatusBadGateway)})
 	require.NoError(t, b.Adapter.Send(secret+"\n"+strings.Repeat(secret+"\n", 12_000), room.String())) // in parts
