@@ -13,7 +13,7 @@
 //
 // Acknowledged means stored: Set and Delete return nil only after the homeserver
 // has stored the change. Until then, and when they fail, Get returns what was
-// there before. If no answer came at all, the error is an [ErrUnknownOutcome].
+// there before. If no answer settles it, the error is an [ErrUnknownOutcome].
 //
 // Reads are local: once a room is loaded, Get and Keys don't touch the network. A
 // memory sees its own writes at once, and what others write (a second bot,

@@ -20,10 +20,11 @@ var (
 	// ErrTooLarge: the value, or the dictionary with it, does not fit in an event.
 	// Nothing was sent, and nothing else is affected.
 	ErrTooLarge = room.ErrTooLarge
-	// ErrUnknownOutcome: the change was sent and no answer came, so the homeserver
-	// may have stored it or not. The memory reads the state event again before it
-	// writes upon it; until then Get returns what was there before. Making the same
-	// change again does no harm. What failed with another error was not stored.
+	// ErrUnknownOutcome: the homeserver may have stored the change or not, as it did not
+	// answer in time, or not in a way that settles it. Unless that answer comes still,
+	// the memory reads the state event again before it writes upon it, and until then Get
+	// returns what was there before. Making the same change again does no harm. A
+	// change that failed with any other error was not stored.
 	ErrUnknownOutcome = room.ErrUnknownOutcome
 	// ErrUndecryptable: the value was sent encrypted, and its key is missing or
 	// unusable.

@@ -48,14 +48,15 @@ func (m *Memory) Apply(conf *joe.Config) error {
 	if m.log == nil {
 		m.log = zapLogger(conf.Logger("matrix"))
 	}
-	if m.encoder != nil {
-		conf.SetMemoryEncoder(m.encoder)
-	}
+	encoder := m.encoder
 	*m.conf = m.conf.withDefaults(conf.Name)
 	if err := m.Open(conf.Context); err != nil {
 		return err
 	}
 	conf.SetMemory(m)
+	if encoder != nil { // else it stays the bot's own
+		conf.SetMemoryEncoder(encoder)
+	}
 	return nil
 }
 
@@ -86,21 +87,29 @@ func (m *Memory) Open(ctx context.Context) error {
 		m.closeCrypto()
 		return fail("open", "", "", err)
 	}
-	home, err := m.rooms.FindOrJoin(ctx, m.conf.DefaultRoom)
-	if err != nil {
+	if err := m.openHome(ctx); err != nil {
 		m.shutDown()
 		return fail("open", m.conf.DefaultRoom, "", err)
 	}
+	return nil
+}
+
+// openHome makes the default room ready, unless the memory was closed meanwhile,
+// when there was nothing to close yet.
+func (m *Memory) openHome(ctx context.Context) error {
+	if m.closed.Load() {
+		return ErrClosed
+	}
+	home, err := m.rooms.FindOrJoin(ctx, m.conf.DefaultRoom)
+	if err != nil {
+		return err
+	}
 	m.mu.Lock()
-	closed := m.closed.Load()
-	if !closed {
-		m.home.Store(home)
+	defer m.mu.Unlock()
+	if m.closed.Load() {
+		return ErrClosed
 	}
-	m.mu.Unlock()
-	if closed { // meanwhile, when there was nothing to close yet
-		m.shutDown()
-		return fail("open", m.conf.DefaultRoom, "", ErrClosed)
-	}
+	m.home.Store(home)
 	return nil
 }
 
@@ -128,7 +137,7 @@ func (m *Memory) roomEnv() room.Env {
 		Log:       m.log,
 	}
 	if m.conf.EventType == defaultEventType {
-		env.OlderType = event.Type{Type: "opsdroid.database", Class: event.StateEventType} // opsdroid's first
+		env.OlderType = "opsdroid.database" // opsdroid's first
 	}
 	if m.conf.SingleStateKey == PerKey {
 		env.Layout = wire.Layout{PerKey: true}
@@ -163,11 +172,16 @@ func (m *Memory) openCrypto(opts *session.Options) error {
 		return nil
 	}
 	device, err := m.crypto.Open(bridge.CryptoOptions{
-		Options:     *opts,
-		Session:     m.session,
+		UserID:      m.conf.UserID,
+		Password:    m.conf.Password,
+		AccessToken: m.conf.AccessToken,
+		DeviceID:    m.conf.DeviceID,
 		StorePath:   m.conf.StorePath,
 		StoreKey:    m.conf.StoreKey,
 		RecoveryKey: m.conf.RecoveryKey,
+		Timeout:     m.conf.Timeout,
+		Session:     m.session,
+		Log:         m.log,
 	})
 	if err != nil {
 		return err

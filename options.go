@@ -42,8 +42,9 @@ func WithClient(client *mautrix.Client) Option {
 // WithHTTPClient sets what the memory's requests are made with, for instance by way of
 // a proxy, with certificates of the program's own, or traced. Its Transport, CheckRedirect
 // and Jar are used, and not its Timeout: the memory bounds each request itself, and a
-// sync waits half a minute for news. Without this option the memory has a copy of
-// http.DefaultTransport.
+// sync waits half a minute for news. The connections stay the program's to close. With
+// no Transport, as without this option, the memory has a copy of http.DefaultTransport,
+// or, if a program has replaced that by one of another type, that one itself.
 func WithHTTPClient(client *http.Client) Option {
 	return func(m *Memory) { m.httpClient = client }
 }

@@ -14,7 +14,7 @@ import (
 // says if there is no such room or the bot is not in it. The bindings of
 // [Memory.InEventRoom] do not concern it.
 func (m *Memory) InRoom(name string) *Room {
-	return &Room{memory: m, name: name, ctx: context.Background()}
+	return &Room{memory: m, name: name, ctx: context.Background(), found: new(atomic.Pointer[room.Room])}
 }
 
 // A Room is the memory of one room, with the methods of bot.Store. It is safe
@@ -23,20 +23,19 @@ type Room struct {
 	memory *Memory
 	name   string
 	ctx    context.Context
-	found  atomic.Pointer[room.Room] // nil until the first use
+	found  *atomic.Pointer[room.Room] // to nil until the first use; shared by the handles of WithContext
 }
 
 // WithContext returns a handle on the same room whose operations end with the
 // context as well, not only with Config.Timeout; errors.Is finds the context's error
-// then. A change that was sent before is not taken back: its error is also an
-// [ErrUnknownOutcome]. The context's values are not used.
+// then. A change that the memory had begun to send is not taken back: the memory goes
+// on with it, at most until Config.Timeout is over, and the error is an
+// [ErrUnknownOutcome] as well. The context's values are not used.
 func (r *Room) WithContext(ctx context.Context) *Room {
 	if ctx == nil {
 		panic("matrix: WithContext needs a context")
 	}
-	handle := &Room{memory: r.memory, name: r.name, ctx: ctx}
-	handle.found.Store(r.found.Load())
-	return handle
+	return &Room{memory: r.memory, name: r.name, ctx: ctx, found: r.found}
 }
 
 // Set stores a value, encoded as bot.Store does, under a key. See [Memory.Set].
@@ -130,10 +129,14 @@ func (r *Room) use(b *room.Budget, op, key string) (*room.Room, error) {
 	if _, err := r.memory.homeRoom(); err != nil {
 		return nil, r.fail(op, r.name, key, err)
 	}
-	if r.ctx.Err() != nil {
-		return nil, r.fail(op, r.name, key, r.ctx.Err())
-	}
 	found := r.found.Load()
+	if err := r.ctx.Err(); err != nil {
+		where := r.name
+		if found != nil {
+			where = found.ID().String()
+		}
+		return nil, fail(op, where, key, err)
+	}
 	if found == nil || !found.Loaded() {
 		var err error
 		if found, err = r.memory.rooms.Find(b.Context(), r.name); err != nil {

@@ -2,7 +2,9 @@ package matrix_test
 
 import (
 	"context"
+	"errors"
 	"net/http"
+	"net/http/httptrace"
 	"strings"
 	"testing"
 	"time"
@@ -95,7 +97,8 @@ func TestWithContextThatHasEnded(t *testing.T) {
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 	require.NotErrorIs(t, err, matrix.ErrUnknownOutcome)
 	require.Equal(t, before, r.Writes())
-	require.PanicsWithValue(t, "matrix: WithContext needs a context", func() { handle.WithContext(nil) }) //nolint:staticcheck
+	var none context.Context
+	require.PanicsWithValue(t, "matrix: WithContext needs a context", func() { handle.WithContext(none) })
 }
 
 // A context that ends while a request is on its way for several callers ends only its own
@@ -109,14 +112,88 @@ func TestWithContextLeavesOthersAlone(t *testing.T) {
 	sent, waiting, patient := make(chan error, 1), make(chan error, 1), make(chan error, 1)
 	go func() { sent <- r.InRoom("main").WithContext(ctx).Set("a", 1) }()
 	<-reached
-	go func() { waiting <- r.InRoom("main").WithContext(ctx).Set("b", 2) }()
 	go func() { patient <- r.InRoom("main").Set("c", 3) }()
+	brief, end := context.WithTimeout(ctx, 200*time.Millisecond)
+	defer end()
+	go func() { waiting <- r.InRoom("main").WithContext(brief).Set("b", 2) }()
+	err := <-waiting // for the first to be answered, so its time is over
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	require.NotErrorIs(t, err, matrix.ErrUnknownOutcome, "it was never sent")
+	go func() { waiting <- r.InRoom("main").WithContext(ctx).Set("d", 4) }()
 	cancel()
 	require.ErrorIs(t, <-sent, matrix.ErrUnknownOutcome)
-	err := <-waiting
+	err = <-waiting
 	require.ErrorIs(t, err, context.Canceled)
 	require.NotErrorIs(t, err, matrix.ErrUnknownOutcome, "it was never sent")
 	close(release)
 	require.NoError(t, <-patient)
 	require.JSONEq(t, `{"a":1,"c":3}`, bot.Standing(t, r.Room)[""])
+}
+
+// A deadline that is sooner than the memory's timeout is found in the error, also where
+// the operation gives up before it has passed, as another attempt would come too late.
+func TestWithContextDeadline(t *testing.T) {
+	const deadline = 2 * time.Second
+	for name, test := range map[string]struct {
+		fault homeserver.Action
+		acted bool // the homeserver may have stored the change
+	}{
+		"rate limited":      {homeserver.RateLimitBody(10_000), false},
+		"out of order":      {homeserver.Status(http.StatusServiceUnavailable, nil, ""), true},
+		"no answer":         {homeserver.BlackHole(), true},
+		"connections reset": {homeserver.ResetBefore(), true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			bot := rig.Register(t)
+			r := rig.Behind(t, rig.Proxy(t), bot, bot.Config(bot.NewRoom(t)))
+			r.Front.Inject(homeserver.Fault{Match: homeserver.StateWrite, Do: test.fault})
+			ctx, cancel := context.WithTimeout(t.Context(), deadline)
+			defer cancel()
+			start := time.Now()
+			err := r.InRoom("main").WithContext(ctx).Set("tea", "green")
+			require.Less(t, time.Since(start), deadline+time.Second)
+			require.ErrorIs(t, err, context.DeadlineExceeded)
+			require.Equal(t, test.acted, errors.Is(err, matrix.ErrUnknownOutcome), err)
+		})
+	}
+}
+
+// Nobody's operation waits longer than its context for a new login that another needs
+// as well.
+func TestWithContextDoesNotWaitForALogin(t *testing.T) {
+	bot := rig.Register(t)
+	conf := bot.Config(bot.NewRoom(t))
+	conf.AccessToken, conf.UserID, conf.Password = "", bot.UserID.String(), bot.Password
+	r := rig.Behind(t, rig.Proxy(t), bot, conf)
+	other := bot.NewRoom(t).String()
+	reached, release := make(chan struct{}), make(chan struct{})
+	login := func(r *http.Request) bool { return strings.HasSuffix(r.URL.Path, "/login") }
+	r.Front.Inject(homeserver.Fault{Match: login, Times: 1, Do: homeserver.PauseBefore(reached, release)})
+	_, err := r.Memory.Client().LogoutAll(t.Context())
+	require.NoError(t, err)
+	<-reached // the sync loop logs in
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	start := time.Now()
+	_, err = r.InRoom(other).WithContext(ctx).Keys()
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	require.Less(t, time.Since(start), 5*time.Second)
+	close(release)
+	_, err = r.InRoom(other).Keys()
+	require.NoError(t, err, "the new login is there")
+}
+
+// What a context carries is for none of the memory's requests.
+func TestWithContextHidesItsValues(t *testing.T) {
+	bot := rig.Register(t)
+	memory := rig.Open(t, bot.Config(bot.NewRoom(t)))
+	other := bot.NewRoom(t)
+	ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{
+		GetConn: func(string) { t.Error("a request is traced") },
+	})
+	handle := memory.InRoom(bot.NewAlias(t, other).String()).WithContext(ctx)
+	require.NoError(t, handle.Set("tea", "green"))
+	_, err := handle.Get("tea", nil)
+	require.NoError(t, err)
 }

@@ -5,7 +5,9 @@ package bridge
 
 import (
 	"context"
+	"time"
 
+	"github.com/sirupsen/logrus"
 	"maunium.net/go/mautrix/id"
 
 	"github.com/go-joe/matrix-memory/internal/room"
@@ -36,8 +38,11 @@ type Crypto interface {
 
 // CryptoOptions is what a Crypto is opened with.
 type CryptoOptions struct {
-	session.Options                  // with which the session will be opened
-	Session         *session.Session // is opened after the Crypto
 	// As in matrix.Config.
-	StorePath, StoreKey, RecoveryKey string
+	UserID, Password, AccessToken, DeviceID string
+	StorePath, StoreKey, RecoveryKey        string
+	Timeout                                 time.Duration
+
+	Session *session.Session // is not open yet
+	Log     logrus.FieldLogger
 }

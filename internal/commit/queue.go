@@ -138,8 +138,8 @@ func NewQueue(room *replica.Room, env Env, timeout time.Duration) *Queue {
 }
 
 // Submit commits changes and waits for the result, until the context is done and at
-// most for the queue's timeout: how many of the deleted keys were there, and a [KeyError] if any of the changes
-// failed. The changes to one state event are stored all or none.
+// most for the queue's timeout: how many of the deleted keys were there, and a
+// [KeyError] if any of the changes failed. What was begun by then goes on. The changes to one state event are stored all or none.
 func (q *Queue) Submit(ctx context.Context, changes ...Change) (existed int, err error) {
 	if len(changes) == 0 {
 		return 0, nil
@@ -207,10 +207,10 @@ func (q *Queue) notSent(w *write) error {
 	switch {
 	case q.ctx.Err() != nil:
 		return fmt.Errorf("%w: %w", ErrNotSent, ErrClosed)
-	case errors.Is(w.ctx.Err(), context.Canceled):
-		return fmt.Errorf("%w: %w", ErrNotSent, context.Canceled)
+	case errors.Is(w.ctx.Err(), context.DeadlineExceeded):
+		return fmt.Errorf("%w: what came before it took too long: %w", ErrNotSent, w.ctx.Err())
 	}
-	return fmt.Errorf("%w: the writes before it took too long: %w", ErrNotSent, context.DeadlineExceeded)
+	return fmt.Errorf("%w: %w", ErrNotSent, w.ctx.Err())
 }
 
 // Wake makes the worker look at what the replica needs done.

@@ -6,8 +6,8 @@ import (
 )
 
 // A Budget is the time that one operation has for all its requests: a timeout from
-// the first one on, and no longer than the context that it was made with. Most
-// reads make no request, and cost nothing.
+// the first one on, and no longer than the context that it was made with, whose values
+// don't count. Most reads make no request, and cost nothing.
 type Budget struct {
 	parent  context.Context
 	timeout time.Duration
@@ -23,7 +23,7 @@ func NewBudget(ctx context.Context, timeout time.Duration) Budget {
 // Context returns the context of the operation's requests.
 func (b *Budget) Context() context.Context {
 	if b.ctx == nil {
-		b.ctx, b.cancel = context.WithTimeout(b.parent, b.timeout)
+		b.ctx, b.cancel = context.WithTimeout(valueless{b.parent}, b.timeout)
 	}
 	return b.ctx
 }
@@ -34,3 +34,9 @@ func (b *Budget) End() {
 		b.cancel()
 	}
 }
+
+// valueless hides a context's values: a logger among them would be handed what must
+// not be logged, and writers that share a request have none in common.
+type valueless struct{ context.Context }
+
+func (valueless) Value(any) any { return nil }

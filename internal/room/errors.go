@@ -26,8 +26,8 @@ var (
 // A KeyError says which of several keys an operation failed on.
 type KeyError = commit.KeyError
 
-// Explain adds the sentinel that fits a homeserver's answer.
-func Explain(err error) error {
+// explain adds the sentinel that fits a homeserver's answer.
+func explain(err error) error {
 	switch {
 	case err == nil, errors.Is(err, ErrForbidden), errors.Is(err, ErrUnknownRoom), errors.Is(err, ErrTooLarge), errors.Is(err, ErrUndecryptable):
 		return err

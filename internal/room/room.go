@@ -49,7 +49,7 @@ func newRoom(rs *Rooms, roomID id.RoomID) *Room {
 		Opened:    r.vault.peek,
 		Removed:   r.removed,
 		Failed: func(stateKey string, err error) {
-			r.log().WithError(Explain(err)).Warn("The memory could not do what no handler waits for")
+			r.log().WithError(explain(err)).Warn("The memory could not do what no handler waits for")
 		},
 	}, rs.Timeout)
 	return r
@@ -91,10 +91,10 @@ func (r *Room) ready(ctx context.Context) error {
 func (r *Room) restore(state []*event.Event) {
 	var latest, older []replica.Event
 	for _, evt := range state {
-		switch evt.Type.Type {
-		case r.rooms.EventType.Type:
+		switch eventType := evt.Type.Type; {
+		case eventType == r.rooms.EventType.Type:
 			latest = append(latest, stateEvent(evt))
-		case r.rooms.OlderType.Type:
+		case eventType == r.rooms.OlderType && eventType != "":
 			older = append(older, stateEvent(evt))
 		default:
 			r.note(evt)
@@ -168,7 +168,7 @@ func stateEvent(evt *event.Event) replica.Event {
 // Get returns the value under a key.
 func (r *Room) Get(b *Budget, key string) ([]byte, bool, error) {
 	value, ok, err := r.get(b, key)
-	return value, ok, Explain(err)
+	return value, ok, explain(err)
 }
 
 func (r *Room) get(b *Budget, key string) ([]byte, bool, error) {
@@ -200,11 +200,11 @@ func (r *Room) get(b *Budget, key string) ([]byte, bool, error) {
 func (r *Room) Keys(b *Budget) ([]string, error) {
 	if !r.replica.Loaded() {
 		if err := r.ready(b.Context()); err != nil {
-			return nil, Explain(err)
+			return nil, explain(err)
 		}
 	}
 	keys, err := r.replica.Keys()
-	return keys, Explain(err)
+	return keys, explain(err)
 }
 
 // Set stores a value under a key.
@@ -241,7 +241,7 @@ func (r *Room) submit(b *Budget, changes ...commit.Change) (int, error) {
 
 // refused explains why a write failed.
 func (r *Room) refused(err error) error {
-	err = Explain(err)
+	err = explain(err)
 	if errors.Is(err, ErrForbidden) {
 		if lack := r.lack(); lack != "" {
 			err = fmt.Errorf("%w; %s", err, lack)

@@ -4,7 +4,9 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"net/http"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -12,6 +14,7 @@ import (
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
 
+	"github.com/go-joe/matrix-memory/internal/homeserver"
 	"github.com/go-joe/matrix-memory/internal/rig"
 	"github.com/go-joe/matrix-memory/internal/room"
 	"github.com/go-joe/matrix-memory/internal/session"
@@ -26,13 +29,19 @@ var eventually = rig.Eventually(10 * time.Second)
 // memory.
 func open(t *testing.T, account rig.Account, layout wire.Layout, cipher room.Cipher) *room.Rooms {
 	t.Helper()
+	return openAt(t, account.HomeserverURL.String(), account, layout, cipher)
+}
+
+// openAt is open by way of a proxy.
+func openAt(t *testing.T, url string, account rig.Account, layout wire.Layout, cipher room.Cipher) *room.Rooms {
+	t.Helper()
 	connection := session.New(session.NewClient(), false)
 	rooms := room.New(room.Env{
 		Session: connection, EventType: rig.MemoryType, Layout: layout, Encrypt: true, Cipher: cipher,
 		Timeout: 15 * time.Second, Log: rig.Log(t),
 	})
 	require.NoError(t, connection.Open(t.Context(), session.Options{
-		Homeserver: account.HomeserverURL.String(), AccessToken: account.AccessToken,
+		Homeserver: url, AccessToken: account.AccessToken,
 		Types: rooms.Types(), Update: rooms.Update, Timeout: rooms.Timeout, Log: rooms.Log,
 	}))
 	t.Cleanup(func() {
@@ -65,7 +74,7 @@ func TestRoom(t *testing.T) {
 	account := rig.Register(t)
 	roomID := account.NewRoom(t)
 	rooms := open(t, account, wire.Layout{PerKey: true}, nil)
-	r, err := rooms.ByID(t.Context(), roomID)
+	r, err := rooms.Find(t.Context(), roomID.String())
 	require.NoError(t, err)
 	require.Equal(t, roomID, r.ID())
 	again, err := rooms.Find(t.Context(), account.NewAlias(t, roomID).String())
@@ -91,7 +100,7 @@ func TestRoom(t *testing.T) {
 	require.ErrorAs(t, err, &failed)
 	require.Equal(t, "tea", failed.Key)
 	require.ErrorIs(t, err, room.ErrClosed)
-	_, err = rooms.ByID(t.Context(), account.NewRoom(t))
+	_, err = rooms.Find(t.Context(), account.NewRoom(t).String())
 	require.ErrorIs(t, err, room.ErrClosed)
 }
 
@@ -116,7 +125,7 @@ func (scrambler) Decrypt(_ context.Context, evt *event.Event) (string, json.RawM
 func TestEncryptedRoom(t *testing.T) {
 	account := rig.Register(t)
 	roomID := account.NewRoom(t, rig.Encrypted)
-	writer, err := open(t, account, wire.Layout{}, scrambler{}).ByID(t.Context(), roomID)
+	writer, err := open(t, account, wire.Layout{}, scrambler{}).Find(t.Context(), roomID.String())
 	require.NoError(t, err)
 	require.NoError(t, writer.Set(budget(t), "tea", []byte(`"green"`)))
 	require.NoError(t, writer.Set(budget(t), "milk", []byte(`"white"`)))
@@ -124,12 +133,12 @@ func TestEncryptedRoom(t *testing.T) {
 	require.NotContains(t, standing, "green")
 	require.Contains(t, standing, "encrypted_val")
 
-	reader, err := open(t, account, wire.Layout{}, scrambler{}).ByID(t.Context(), roomID)
+	reader, err := open(t, account, wire.Layout{}, scrambler{}).Find(t.Context(), roomID.String())
 	require.NoError(t, err)
 	requireValue(t, reader, "tea", `"green"`)
 	requireValue(t, reader, "milk", `"white"`)
 
-	without, err := open(t, account, wire.Layout{}, nil).ByID(t.Context(), roomID)
+	without, err := open(t, account, wire.Layout{}, nil).Find(t.Context(), roomID.String())
 	require.NoError(t, err)
 	require.ErrorIs(t, without.Set(budget(t), "tea", []byte(`"black"`)), room.ErrNoEncryption)
 	_, _, err = without.Get(budget(t), "tea")
@@ -137,10 +146,73 @@ func TestEncryptedRoom(t *testing.T) {
 	require.JSONEq(t, standing, account.Standing(t, roomID)[""])
 }
 
+// slow is a scrambler whose Decrypt waits until it may go on.
+type slow struct {
+	scrambler
+	reached chan<- struct{}
+	release <-chan struct{}
+}
+
+func (s slow) Decrypt(ctx context.Context, evt *event.Event) (string, json.RawMessage, error) {
+	select {
+	case s.reached <- struct{}{}:
+	case <-s.release:
+	}
+	select {
+	case <-s.release:
+		return s.scrambler.Decrypt(ctx, evt)
+	case <-ctx.Done():
+		return "", nil, ctx.Err()
+	}
+}
+
+// Several callers wait for the same encrypted event. When the context of one ends, who
+// asked for it first, it is read for the others all the same, and nothing is wrong with it.
+func TestEndedContextOfOneReader(t *testing.T) {
+	account := rig.Register(t)
+	roomID := account.NewRoom(t, rig.Encrypted)
+	writer, err := open(t, account, wire.Layout{}, scrambler{}).Find(t.Context(), roomID.String())
+	require.NoError(t, err)
+	require.NoError(t, writer.Set(budget(t), "tea", []byte(`"green"`)))
+
+	for _, stage := range []string{"fetching", "decrypting"} {
+		t.Run(stage, func(t *testing.T) {
+			reached, release := make(chan struct{}), make(chan struct{})
+			front := rig.Proxy(t)
+			var cipher room.Cipher = scrambler{}
+			if stage == "decrypting" {
+				cipher = slow{reached: reached, release: release}
+			} else {
+				fetches := func(r *http.Request) bool { return strings.Contains(r.URL.Path, "/event/") }
+				front.Inject(homeserver.Fault{Match: fetches, Do: homeserver.PauseBefore(reached, release)})
+			}
+			r, err := openAt(t, front.URL(), account, wire.Layout{}, cipher).Find(t.Context(), roomID.String())
+			require.NoError(t, err)
+			ctx, cancel := context.WithCancel(t.Context())
+			first, second := make(chan error, 1), make(chan error, 1)
+			get := func(b room.Budget, result chan<- error) {
+				defer b.End()
+				_, _, err := r.Get(&b, "tea")
+				result <- err
+			}
+			go get(room.NewBudget(ctx, time.Minute), first)
+			<-reached
+			go get(room.NewBudget(t.Context(), time.Minute), second)
+			cancel()
+			err = <-first
+			require.ErrorIs(t, err, context.Canceled)
+			require.NotErrorIs(t, err, room.ErrUndecryptable)
+			close(release)
+			require.NoError(t, <-second)
+			requireValue(t, r, "tea", `"green"`)
+		})
+	}
+}
+
 // The bot is told which power level it lacks.
 func TestRoomThatCannotBeWritten(t *testing.T) {
 	owner, account := rig.Register(t), rig.Register(t)
-	r, err := open(t, account, wire.Layout{}, nil).ByID(t.Context(), owner.NewRoom(t, account))
+	r, err := open(t, account, wire.Layout{}, nil).Find(t.Context(), owner.NewRoom(t, account).String())
 	require.NoError(t, err)
 	err = r.Set(budget(t), "tea", []byte(`"green"`))
 	require.ErrorIs(t, err, room.ErrForbidden)

@@ -27,7 +27,7 @@ import (
 type Env struct {
 	Session   *session.Session
 	EventType event.Type // of the memory's state events
-	OlderType event.Type // of those to copy where there are none of EventType; zero: there is no such type
+	OlderType string     // of those to copy where there are none of EventType; "": there is no such type
 	Layout    wire.Layout
 	Encrypt   bool          // in encrypted rooms, values go out encrypted
 	Cipher    Cipher        // nil: encryption is not enabled
@@ -49,19 +49,18 @@ type Cipher interface {
 // Types returns the types of the state events that rooms have to hear of.
 func (e Env) Types() []event.Type {
 	types := []event.Type{e.EventType, event.StatePowerLevels, event.StateEncryption, event.StateCreate}
-	if e.OlderType.Type != "" {
-		types = append(types, e.OlderType)
+	if e.OlderType != "" {
+		types = append(types, event.Type{Type: e.OlderType, Class: event.StateEventType})
 	}
 	return types
 }
 
-// Rooms are the rooms of one memory. But for Close, which is called once, the
-// methods may be called concurrently.
+// Rooms are the rooms of one memory. The methods may be called concurrently.
 type Rooms struct {
 	Env
 	fetching *semaphore.Weighted // bounds how many encrypted events are fetched at the same time
 
-	background  sync.WaitGroup // redactions, reads ahead of encrypted events, and reads after a gap of sync
+	background  sync.WaitGroup // redactions, reads of encrypted events, and reads after a gap of sync
 	redacting   context.Context
 	giveUp      context.CancelFunc // ends redactions that take too long
 	reading     context.Context
@@ -84,9 +83,9 @@ func New(env Env) *Rooms {
 func (rs *Rooms) Find(ctx context.Context, name string) (*Room, error) {
 	roomID, err := rs.Session.Resolve(ctx, name)
 	if err != nil {
-		return nil, Explain(err)
+		return nil, explain(err)
 	}
-	r, err := rs.ByID(ctx, roomID)
+	r, err := rs.use(ctx, roomID)
 	if !unusable(err) || !rs.Session.ForgetAlias(name) {
 		return r, err
 	}
@@ -94,34 +93,35 @@ func (rs *Rooms) Find(ctx context.Context, name string) (*Room, error) {
 	if resolveErr != nil || moved == roomID {
 		return nil, err
 	}
-	return rs.ByID(ctx, moved)
+	return rs.use(ctx, moved)
 }
 
-// FindOrJoin is Find, and joins the room if the bot is not in it.
+// FindOrJoin returns the room that is called by a name, an alias or an ID, and joins
+// it if the bot is not in it.
 func (rs *Rooms) FindOrJoin(ctx context.Context, name string) (*Room, error) {
 	roomID, err := rs.Session.Resolve(ctx, name)
 	if err != nil {
-		return nil, Explain(err)
+		return nil, explain(err)
 	}
-	r, err := rs.ByID(ctx, roomID)
+	r, err := rs.use(ctx, roomID)
 	if !unusable(err) {
 		return r, err
 	}
 	if err := rs.Session.Join(ctx, rs.Session.Target(name)); err != nil {
-		return nil, Explain(fmt.Errorf("joining it: %w; invite the bot, or make the room public", err))
+		return nil, explain(fmt.Errorf("joining it: %w; invite the bot, or make the room public", err))
 	}
 	rs.Log.WithField("room", roomID.String()).Info("Joined the room")
-	return rs.ByID(ctx, roomID)
+	return rs.use(ctx, roomID)
 }
 
-// ByID returns the room with an ID, ready for use.
-func (rs *Rooms) ByID(ctx context.Context, roomID id.RoomID) (*Room, error) {
+// use returns the room with an ID, ready for use.
+func (rs *Rooms) use(ctx context.Context, roomID id.RoomID) (*Room, error) {
 	r, err := rs.register(roomID)
 	if err == nil {
 		err = r.ready(ctx)
 	}
 	if err != nil {
-		return nil, Explain(err)
+		return nil, explain(err)
 	}
 	return r, nil
 }
@@ -156,13 +156,15 @@ func (rs *Rooms) Update(u session.Update) {
 	}
 }
 
-// inBackground runs what Close waits for, unless the rooms are closed.
-func (rs *Rooms) inBackground(work func()) {
+// inBackground runs what Close waits for, and says whether it does: not once the
+// rooms are closed.
+func (rs *Rooms) inBackground(work func()) bool {
 	rs.mu.RLock()
 	defer rs.mu.RUnlock()
 	if !rs.closed {
 		rs.background.Go(work)
 	}
+	return !rs.closed
 }
 
 // Close refuses new operations, lets the writes that were accepted finish until the

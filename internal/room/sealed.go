@@ -68,9 +68,29 @@ func (r *Room) open(ctx context.Context, key, eventID string) ([]byte, error) {
 	return found.value, nil
 }
 
-// unseal fetches and decrypts an event, unless that is done. The event is fetched
-// once; while its key is missing, only the decryption is tried again.
+// unseal fetches and decrypts an event, unless that is done. This is for all who ask
+// for the event: it goes on in the background when one of their contexts ends.
 func (r *Room) unseal(ctx context.Context, s *sealed, eventID id.EventID) error {
+	done := make(chan error, 1)
+	if !r.rooms.inBackground(func() { done <- r.readSealed(s, eventID) }) {
+		return ErrClosed
+	}
+	select {
+	case err := <-done:
+		if err != nil && r.rooms.reading.Err() != nil {
+			return fmt.Errorf("%w: %w", ErrClosed, err)
+		}
+		return err
+	case <-ctx.Done():
+		return fmt.Errorf("reading the encrypted event %s: %w", eventID, ctx.Err())
+	}
+}
+
+// readSealed fetches and decrypts an event, unless that is done. The event is fetched
+// once; while its key is missing, only the decryption is tried again.
+func (r *Room) readSealed(s *sealed, eventID id.EventID) error {
+	ctx, cancel := context.WithTimeout(r.rooms.reading, r.rooms.Timeout)
+	defer cancel()
 	if err := s.lock.Acquire(ctx, 1); err != nil {
 		return fmt.Errorf("waiting for the encrypted event %s, which is being read: %w", eventID, err)
 	}
@@ -89,10 +109,14 @@ func (r *Room) unseal(ctx context.Context, s *sealed, eventID id.EventID) error 
 	default:
 		err = s.hold(content)
 	}
-	if err != nil {
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil: // that says nothing of the event
+		return fmt.Errorf("decrypting the event %s: %w", eventID, err)
+	default:
 		return fmt.Errorf("%w: event %s: %w", ErrUndecryptable, eventID, err)
 	}
-	return nil
 }
 
 // fetch reads an event from the homeserver, unless that is done.
@@ -142,8 +166,6 @@ func (r *Room) decrypt(ctx context.Context, evt *event.Event) (eventType string,
 	case evt.Type.Type != event.EventEncrypted.Type, evt.StateKey != nil:
 		return "", nil, fmt.Errorf("it is a %s event, and was not sent encrypted", evt.Type.Type)
 	}
-	ctx, cancel := context.WithTimeout(ctx, r.rooms.Timeout)
-	defer cancel()
 	return r.rooms.Cipher.Decrypt(ctx, evt)
 }
 

@@ -14,8 +14,8 @@ func (s *Session) connect() {
 	client.Timeout = 0 // each request is bounded, and a sync takes long
 	s.disconnect = func() {}
 	if client.Transport == nil {
-		client.Transport = http.DefaultTransport // which need not be net/http's own
-		if plain, ok := client.Transport.(*http.Transport); ok {
+		client.Transport = http.DefaultTransport
+		if plain, ok := client.Transport.(*http.Transport); ok { // a program may have replaced it
 			own := plain.Clone()
 			own.MaxIdleConnsPerHost = 16 // rooms are written to at the same time
 			client.Transport, s.disconnect = own, own.CloseIdleConnections
@@ -40,4 +40,11 @@ func (b *bearer) RoundTrip(req *http.Request) (*http.Response, error) {
 		req.Header.Set("Authorization", "Bearer "+*token)
 	}
 	return b.next.RoundTrip(req)
+}
+
+// CloseIdleConnections lets http.Client's method of that name reach the transport.
+func (b *bearer) CloseIdleConnections() {
+	if next, ok := b.next.(interface{ CloseIdleConnections() }); ok {
+		next.CloseIdleConnections()
+	}
 }

@@ -113,8 +113,10 @@ func (s *Session) logInAgain(ctx context.Context, rejected string) error {
 	if s.foreign || s.AccessToken != "" {
 		return errTokenDead
 	}
-	s.login.Lock()
-	defer s.login.Unlock()
+	if err := s.login.Acquire(ctx, 1); err != nil {
+		return fmt.Errorf("waiting for a new login, which is under way: %w", err)
+	}
+	defer s.login.Release(1)
 	switch {
 	case s.life.Err() != nil:
 		return ErrClosed // it is Close that logs out

@@ -50,7 +50,7 @@ func (s *Session) try(ctx context.Context, attempt func(context.Context) error) 
 	ctx = mautrix.WithMaxRetries(ctx, 0) // ours are the only retries
 	deadline, _ := ctx.Deadline()
 
-	tries := 0
+	tries, final := 0, false
 	var last error
 	const first, longest = 200 * time.Millisecond, 10 * time.Second
 	limits := backOff(first, longest) // backoff.Retry begins anew with its own after each wait that a server asks for
@@ -71,11 +71,12 @@ func (s *Session) try(ctx context.Context, attempt func(context.Context) error) 
 		if verdict.limited {
 			wait = max(wait, limits.NextBackOff()) // what asks for no wait at all is not taken at its word
 		}
-		switch {
+		final = verdict.final
+		switch left := time.Until(deadline); {
 		case ctx.Err() != nil || verdict.final:
 			return struct{}{}, backoff.Permanent(last)
-		case verdict.limited && time.Until(deadline) < wait:
-			last = fmt.Errorf("the homeserver asks to wait %s, longer than the timeout of %s leaves: %w", verdict.wait, s.Timeout, err)
+		case verdict.limited && left < wait:
+			last = fmt.Errorf("the homeserver asks to wait %s, longer than the timeout of %s leaves (%s): %w", verdict.wait, s.Timeout, left.Round(time.Millisecond), err)
 			return struct{}{}, backoff.Permanent(last)
 		case verdict.limited:
 			s.Log.WithField("wait", wait.String()).Debug("The homeserver limits the rate of requests; waiting as it says")
@@ -85,16 +86,28 @@ func (s *Session) try(ctx context.Context, attempt func(context.Context) error) 
 		}
 		return struct{}{}, last
 	}, backoff.WithBackOff(backOff(first, longest)), backoff.WithMaxElapsedTime(time.Until(deadline)))
-	switch {
-	case err == nil:
+	if err == nil {
 		return false, nil
-	case s.life.Err() != nil:
+	}
+	if s.life.Err() != nil {
 		return acted, fmt.Errorf("%w: %w", ErrClosed, last)
-	case tries > 1:
-		return acted, fmt.Errorf("%w (gave up after %d attempts)", last, tries)
+	}
+	if tries > 1 {
+		last = fmt.Errorf("%w (gave up after %d attempts)", last, tries)
+	}
+	if !final && !errors.Is(ctx.Err(), context.Canceled) {
+		last = late{last}
 	}
 	return acted, last
 }
+
+// late is an error of the last attempt that there was time for. It is a
+// context.DeadlineExceeded as well, whoever set the deadline, and though it has not
+// passed where the next attempt would have come after it.
+type late struct{ error }
+
+func (l late) Unwrap() error        { return l.error }
+func (l late) Is(target error) bool { return target == context.DeadlineExceeded }
 
 // backOff returns how long to wait between attempts, growing from the first pause to
 // the longest.

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/sirupsen/logrus"
+	"golang.org/x/sync/semaphore"
 	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
@@ -58,7 +59,7 @@ type Session struct {
 	loop sync.WaitGroup     // the sync loop
 	open atomic.Bool
 
-	login sync.Mutex // held while logging in again
+	login *semaphore.Weighted // held while logging in again
 
 	mu      sync.RWMutex // owns aliases
 	aliases map[string]id.RoomID
@@ -67,7 +68,7 @@ type Session struct {
 // New returns a session over a client of [NewClient], or over one that the
 // program logs in and syncs by itself (foreign).
 func New(client *mautrix.Client, foreign bool) *Session {
-	s := &Session{client: client, foreign: foreign, aliases: make(map[string]id.RoomID)}
+	s := &Session{client: client, foreign: foreign, login: semaphore.NewWeighted(1), aliases: make(map[string]id.RoomID)}
 	s.life, s.end = context.WithCancel(context.Background())
 	return s
 }
@@ -121,8 +122,8 @@ func (s *Session) Close() {
 		return
 	}
 	s.loop.Wait()
-	s.login.Lock() // a login that was under way is over
-	defer s.login.Unlock()
+	_ = s.login.Acquire(context.Background(), 1) // a login that was under way ends, as life has
+	defer s.login.Release(1)
 	s.logOut()
 	s.disconnect()
 }

@@ -3,7 +3,8 @@
 //
 // A [Table] says which keys there are and which fields they set; the package needs
 // to know no more of the struct. Which values are right is for the caller to say,
-// who adds what is not to the same [Faults].
+// who adds what is not to the same [Faults], and who finds here what Matrix's
+// identifiers look like.
 package settings
 
 import "slices"
