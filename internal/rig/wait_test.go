@@ -12,7 +12,7 @@ import (
 func failure(do func(example testing.TB)) (text string) {
 	defer func() { text = fmt.Sprint(recover()) }()
 	do(Example())
-	return
+	return ""
 }
 
 func TestEventually(t *testing.T) {
