@@ -24,13 +24,9 @@ func TestInEventRoom(t *testing.T) {
 	alias := account.NewAlias(t, other).String()
 	conf := account.Config(home)
 	conf.Rooms["other"] = alias
-	bot := newBot(t, conf)
+	bot := rig.StartBot(t, conf)
 
-	type call struct {
-		where string
-		err   error
-	}
-	calls := make(chan call, 100)
+	calls := make(chan string, 100) // what where found in each
 	where := func() string {
 		switch keys, err := bot.Store.Keys(); {
 		case err != nil:
@@ -40,100 +36,80 @@ func TestInEventRoom(t *testing.T) {
 		}
 	}
 	require.NoError(t, bot.Store.Set("home", true))
-	require.NoError(t, bot.memory.InRoom("other").Set("other", true))
+	require.NoError(t, bot.Memory.InRoom("other").Set("other", true))
 
-	bot.Respond("where", bot.memory.InEventRoom(func(joe.Message) error {
-		calls <- call{where: where()}
+	bot.Respond("where", bot.Memory.InEventRoom(func(joe.Message) error {
+		calls <- where()
 		return nil
 	}))
 	bot.Respond("plain", func(joe.Message) error {
-		calls <- call{where: where()}
+		calls <- where()
 		return nil
 	})
-	bot.Respond("fail", bot.memory.InEventRoom(func(joe.Message) error { return errors.New("as asked") }))
+	bot.Respond("fail", bot.Memory.InEventRoom(func(joe.Message) error { return errors.New("as asked") }))
 	bot.Respond("panic", func(msg joe.Message) (err error) {
-		defer func() { err = fmt.Errorf("%v", recover()); calls <- call{where: where(), err: err} }()
-		return bot.memory.InEventRoom(func(joe.Message) error { panic("as asked") })(msg)
+		defer func() { err = fmt.Errorf("%v", recover()); calls <- where() }()
+		return bot.Memory.InEventRoom(func(joe.Message) error { panic("as asked") })(msg)
 	})
 	bot.Respond("exit", func(msg joe.Message) error {
 		ended := make(chan struct{})
 		go func() {
 			defer close(ended)
-			defer func() { calls <- call{where: where()} }()
-			_ = bot.memory.InEventRoom(func(joe.Message) error { runtime.Goexit(); return nil })(msg)
+			defer func() { calls <- where() }()
+			_ = bot.Memory.InEventRoom(func(joe.Message) error { runtime.Goexit(); return nil })(msg)
 		}()
 		<-ended
 		return nil
 	})
-	bot.Respond("nest", bot.memory.InEventRoom(func(msg joe.Message) error {
+	bot.Respond("nest", bot.Memory.InEventRoom(func(msg joe.Message) error {
 		msg.Channel = ""
-		err := bot.memory.InEventRoom(func(joe.Message) error { calls <- call{where: where()}; return nil })(msg)
-		calls <- call{where: where()}
+		err := bot.Memory.InEventRoom(func(joe.Message) error { calls <- where(); return nil })(msg)
+		calls <- where()
 		return err
 	}))
-	bot.Respond("goroutine", bot.memory.InEventRoom(func(msg joe.Message) error {
+	bot.Respond("goroutine", bot.Memory.InEventRoom(func(msg joe.Message) error {
 		done := make(chan string)
 		go func() { done <- where() }()
-		calls <- call{where: <-done}
-		_, err := bot.memory.InRoom(msg.Channel).Get("other", nil)
+		calls <- <-done
+		_, err := bot.Memory.InRoom(msg.Channel).Get("other", nil)
 		return err
 	}))
-	bot.Respond("auth", bot.memory.InEventRoom(func(msg joe.Message) error {
-		granted, err := bot.Auth.Grant("admin", "@alice:localhost")
-		calls <- call{where: fmt.Sprint(granted, " ", bot.Auth.CheckPermission("admin.x", "@alice:localhost"), " ", where()), err: err}
-		return nil
-	}))
 
-	next := func() call {
+	next := func() string {
 		t.Helper()
 		select {
-		case c := <-calls:
-			return c
+		case found := <-calls:
+			return found
 		case <-time.After(10 * time.Second):
 			t.Fatal("no handler ran")
-			return call{}
+			return ""
 		}
 	}
 	for channel, want := range map[string]string{other.String(): "other", alias: "other", "other": "other", "": "home", home.String(): "home"} {
-		bot.say(channel, "where")
-		require.Equal(t, want, next().where, "channel %q", channel)
-		bot.say(channel, "plain")
-		require.Equal(t, "home", next().where, "an unbound handler")
+		bot.Say(channel, "where")
+		require.Equal(t, want, next(), "channel %q", channel)
+		bot.Say(channel, "plain")
+		require.Equal(t, "home", next(), "an unbound handler")
 	}
-	bot.say("!nowhere:localhost", "where")
-	bot.say("nowhere", "where")
+	bot.Say("!nowhere:localhost", "where")
+	bot.Say("nowhere", "where")
 	require.Empty(t, calls, "a handler ran for an unknown room")
-	err := bot.memory.InEventRoom(func(joe.Message) error { t.Error("the handler ran"); return nil })(joe.Message{Channel: "nowhere"})
+	err := bot.Memory.InEventRoom(func(joe.Message) error { t.Error("the handler ran"); return nil })(joe.Message{Channel: "nowhere"})
 	require.ErrorIs(t, err, matrix.ErrUnknownRoom)
 	require.ErrorContains(t, err, "the handler was not run")
 
-	bot.say(other.String(), "fail")
-	bot.say(other.String(), "plain")
-	require.Equal(t, "home", next().where, "after an error")
-	bot.say(other.String(), "panic")
-	require.Equal(t, "home", next().where, "after a panic")
-	bot.say(other.String(), "exit")
-	require.Equal(t, "home", next().where, "after runtime.Goexit")
-	bot.say(other.String(), "nest")
-	require.Equal(t, "home", next().where, "the inner binding")
-	require.Equal(t, "other", next().where, "the outer binding again")
-	bot.say(other.String(), "goroutine")
-	require.Equal(t, "home", next().where, "a goroutine that a handler starts is not bound")
-
-	// Whoever runs the other room can't grant themselves rights.
-	require.NoError(t, bot.memory.InRoom("other").Set("joe.permissions.@mallory:localhost", []string{"admin"}))
-	bot.say(other.String(), "auth")
-	granted := next()
-	require.NoError(t, granted.err)
-	require.Equal(t, "true <nil> joe.permissions.@alice:localhost other", granted.where)
-	bot.Respond("mallory", bot.memory.InEventRoom(func(joe.Message) error {
-		calls <- call{err: bot.Auth.CheckPermission("admin", "@mallory:localhost")}
-		return nil
-	}))
-	bot.say(other.String(), "mallory")
-	require.ErrorIs(t, next().err, joe.ErrNotAllowed)
-	require.Contains(t, account.Standing(t, home)[""], "joe.permissions.@alice:localhost")
-	require.NotContains(t, account.Standing(t, other)[""], "@alice:localhost")
+	bot.Say(other.String(), "fail")
+	bot.Say(other.String(), "plain")
+	require.Equal(t, "home", next(), "after an error")
+	bot.Say(other.String(), "panic")
+	require.Equal(t, "home", next(), "after a panic")
+	bot.Say(other.String(), "exit")
+	require.Equal(t, "home", next(), "after runtime.Goexit")
+	bot.Say(other.String(), "nest")
+	require.Equal(t, "home", next(), "the inner binding")
+	require.Equal(t, "other", next(), "the outer binding again")
+	bot.Say(other.String(), "goroutine")
+	require.Equal(t, "home", next(), "a goroutine that a handler starts is not bound")
 }
 
 // Many handlers at once over many rooms, others on the default room meanwhile:
@@ -227,18 +203,18 @@ func stored(t testing.TB, room *matrix.Room) map[string]string {
 func TestInEventRoomOutlivesItsTimeout(t *testing.T) {
 	account := rig.Register(t)
 	home, slow, quick := account.NewRoom(t), account.NewRoom(t), account.NewRoom(t)
-	bot := newBot(t, account.Config(home), joe.WithHandlerTimeout(2*time.Second))
+	bot := rig.StartBot(t, account.Config(home), joe.WithHandlerTimeout(2*time.Second))
 	release, done := make(chan struct{}), make(chan error, 1)
-	bot.Respond("slow", bot.memory.InEventRoom(func(msg joe.Message) error {
+	bot.Respond("slow", bot.Memory.InEventRoom(func(msg joe.Message) error {
 		<-release
 		done <- bot.Store.Set("who", "slow")
 		return nil
 	}))
-	bot.Respond("quick", bot.memory.InEventRoom(func(joe.Message) error { return bot.Store.Set("who", "quick") }))
+	bot.Respond("quick", bot.Memory.InEventRoom(func(joe.Message) error { return bot.Store.Set("who", "quick") }))
 	bot.Respond("plain", func(joe.Message) error { return bot.Store.Set("who", "home") })
-	bot.say(slow.String(), "slow") // returns once joe has given up
-	bot.say(quick.String(), "quick")
-	bot.say(slow.String(), "plain")
+	bot.Say(slow.String(), "slow") // returns once joe has given up
+	bot.Say(quick.String(), "quick")
+	bot.Say(slow.String(), "plain")
 	close(release)
 	require.NoError(t, <-done)
 	for room, want := range map[id.RoomID]string{home: "home", slow: "slow", quick: "quick"} {

@@ -3,13 +3,10 @@ package matrix_test
 import (
 	"context"
 	"net/http"
-	"sync"
 	"testing"
 	"time"
 
-	"github.com/go-joe/joe"
 	"github.com/stretchr/testify/require"
-	"go.uber.org/zap/zaptest"
 	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
@@ -19,46 +16,12 @@ import (
 	"github.com/go-joe/matrix-memory/internal/rig"
 )
 
-// A testBot is a joe bot on a Matrix memory, and how to speak to it.
-type testBot struct {
-	*joe.Bot
-	memory *matrix.Memory
-	stop   func() error // ends Run
-}
-
-// chat is a joe.Adapter that passes nothing on.
-type chat struct{}
-
-func (chat) RegisterAt(*joe.Brain)           {}
-func (chat) Send(text, channel string) error { return nil }
-func (chat) Close() error                    { return nil }
-func (c chat) Apply(conf *joe.Config) error  { conf.SetAdapter(c); return nil }
-func (b testBot) say(channel, text string) {
-	handled := make(chan struct{})
-	b.Brain.Emit(joe.ReceiveMessageEvent{Text: text, Channel: channel}, func(joe.Event) { close(handled) })
-	<-handled
-}
-
-// newBot makes a bot; run starts it.
-func newBot(t *testing.T, conf matrix.Config, modules ...joe.Module) testBot {
-	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
-	memory := matrix.New(conf)
-	all := append([]joe.Module{joe.WithContext(ctx), joe.WithLogger(zaptest.NewLogger(t)), memory, chat{}}, modules...)
-	bot := joe.New("example", all...)
-	ended := make(chan error, 1)
-	stop := sync.OnceValue(func() error { cancel(); return <-ended })
-	t.Cleanup(func() { require.NoError(t, stop()); require.NoError(t, memory.Close()) })
-	go func() { ended <- bot.Run() }()
-	return testBot{bot, memory, stop}
-}
-
 func TestBotUsesTheMemory(t *testing.T) {
 	account := rig.Register(t)
 	room := account.NewRoom(t)
-	bot := newBot(t, account.Config(room))
+	bot := rig.StartBot(t, account.Config(room))
 	require.NoError(t, bot.Store.Set("tea", map[string]string{"colour": "green"}))
-	require.NoError(t, bot.stop())
+	require.NoError(t, bot.Stop())
 	require.ErrorIs(t, bot.Store.Set("tea", 1), matrix.ErrClosed)
 	require.JSONEq(t, `{"tea":{"colour":"green"}}`, account.Standing(t, room)[""])
 }

@@ -27,7 +27,7 @@ import (
 )
 
 func TestMessageRoundTrip(t *testing.T) {
-	rig.NoLeaks(t)
+	noLeaks(t)
 	robot, alice := register(t), register(t)
 	room := alice.newRoom(t, robot)
 	before := alice.say(t, room, "ping")
@@ -155,7 +155,7 @@ func TestHTMLIsNotRendered(t *testing.T) {
 }
 
 func TestClose(t *testing.T) {
-	rig.NoLeaks(t)
+	noLeaks(t)
 	b := start(t, setup{})
 	b.stop()
 	require.ErrorIs(t, b.Adapter.Send("x", "main"), matrix.ErrClosed)
@@ -192,7 +192,7 @@ func TestCloseWaitsForSends(t *testing.T) {
 // Joe panics if an event is emitted while it shuts down; the adapter must not
 // let that happen, however busy the rooms are.
 func TestShutdownAmidMessages(t *testing.T) {
-	rig.NoLeaks(t)
+	noLeaks(t)
 	robot, alice := register(t), register(t)
 	room, home := alice.newRoom(t, robot), robot.newRoom(t)
 	var quiet atomic.Bool
@@ -224,7 +224,7 @@ func TestShutdownAmidMessages(t *testing.T) {
 // A bot whose memory was not handed to joe.New says so, and does not stumble over
 // what its client brings.
 func TestMemoryNotOpen(t *testing.T) {
-	rig.NoLeaks(t)
+	noLeaks(t)
 	robot, alice := register(t), register(t)
 	client, err := mautrix.NewClient(rig.Shared(t).URL(), robot.UserID, robot.AccessToken)
 	require.NoError(t, err)

@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"github.com/go-joe/matrix-memory/internal/rig"
 )
 
@@ -15,3 +17,9 @@ const bound = 30 * time.Second
 
 // eventually waits until a condition holds.
 var eventually = rig.Eventually(bound)
+
+// noLeaks fails the test if it leaves goroutines behind. Joe itself leaves those
+// that wait for signals.
+func noLeaks(t testing.TB) {
+	rig.NoLeaks(t, goleak.IgnoreAnyFunction("github.com/go-joe/joe.cliContext.func1"))
+}

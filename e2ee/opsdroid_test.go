@@ -4,13 +4,13 @@ package e2ee_test
 
 import (
 	"encoding/json"
-	"os"
+	"maps"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 	"maunium.net/go/mautrix/id"
 
-	matrix "github.com/go-joe/matrix-memory"
 	"github.com/go-joe/matrix-memory/internal/rig"
 )
 
@@ -19,52 +19,17 @@ import (
 // point at is what opsdroid sent, but for the value that looks like a pointer, which
 // is told apart from one: another member's plain mautrix client decrypts it.
 func TestOpsdroidRecordings(t *testing.T) {
-	var recordings []struct {
-		Name           string `json:"name"`
-		Encrypted      bool   `json:"encrypted_room"`
-		SingleStateKey any    `json:"single_state_key"`
-		Steps          []struct {
-			Op       string            `json:"op"`
-			Args     []json.RawMessage `json:"args"`
-			Returned json.RawMessage   `json:"returned"`
-			State    []struct {
-				StateKey string                     `json:"state_key"`
-				Content  map[string]json.RawMessage `json:"content"`
-			} `json:"state_after"`
-		} `json:"steps"`
-	}
-	text, err := os.ReadFile("../internal/wire/testdata/opsdroid-wire.json")
-	require.NoError(t, err)
-	require.NoError(t, json.Unmarshal(text, &recordings))
-
-	played := 0
-	for _, r := range recordings {
-		if !r.Encrypted {
-			continue // the module's own tests play these
-		}
-		played++
+	for _, r := range rig.Recordings(t, true) { // package test plays those of plain rooms
 		t.Run(r.Name, func(t *testing.T) {
 			bot, other := register(t), newPeer(t, register(t))
 			room := bot.newRoom(t, other.account)
 			conf := bot.config(t, room)
-			switch key := r.SingleStateKey.(type) {
-			case string:
-				conf.SingleStateKey = matrix.StateKey(key)
-			case bool:
-				if !key {
-					conf.SingleStateKey = matrix.PerKey
-				}
-			}
+			conf.SingleStateKey = r.Layout()
 			memory := open(t, conf).InRoom("main")
 			values := make(map[string]json.RawMessage)
 			for i, step := range r.Steps {
-				var key string
-				var keys []string
-				if json.Unmarshal(step.Args[0], &key) == nil {
-					keys = []string{key}
-				} else {
-					require.NoError(t, json.Unmarshal(step.Args[0], &keys))
-				}
+				keys := step.Keys(t)
+				key := keys[0]
 				switch step.Op {
 				case "put":
 					require.NoError(t, memory.Set(key, step.Args[1]))
@@ -94,10 +59,9 @@ func TestOpsdroidRecordings(t *testing.T) {
 
 				want := make(map[string][]string)
 				for _, state := range step.State {
-					want[state.StateKey] = []string{}
-					for key := range state.Content {
-						want[state.StateKey] = append(want[state.StateKey], key)
-					}
+					var content map[string]json.RawMessage
+					require.NoError(t, json.Unmarshal(state.Content, &content))
+					want[state.StateKey] = slices.Collect(maps.Keys(content))
 				}
 				standing, err := bot.State(t.Context(), room)
 				require.NoError(t, err)
@@ -128,5 +92,4 @@ func TestOpsdroidRecordings(t *testing.T) {
 			}
 		})
 	}
-	require.Equal(t, 3, played)
 }

@@ -134,7 +134,7 @@ func (r *sequence) write(room id.RoomID, value string, write func(key string) er
 	case name == "event refused" || name == "state refused":
 		require.ErrorIs(r, err, matrix.ErrForbidden)
 	case name == "state stored unseen":
-		require.ErrorContains(r, err, "the outcome is unknown")
+		require.ErrorIs(r, err, matrix.ErrUnknownOutcome)
 		if len(model[key]) == 0 {
 			model[key] = []string{absent}
 		}

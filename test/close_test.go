@@ -9,7 +9,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	matrix "github.com/go-joe/matrix-memory"
-	"github.com/go-joe/matrix-memory/internal/commit"
 	"github.com/go-joe/matrix-memory/internal/homeserver"
 	"github.com/go-joe/matrix-memory/internal/rig"
 )
@@ -81,5 +80,5 @@ func TestCloseGivesUp(t *testing.T) {
 	rig.Within(t, 2*r.Timeout+slack, "Close", func() { require.NoError(t, r.Close()) })
 	err := <-result
 	r.Failed(t, err, "set", "tea")
-	require.ErrorIs(t, err, commit.ErrUnknownOutcome)
+	require.ErrorIs(t, err, matrix.ErrUnknownOutcome)
 }

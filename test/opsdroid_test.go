@@ -2,7 +2,6 @@ package test
 
 import (
 	"encoding/json"
-	"os"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -11,43 +10,6 @@ import (
 	"github.com/go-joe/matrix-memory/internal/rig"
 )
 
-// A recording is what a real opsdroid did on a real homeserver, step by step.
-type recording struct {
-	Name           string `json:"name"`
-	Encrypted      bool   `json:"encrypted_room"`
-	SingleStateKey any    `json:"single_state_key"`
-	Steps          []struct {
-		Op       string            `json:"op"`
-		Args     []json.RawMessage `json:"args"`
-		Returned json.RawMessage   `json:"returned"`
-		State    []struct {
-			StateKey string          `json:"state_key"`
-			Content  json.RawMessage `json:"content"`
-		} `json:"state_after"`
-	} `json:"steps"`
-}
-
-func recordings(t *testing.T) (all []recording) {
-	t.Helper()
-	text, err := os.ReadFile("../internal/wire/testdata/opsdroid-wire.json")
-	require.NoError(t, err)
-	require.NoError(t, json.Unmarshal(text, &all))
-	return all
-}
-
-// layoutOf returns the layout that a recording was made in.
-func (r recording) layout() matrix.StateKey {
-	switch key := r.SingleStateKey.(type) {
-	case string:
-		return matrix.StateKey(key)
-	case bool:
-		if !key {
-			return matrix.PerKey
-		}
-	}
-	return matrix.OneStateKey
-}
-
 // The steps that opsdroid took are taken again: the same stands on the wire for
 // all that opsdroid could store, and the answers are the same but where
 // opsdroid's were wrong:
@@ -55,26 +17,16 @@ func (r recording) layout() matrix.StateKey {
 //   - A float is stored; opsdroid raised, as canonical JSON has no floats.
 //   - A value that looks like a pointer to an encrypted event is told apart from one.
 func TestOpsdroidRecordings(t *testing.T) {
-	played := 0
-	for _, r := range recordings(t) {
-		if r.Encrypted {
-			continue // package e2ee plays these
-		}
-		played++
+	for _, r := range rig.Recordings(t, false) { // package e2ee plays those of encrypted rooms
 		t.Run(r.Name, func(t *testing.T) {
 			bot := rig.Register(t)
 			roomID := bot.NewRoom(t)
 			conf := bot.Config(roomID)
-			conf.SingleStateKey = r.layout()
+			conf.SingleStateKey = r.Layout()
 			memory := rig.Open(t, conf).InRoom("main")
 			for i, step := range r.Steps {
-				var key string
-				keys := []string{}
-				if json.Unmarshal(step.Args[0], &key) == nil {
-					keys = append(keys, key)
-				} else {
-					require.NoError(t, json.Unmarshal(step.Args[0], &keys))
-				}
+				keys := step.Keys(t)
+				key := keys[0]
 				switch step.Op {
 				case "put":
 					require.NoError(t, memory.Set(key, step.Args[1]))
@@ -127,15 +79,11 @@ func TestOpsdroidRecordings(t *testing.T) {
 			}
 		})
 	}
-	require.Equal(t, 3, played)
 }
 
 // What opsdroid left is read as it is.
 func TestReadsOpsdroid(t *testing.T) {
-	for _, r := range recordings(t) {
-		if r.Encrypted {
-			continue
-		}
+	for _, r := range rig.Recordings(t, false) {
 		t.Run(r.Name, func(t *testing.T) {
 			bot := rig.Register(t)
 			roomID := bot.NewRoom(t)
@@ -144,7 +92,7 @@ func TestReadsOpsdroid(t *testing.T) {
 				bot.Put(t, roomID, state.StateKey, state.Content)
 			}
 			conf := bot.Config(roomID)
-			conf.SingleStateKey = r.layout()
+			conf.SingleStateKey = r.Layout()
 			memory := rig.Open(t, conf).InRoom("main")
 			keys, err := memory.Keys()
 			require.NoError(t, err)

@@ -8,7 +8,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	matrix "github.com/go-joe/matrix-memory"
-	"github.com/go-joe/matrix-memory/internal/commit"
 	"github.com/go-joe/matrix-memory/internal/homeserver"
 	"github.com/go-joe/matrix-memory/internal/rig"
 )
@@ -38,7 +37,7 @@ func TestHomeserverAway(t *testing.T) {
 		err := set("away")
 		r.Failed(t, err, "set", "away")
 		require.ErrorContains(t, err, "connection refused")
-		require.NotErrorIs(t, err, commit.ErrUnknownOutcome, "it never reached the homeserver")
+		require.NotErrorIs(t, err, matrix.ErrUnknownOutcome, "it never reached the homeserver")
 	})
 	rig.Has(t, r.Memory, "away", "")
 	rig.Has(t, r.Memory, "before", `1`)
@@ -79,7 +78,7 @@ func TestBlackHole(t *testing.T) {
 		err := r.Set("tea", []byte(`"secret"`))
 		r.Failed(t, err, "set", "tea")
 		require.ErrorContains(t, err, "the outcome is unknown")
-		require.ErrorIs(t, err, commit.ErrUnknownOutcome)
+		require.ErrorIs(t, err, matrix.ErrUnknownOutcome)
 		require.ErrorIs(t, err, context.DeadlineExceeded)
 	})
 	rig.Has(t, r.Memory, "tea", "")

@@ -156,7 +156,7 @@ func (r *sequence) write(room id.RoomID, value string, write func(key string) er
 	case fault == "refused":
 		require.ErrorIs(r, err, matrix.ErrForbidden)
 	case fault == "lost" || fault == "stored unseen":
-		require.ErrorContains(r, err, "the outcome is unknown")
+		require.ErrorIs(r, err, matrix.ErrUnknownOutcome)
 		if _, written := model[key]; !written {
 			model[key] = []string{absent}
 		}

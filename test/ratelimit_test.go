@@ -8,7 +8,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	matrix "github.com/go-joe/matrix-memory"
-	"github.com/go-joe/matrix-memory/internal/commit"
 	"github.com/go-joe/matrix-memory/internal/homeserver"
 	"github.com/go-joe/matrix-memory/internal/rig"
 )
@@ -62,7 +61,7 @@ func TestRateLimited(t *testing.T) {
 		r.Failed(t, err, "set", "tea")
 		answered(t, err, "M_LIMIT_EXCEEDED")
 		require.ErrorContains(t, err, "asks to wait 1h0m0s, longer than the timeout of 20s leaves")
-		require.NotErrorIs(t, err, commit.ErrUnknownOutcome)
+		require.NotErrorIs(t, err, matrix.ErrUnknownOutcome)
 	})
 	require.Equal(t, 1, r.Writes())
 	rig.Has(t, r.Memory, "tea", `"past date"`)

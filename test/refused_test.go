@@ -14,7 +14,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	matrix "github.com/go-joe/matrix-memory"
-	"github.com/go-joe/matrix-memory/internal/commit"
 	"github.com/go-joe/matrix-memory/internal/homeserver"
 	"github.com/go-joe/matrix-memory/internal/rig"
 )
@@ -53,7 +52,7 @@ func TestRefused(t *testing.T) {
 					if test.is != nil {
 						require.ErrorIs(t, err, test.is)
 					}
-					require.NotErrorIs(t, err, commit.ErrUnknownOutcome)
+					require.NotErrorIs(t, err, matrix.ErrUnknownOutcome)
 					require.Equal(t, 1, r.Writes())
 					rig.Has(t, r.Memory, "tea", `"old"`)
 				}
@@ -131,7 +130,7 @@ func TestDeleteAllInPart(t *testing.T) {
 		want error
 	}{
 		"refused":   {rig.Forbidden, matrix.ErrForbidden},
-		"no answer": {homeserver.BlackHole(), commit.ErrUnknownOutcome},
+		"no answer": {homeserver.BlackHole(), matrix.ErrUnknownOutcome},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := behind(t, rig.Proxy(t), bot, 2*time.Second, matrix.PerKey)

@@ -7,7 +7,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	matrix "github.com/go-joe/matrix-memory"
-	"github.com/go-joe/matrix-memory/internal/commit"
 	"github.com/go-joe/matrix-memory/internal/homeserver"
 	"github.com/go-joe/matrix-memory/internal/rig"
 )
@@ -38,7 +37,7 @@ func TestUnknownOutcome(t *testing.T) {
 				err := r.Set("tea", []byte(`"secret"`))
 				r.Failed(t, err, "set", "tea")
 				require.ErrorContains(t, err, "the outcome is unknown")
-				require.ErrorIs(t, err, commit.ErrUnknownOutcome)
+				require.ErrorIs(t, err, matrix.ErrUnknownOutcome)
 				answered(t, err, "M_FORBIDDEN")
 				rig.Has(t, r.Memory, "tea", `"old"`)
 				<-reached
@@ -72,7 +71,7 @@ func TestUnknownOutcomeSettles(t *testing.T) {
 	r := behind(t, front, bot, 30*time.Second, matrix.OneStateKey)
 	require.NoError(t, r.Set("coffee", []byte(`"black"`)))
 	unknown(r.Front, homeserver.ResetAfter())
-	require.ErrorIs(t, r.Set("tea", []byte(`"green"`)), commit.ErrUnknownOutcome)
+	require.ErrorIs(t, r.Set("tea", []byte(`"green"`)), matrix.ErrUnknownOutcome)
 	eventually(t, func() bool { _, ok, err := r.Get("tea"); return ok && err == nil }, "the value that was stored")
 	front.Reset()
 	require.NoError(t, r.Set("tea", []byte(`"green"`)))
@@ -82,7 +81,7 @@ func TestUnknownOutcomeSettles(t *testing.T) {
 	unknown(r.Front, homeserver.StatusAfter(500))
 	_, err := r.Delete("tea")
 	r.Failed(t, err, "delete", "tea")
-	require.ErrorIs(t, err, commit.ErrUnknownOutcome)
+	require.ErrorIs(t, err, matrix.ErrUnknownOutcome)
 	eventually(t, func() bool { _, ok, err := r.Get("tea"); return !ok && err == nil }, "the delete that was done")
 	was, err := r.Delete("tea")
 	require.NoError(t, err)

@@ -1,6 +1,6 @@
 // Package rig is the one harness of this module's tests: a homeserver for a
 // package's tests, accounts and rooms on it, memories with and without a proxy in
-// front, what stands in a room, and waiting for what must come.
+// front, bots, what stands in a room, and waiting for what must come.
 //
 // A package's TestMain calls [Run], which starts the homeserver that its tests
 // share. Each test takes accounts and rooms of its own ([Register],

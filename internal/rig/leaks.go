@@ -6,11 +6,9 @@ import (
 	"go.uber.org/goleak"
 )
 
-// NoLeaks fails the test if it leaves goroutines behind. Joe itself leaves those
-// that wait for signals.
-func NoLeaks(t testing.TB) {
-	before := goleak.IgnoreCurrent()
-	t.Cleanup(func() {
-		goleak.VerifyNone(t, before, goleak.IgnoreAnyFunction("github.com/go-joe/joe.cliContext.func1"))
-	})
+// NoLeaks fails the test if it leaves goroutines behind, but for those that the
+// options let pass.
+func NoLeaks(t testing.TB, options ...goleak.Option) {
+	options = append(options, goleak.IgnoreCurrent())
+	t.Cleanup(func() { goleak.VerifyNone(t, options...) })
 }

@@ -19,7 +19,6 @@ var Layouts = map[string]matrix.StateKey{
 // ends, if it is not closed before.
 func Open(t testing.TB, conf matrix.Config, options ...matrix.Option) *matrix.Memory {
 	t.Helper()
-	reach(t)
 	memory := matrix.New(conf, append([]matrix.Option{matrix.WithLogger(Log(t))}, options...)...)
 	require.NoError(t, memory.Open(t.Context()))
 	t.Cleanup(func() { require.NoError(t, memory.Close()) })

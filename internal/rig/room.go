@@ -48,7 +48,6 @@ var (
 // NewRoom makes a private room that belongs to the account.
 func (a Account) NewRoom(t testing.TB, options ...RoomOption) id.RoomID {
 	t.Helper()
-	reach(t)
 	p := plan{ReqCreateRoom: mautrix.ReqCreateRoom{Preset: "private_chat"}}
 	for _, option := range options {
 		option.shape(&p)

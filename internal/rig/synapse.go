@@ -10,9 +10,8 @@ import (
 )
 
 // failsOnSynapse names the tests that fail on Synapse for a fault that is known,
-// and says which. A name is that of a test or subtest, after that of its package,
-// as in "test.TestGapInSyncLosesNothing/own_writes". Who mends the fault takes the
-// name out.
+// and says which. A name is that of a whole test, no subtest, after that of its
+// package, as in "test.TestRedacted". Who mends the fault takes the name out.
 var failsOnSynapse = faults{
 	"test.TestRedacted":              neverRead,
 	"test.TestRedactionInAGapOfSync": neverRead,
@@ -26,8 +25,8 @@ const neverRead = "a redacted state event of the memory is never read again: Syn
 // faults are what is wrong, by the names of tests.
 type faults map[string]string
 
-// reach is called by every function that brings a test to a homeserver. It skips
-// the test if that is Synapse and the test is known to fail there.
+// reach skips a test that is known to fail on Synapse, or a part of one, if Synapse
+// is the homeserver. Shared and Own call it, as only they hand out homeservers.
 func reach(t testing.TB) {
 	t.Helper()
 	if shared.Software() != homeserver.Synapse {
@@ -38,19 +37,11 @@ func reach(t testing.TB) {
 	}
 }
 
-// of returns the fault that a test fails for, or that it is a part of a test that
-// fails for it. It returns "" for all other tests.
+// of returns the fault that a test fails for, by its name or that of a subtest. It
+// returns "" for all other tests.
 func (f faults) of(name string) string {
-	for {
-		if fault, known := f[name]; known {
-			return fault
-		}
-		parent := strings.LastIndexByte(name, '/')
-		if parent < 0 {
-			return ""
-		}
-		name = name[:parent]
-	}
+	test, _, _ := strings.Cut(name, "/")
+	return f[test]
 }
 
 // thisPackage returns the last part of the path of the package whose tests run.

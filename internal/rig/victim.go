@@ -39,6 +39,7 @@ func StartVictim(t testing.TB, victim any) (line <-chan string, kill func()) {
 	require.NoError(t, err)
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), victimEnv+"="+string(orders))
+	cmd.Stderr = t.Output()  // where a panic of the victim is seen
 	_, err = cmd.StdinPipe() // which the victim may read until the test ends
 	require.NoError(t, err)
 	out, err := cmd.StdoutPipe()

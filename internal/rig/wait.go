@@ -1,6 +1,7 @@
 package rig
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -8,25 +9,27 @@ import (
 )
 
 // Eventually returns a function that waits until a condition holds, at most as long
-// as bound. The condition may check things itself with a testing.TB.
+// as bound. The condition runs in the caller's goroutine, so it may check things
+// itself with a testing.TB.
 func Eventually(bound time.Duration) func(t testing.TB, condition func() bool, message string, args ...any) {
 	return func(t testing.TB, condition func() bool, message string, args ...any) {
 		t.Helper()
-		require.Eventually(t, condition, bound, 20*time.Millisecond, append([]any{message}, args...)...)
+		for start := time.Now(); ; time.Sleep(20 * time.Millisecond) {
+			held := condition()
+			if time.Since(start) > bound { // what comes too late does not count
+				require.FailNow(t, fmt.Sprintf("gave up after %s: %s", bound, fmt.Sprintf(message, args...)))
+			}
+			if held {
+				return
+			}
+		}
 	}
 }
 
-// Within fails the test unless something ends in time.
+// Within does something and fails the test if that took longer than bound.
 func Within(t testing.TB, bound time.Duration, what string, do func()) {
 	t.Helper()
-	done := make(chan struct{})
-	go func() { defer close(done); do() }()
-	select {
-	case <-done:
-		if t.Failed() {
-			t.FailNow() // here, as it can't be done in the other goroutine
-		}
-	case <-time.After(bound):
-		t.Fatalf("%s takes longer than %s", what, bound)
-	}
+	start := time.Now()
+	do()
+	require.Less(t, time.Since(start), bound, what)
 }
