@@ -50,7 +50,7 @@ const synapseModule = "synapse.app.homeserver"
 func installSynapse(ctx context.Context, progress io.Writer) (string, error) {
 	const failed = "install the homeserver Synapse " + synapseVersion + ": "
 	if runtime.GOOS == "windows" {
-		return "", errors.New(failed + "here it runs on Unix only; use Dendrite")
+		return "", errors.New(failed + "it is run on Unix only; use Dendrite here")
 	}
 	python, version, err := findPython(ctx)
 	if err != nil {
@@ -71,7 +71,7 @@ func installSynapse(ctx context.Context, progress io.Writer) (string, error) {
 
 func venvPython(venv string) string { return filepath.Join(venv, "bin", "python") }
 
-// makeVenv makes a virtual environment with Synapse.
+// makeVenv makes a virtual environment with Synapse, and sees that it can be run.
 func makeVenv(ctx context.Context, python, venv string) error {
 	run := func(python string, args ...string) error {
 		cmd := exec.CommandContext(ctx, python, append([]string{"-I"}, args...)...)
@@ -134,8 +134,8 @@ func findPython(ctx context.Context) (path string, version []byte, err error) {
 		}
 	}
 	return "", nil, fmt.Errorf("it needs Python 3.11 or 3.12 with the module venv, in the PATH as python3, python3.12 or"+
-		" python3.11; a python3 that is another may stay, and one of these stand beside it, from the system's packages"+
-		" (such as python3.12 and python3.12-venv) or pyenv: %s", strings.Join(reasons, "; "))
+		" python3.11; where python3 is another, install one of these beside it, from the system's packages (such as"+
+		" python3.12 and python3.12-venv) or with pyenv: %s", strings.Join(reasons, "; "))
 }
 
 // lastLine returns the last line of a tool's output, which tells what went wrong.
