@@ -15,14 +15,18 @@ import (
 // progressEvery is the time between two progress lines of something long.
 const progressEvery = 5 * time.Second
 
+// toolBound is how long a tool that is killed may take to be gone.
+const toolBound = 10 * time.Second
+
 // product is a file or folder that is made once on a machine and then kept in the
-// user's cache folder. It is made under another name, so it is there as a whole or
-// not at all.
+// user's cache folder. It is made elsewhere, so it is there as a whole or not at all.
 type product struct {
 	dir   string // a folder of its own in the cache folder
 	name  string // of what is made, in dir
 	doing string // what a progress line says meanwhile, such as "building it"
-	make  func(ctx context.Context, path string) error
+	// make makes it at path. The folder of path goes away afterwards: temporary
+	// files belong there.
+	make func(ctx context.Context, path string) error
 }
 
 // cacheDir names the folder for what is made from all of the parts. Other parts
@@ -56,15 +60,27 @@ func (p product) get(ctx context.Context, progress io.Writer) (string, error) {
 		return path, nil // the holder we waited for has made it
 	}
 
-	// What one that was killed left behind may be half of it.
-	unfinished := path + ".unfinished"
-	if err := os.RemoveAll(unfinished); err != nil {
+	unfinished := filepath.Join(p.dir, "unfinished")
+	if err := os.MkdirAll(unfinished, 0o755); err != nil {
 		return "", err
 	}
-	if err := p.makeWithProgress(ctx, unfinished, progress); err != nil {
+	// Each try has a new folder: in that of one that was killed, commands that it
+	// started may still be at work.
+	work, err := os.MkdirTemp(unfinished, "")
+	if err != nil {
 		return "", err
 	}
-	return path, os.Rename(unfinished, path)
+	defer func() {
+		_ = os.RemoveAll(work)
+		if lockExcludes {
+			_ = os.RemoveAll(unfinished) // what those that were killed left, as far as it can be
+		}
+	}()
+	made := filepath.Join(work, p.name)
+	if err := p.makeWithProgress(ctx, made, progress); err != nil {
+		return "", err
+	}
+	return path, os.Rename(made, path)
 }
 
 // waitLock waits until it holds the lock of the product.
@@ -112,16 +128,18 @@ func (p product) makeWithProgress(ctx context.Context, path string, progress io.
 }
 
 // runTool runs a command that makes something, or a part of it, and returns what
-// it printed. If cmd's context ends, so do the command and what it has started.
+// it printed. If cmd's context ends, the command is killed. When runTool returns,
+// what the command has started is gone as well, on Unix.
 func runTool(cmd *exec.Cmd) (output []byte, err error) {
 	var buffer bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &buffer, &buffer
-	cmd.WaitDelay = 10 * time.Second
+	cmd.WaitDelay = toolBound
 	setChild(cmd, nil)
 	p, err := startProcess(cmd)
 	if err != nil {
 		return nil, err
 	}
 	<-p.exited
+	endGroup(cmd)
 	return bytes.TrimSpace(buffer.Bytes()), p.err
 }

@@ -7,10 +7,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
@@ -28,34 +31,76 @@ func (w onLine) Write(b []byte) (int, error) {
 }
 
 // emptyCache makes the test start with empty caches, so that making the server
-// takes its time. It returns a folder for what may come to lie beside them.
+// takes its time. It returns the folder that they are in.
 func emptyCache(t *testing.T) string {
 	t.Helper()
-	dir := t.TempDir()
-	cache := filepath.Join(dir, "cache")
+	cache := filepath.Join(t.TempDir(), "cache")
 	t.Setenv("GOCACHE", filepath.Join(cache, "go"))
 	t.Setenv("HOME", cache)
 	t.Setenv("XDG_CACHE_HOME", cache)
-	return dir
+	return cache
 }
 
+// Whenever the caller gives up, nothing is left running or lying about.
 func TestStartCancelledWhileBuilding(t *testing.T) {
 	modules, err := exec.CommandContext(t.Context(), "go", "env", "GOMODCACHE").Output()
 	require.NoError(t, err)
 	t.Setenv("GOMODCACHE", strings.TrimSpace(string(modules)))
-	work := emptyCache(t)
-	t.Setenv("GOTMPDIR", work)
 	t.Setenv("GOFLAGS", "-mod=vendor -race") // meant for others, and would fail here
 
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	dir := filepath.Join(t.TempDir(), "data")
-	_, err = Start(ctx, Options{Dir: dir, Software: software(t), Progress: onLine{"s so far", cancel}})
-	require.ErrorIs(t, err, context.Canceled)
-	require.ErrorContains(t, err, traits[software(t)].making)
-	require.NoDirExists(t, dir)
-	require.Eventually(t, func() bool { return len(commandsWith(t, work)) == 0 }, 30*time.Second, 50*time.Millisecond,
-		"a command still runs")
+	for name, moment := range map[string]struct{ line, file string }{
+		"at once":                   {line: "may take some minutes"},
+		"when tools have begun":     {line: "may take some minutes", file: traits[software(t)].temporary},
+		"when it has taken a while": {line: "s so far"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cache, temporary := emptyCache(t), t.TempDir()
+			t.Setenv("TMPDIR", temporary)
+			made := filepath.Join(cache, "matrix-memory", "*")
+			ctx, cancel := context.WithCancel(t.Context())
+			var waiting sync.WaitGroup
+			dir := filepath.Join(t.TempDir(), "data")
+			_, err := Start(ctx, Options{Dir: dir, Software: software(t), Progress: onLine{moment.line, func() {
+				if moment.file == "" {
+					cancel()
+					return
+				}
+				waiting.Go(func() { waitForFile(ctx, t, filepath.Join(made, "unfinished", "*"), moment.file); cancel() })
+			}}})
+			cancel()
+			waiting.Wait()
+			require.ErrorIs(t, err, context.Canceled)
+			require.ErrorContains(t, err, traits[software(t)].making)
+			require.Empty(t, commandsWith(t, cache), "commands still run")
+			require.NoDirExists(t, dir)
+			require.Empty(t, filesIn(t, temporary, "*"))
+			require.Equal(t, []string{"lock"}, filesIn(t, made, "*"))
+		})
+	}
+}
+
+// filesIn lists what has a name like pattern in folders like dir.
+func filesIn(t *testing.T, dir, pattern string) []string {
+	files, err := filepath.Glob(filepath.Join(dir, pattern))
+	assert.NoError(t, err)
+	for i, file := range files {
+		files[i] = filepath.Base(file)
+	}
+	return files
+}
+
+// waitForFile waits until a folder like dir has a file with a name like pattern,
+// or ctx ends.
+func waitForFile(ctx context.Context, t *testing.T, dir, pattern string) {
+	ticker := time.NewTicker(time.Millisecond)
+	defer ticker.Stop()
+	for len(filesIn(t, dir, pattern)) == 0 {
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // commandsWith lists the processes with text in their command line, on systems
@@ -127,6 +172,46 @@ func TestHalfAProductIsNotTakenForAll(t *testing.T) {
 		require.NoFileExists(t, filepath.Join(path, "old"))
 	}
 	require.Equal(t, 1, times)
+}
+
+// Commands that a killed program had started may go on for a while. They are in
+// nobody's way, and what they leave goes when the product is made.
+func TestProductBesideWhatAKilledProgramStarted(t *testing.T) {
+	p := product{dir: t.TempDir(), name: "venv", doing: "installing it"}
+	end := make(chan struct{})
+	var orphan sync.WaitGroup
+	p.make = func(_ context.Context, path string) error {
+		ticker := time.NewTicker(100 * time.Microsecond)
+		orphan.Go(func() {
+			defer ticker.Stop()
+			for n := 0; ; n++ {
+				_ = os.MkdirAll(path, 0o755)
+				_ = os.WriteFile(filepath.Join(path, strconv.Itoa(n)), nil, 0o644)
+				select {
+				case <-ticker.C:
+				case <-end:
+					return
+				}
+			}
+		})
+		return errors.New("killed")
+	}
+	_, err := p.get(t.Context(), io.Discard)
+	require.Error(t, err)
+
+	p.make = func(_ context.Context, path string) error { return os.Mkdir(path, 0o755) }
+	for range 2 {
+		path, err := p.get(t.Context(), io.Discard)
+		require.NoError(t, err)
+		require.Empty(t, filesIn(t, path, "*"))
+		require.NoError(t, os.Remove(path))
+	}
+
+	close(end)
+	orphan.Wait()
+	_, err = p.get(t.Context(), io.Discard)
+	require.NoError(t, err)
+	require.Equal(t, []string{"lock", "venv"}, filesIn(t, p.dir, "*"))
 }
 
 func TestStartWithoutTools(t *testing.T) {

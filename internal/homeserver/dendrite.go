@@ -55,7 +55,9 @@ func buildDendrite(ctx context.Context, progress io.Writer) (string, error) {
 		name += ".exe"
 	}
 	path, err := product{dir, name, "building the homeserver", func(ctx context.Context, path string) error {
-		output, err := runTool(goCommand(ctx, module, "build", "-ldflags=-s -w", "-o", path, dendritePackage))
+		cmd := goCommand(ctx, module, "build", "-ldflags=-s -w", "-o", path, dendritePackage)
+		cmd.Env = append(cmd.Env, "GOTMPDIR="+filepath.Dir(path))
+		output, err := runTool(cmd)
 		if err != nil {
 			return fmt.Errorf("go build: %w\n%s", err, output)
 		}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"syscall"
+	"time"
 )
 
 // childAttr says how the processes of this package are started: as leaders of
@@ -14,8 +15,8 @@ import (
 var childAttr = syscall.SysProcAttr{Setpgid: true}
 
 // setChild applies childAttr to cmd and lets the process hold lock, if there is
-// one, for as long as it lives. When cmd's context ends, the whole process
-// group is interrupted, since "go build" runs compilers of its own.
+// one, for as long as it lives. When cmd's context ends, the whole process group
+// is killed, since "go build" runs compilers of its own.
 func setChild(cmd *exec.Cmd, lock *os.File) {
 	attr := childAttr
 	cmd.SysProcAttr = &attr
@@ -24,7 +25,7 @@ func setChild(cmd *exec.Cmd, lock *os.File) {
 	}
 	if cmd.Cancel != nil {
 		cmd.Cancel = func() error {
-			err := syscall.Kill(-cmd.Process.Pid, syscall.SIGINT)
+			err := killGroup(cmd)
 			if errors.Is(err, syscall.ESRCH) {
 				return os.ErrProcessDone
 			}
@@ -32,6 +33,22 @@ func setChild(cmd *exec.Cmd, lock *os.File) {
 		}
 	}
 }
+
+// killGroup kills all that there is of the process group that cmd leads.
+func killGroup(cmd *exec.Cmd) error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+
+// endGroup kills what is left of the process group of cmd, which has ended, and
+// waits until that is gone, at most toolBound.
+func endGroup(cmd *exec.Cmd) {
+	for begin := time.Now(); time.Since(begin) < toolBound; time.Sleep(10 * time.Millisecond) {
+		if killGroup(cmd) != nil {
+			return // nothing is left
+		}
+	}
+}
+
+// lockExcludes says that a lock which tryLock has got keeps others out.
+const lockExcludes = true
 
 // tryLock locks path, which is created when it does not exist, and reports
 // false if another holder has it. The lock lasts until the file is closed here

@@ -66,7 +66,7 @@ type Server struct {
 
 // Start builds or installs the server on first use, starts it on a free loopback
 // port and returns when its client API answers. The context bounds that, not the
-// life of the server. If it ends early, nothing is left running.
+// life of the server. If it ends early, nothing is left running, on Unix.
 func Start(ctx context.Context, opts Options) (*Server, error) {
 	if opts.Dir == "" {
 		return nil, errors.New("start the homeserver: Options.Dir is empty; it names the folder for the server's data")

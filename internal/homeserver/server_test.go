@@ -31,14 +31,15 @@ func software(t *testing.T) Software {
 // traits are what the tests have to know of each software.
 var traits = map[Software]struct {
 	key, database string            // files of the server's folder
+	temporary     string            // what files look like that are there only while it is made
 	banner        string            // in the log, once for each start
 	making        string            // what an error says that could not be done
 	tool, source  string            // what it says that is needed for that
 	offline       map[string]string // an environment in which nothing can be fetched
 }{
-	Dendrite: {dendriteKey, databases[0], "Dendrite version", "build the homeserver", "the go command", "GOPROXY",
+	Dendrite: {dendriteKey, databases[0], "go-build*", "Dendrite version", "build the homeserver", "the go command", "GOPROXY",
 		map[string]string{"GOPROXY": "off"}},
-	Synapse: {synapseKey, "homeserver.db", "STARTING SERVER", "install the homeserver", "Python 3.11 or 3.12", "PyPI",
+	Synapse: {synapseKey, "homeserver.db", "tmp*", "STARTING SERVER", "install the homeserver", "Python 3.11 or 3.12", "PyPI",
 		map[string]string{"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": ""}},
 }
 

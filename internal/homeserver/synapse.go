@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 )
 
@@ -23,7 +24,7 @@ var synapse = program{
 	prepare:    prepareSynapse,
 	command: func(path, config string, _ int) *exec.Cmd {
 		// -I: no setting or module of the surroundings reaches it.
-		return exec.Command(path, "-I", "-m", "synapse.app.homeserver", "--config-path", config)
+		return exec.Command(path, "-I", "-m", synapseModule, "--config-path", config)
 	},
 	wellKnown: "/.well-known/matrix/client",
 	instance:  synapseInstance,
@@ -38,11 +39,19 @@ var requirements []byte
 // Apache License.
 const synapseVersion = "1.98.0"
 
+// synapseModule is what Python runs.
+const synapseModule = "synapse.app.homeserver"
+
 // installSynapse returns the path of a Python that has Synapse: that of a virtual
-// environment, which it makes on first use. An environment may be renamed when it
-// is whole, as a product is: only its scripts hold its path, and none is run here.
+// environment, which it makes on first use. Many of an environment's files hold the
+// path under which it was made. It may be moved nevertheless, as a product is: its
+// Python finds its modules from where it stands itself, and only the scripts, of
+// which none is run here, need the old path.
 func installSynapse(ctx context.Context, progress io.Writer) (string, error) {
 	const failed = "install the homeserver Synapse " + synapseVersion + ": "
+	if runtime.GOOS == "windows" {
+		return "", errors.New(failed + "it is run on Unix only; use Dendrite here")
+	}
 	python, version, err := findPython(ctx)
 	if err != nil {
 		return "", fmt.Errorf(failed+"%w", err)
@@ -62,20 +71,34 @@ func installSynapse(ctx context.Context, progress io.Writer) (string, error) {
 
 func venvPython(venv string) string { return filepath.Join(venv, "bin", "python") }
 
-// makeVenv makes a virtual environment with Synapse.
+// makeVenv makes a virtual environment with Synapse, and sees that it can be run.
 func makeVenv(ctx context.Context, python, venv string) error {
-	if output, err := runTool(exec.CommandContext(ctx, python, "-I", "-m", "venv", venv)); err != nil {
-		return fmt.Errorf("%s -m venv: %w: %s", python, err, lastLine(output))
+	run := func(python string, args ...string) error {
+		cmd := exec.CommandContext(ctx, python, append([]string{"-I"}, args...)...)
+		cmd.Env = append(os.Environ(),
+			"TMPDIR="+filepath.Dir(venv),
+			// Settings that make pip install elsewhere; it ignores empty ones.
+			"PIP_PREFIX=", "PIP_ROOT=", "PIP_TARGET=", "PIP_USER=",
+		)
+		if output, err := runTool(cmd); err != nil {
+			return fmt.Errorf("%w: %s", err, lastLine(output))
+		}
+		return nil
+	}
+	if err := run(python, "-m", "venv", venv); err != nil {
+		return fmt.Errorf("%s -m venv: %w", python, err)
 	}
 	list := filepath.Join(venv, "requirements.txt")
 	if err := os.WriteFile(list, requirements, 0o644); err != nil {
 		return err
 	}
-	output, err := runTool(exec.CommandContext(ctx, venvPython(venv), "-I", "-m", "pip", "install",
-		"--quiet", "--no-input", "--disable-pip-version-check", "--requirement", list))
-	if err != nil {
+	if err := run(venvPython(venv), "-m", "pip", "install",
+		"--quiet", "--no-input", "--disable-pip-version-check", "--requirement", list); err != nil {
 		return fmt.Errorf("pip, which needs PyPI or the index that it is set to use, and where there is no wheel for"+
-			" the machine, as on macOS, also Rust and a C compiler: %w: %s", err, lastLine(output))
+			" the machine, as on macOS, also Rust and a C compiler: %w", err)
+	}
+	if err := run(venvPython(venv), "-c", "import "+synapseModule); err != nil {
+		return fmt.Errorf("what pip installed does not run (pip config list shows settings that may be the reason): %w", err)
 	}
 	return nil
 }
@@ -98,21 +121,21 @@ print(sys.version, sys.base_prefix)
 func findPython(ctx context.Context) (path string, version []byte, err error) {
 	var reasons []string
 	for _, name := range []string{"python3", "python3.12", "python3.11"} {
-		version, err := exec.CommandContext(ctx, name, "-I", "-c", pythonProbe).Output()
-		if err == nil {
-			return name, version, nil
+		output, err := runTool(exec.CommandContext(ctx, name, "-I", "-c", pythonProbe))
+		switch {
+		case err == nil:
+			return name, output, nil
+		case ctx.Err() != nil:
+			return "", nil, fmt.Errorf("ask %s for its version: %w", name, context.Cause(ctx))
+		case len(output) > 0:
+			reasons = append(reasons, name+": "+lastLine(output))
+		default:
+			reasons = append(reasons, name+": "+err.Error())
 		}
-		if ctx.Err() != nil {
-			return "", nil, context.Cause(ctx)
-		}
-		reason := err.Error()
-		if exit := (*exec.ExitError)(nil); errors.As(err, &exit) && len(exit.Stderr) > 0 {
-			reason = name + ": " + lastLine(exit.Stderr)
-		}
-		reasons = append(reasons, reason)
 	}
-	return "", nil, fmt.Errorf("it needs Python 3.11 or 3.12 in the PATH, with its module venv"+
-		" (on Debian and Ubuntu: apt install python3 python3-venv): %s", strings.Join(reasons, "; "))
+	return "", nil, fmt.Errorf("it needs Python 3.11 or 3.12 with the module venv, in the PATH as python3, python3.12 or"+
+		" python3.11; where python3 is another, install one of these beside it, from the system's packages (such as"+
+		" python3.12 and python3.12-venv) or with pyenv: %s", strings.Join(reasons, "; "))
 }
 
 // lastLine returns the last line of a tool's output, which tells what went wrong.

@@ -152,9 +152,9 @@ func decodeRune(text string) (r rune, n int) {
 }
 
 // needsEscape says whether JSON can't hold a text without an escape. As the name
-// of a member such a text is not safe: Dendrite 0.15.2 writes names without
-// escapes into its events, answers 500 or, worse, stores an event that it can't
-// read again.
+// of a member such a text is not safe on every homeserver: Dendrite 0.15.2 writes
+// names without escapes into its events, answers 500 or, worse, stores an event
+// that it can't read again. (Dendrite 0.13.8 and Synapse 1.98.0 keep them.)
 func needsEscape[T string | []byte](text T) bool {
 	for i := range len(text) {
 		if c := text[i]; c < 0x20 || c == '"' || c == '\\' {
