@@ -139,7 +139,8 @@ func NewQueue(room *replica.Room, env Env, timeout time.Duration) *Queue {
 
 // Submit commits changes and waits for the result, until the context is done and at
 // most for the queue's timeout: how many of the deleted keys were there, and a
-// [KeyError] if any of the changes failed. What was begun by then goes on. The changes to one state event are stored all or none.
+// [KeyError] if any of the changes failed. What was begun by then goes on. The
+// changes to one state event are stored all or none.
 func (q *Queue) Submit(ctx context.Context, changes ...Change) (existed int, err error) {
 	if len(changes) == 0 {
 		return 0, nil
