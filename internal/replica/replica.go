@@ -183,17 +183,19 @@ func (r *Room) Redacted(eventID string) bool {
 }
 
 // Compare takes over what a read of the room's whole state shows beside changes:
-// that an event has lost its content while sync passed events over. It reports
-// whether there is something to do: see [Room.Todo].
+// that an event has lost its content while sync passed events over, or that another
+// one stands there than reads are answered from, as sync brought them in another order.
+// It reports whether there is something to do: see [Room.Todo].
 func (r *Room) Compare(state []Event) (todo bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, event := range state {
 		doc, ok := r.docs[event.StateKey]
-		if !ok || doc.id != event.ID || doc.err != nil || doc.busy {
+		if !ok || doc.err != nil || doc.busy {
 			continue
 		}
-		if dict, err := r.layout.Decode(event.StateKey, event.Content); err != nil || len(differences(dict, doc.dict)) > 0 {
+		dict, err := r.layout.Decode(event.StateKey, event.Content)
+		if doc.id != event.ID || err != nil || len(differences(dict, doc.dict)) > 0 {
 			doc.doubt, todo = true, true
 		}
 	}

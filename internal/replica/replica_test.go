@@ -457,3 +457,16 @@ func TestOpen(t *testing.T) {
 	require.Equal(t, "A", value("a"))
 	require.Empty(t, value("b"))
 }
+
+// A read of the room's whole state shows that sync brought an older event last: the
+// one that stands there is read again. What stands there already is left alone.
+func TestCompareWithAnotherOrder(t *testing.T) {
+	f := bySync(t, `{"a":1}`)
+	f.Apply(event("$2", `{"a":1,"b":2}`))
+	f.Apply(event("$1", `{"a":0}`)) // which $2 had replaced
+	require.True(t, f.Compare([]replica.Event{event("$2", `{"a":1,"b":2}`)}))
+	require.True(t, f.Stale(""), "nothing is written upon it")
+	f.read("$2", `{"a":1,"b":2}`)
+	require.False(t, f.Compare([]replica.Event{event("$2", `{"a":1,"b":2}`)}))
+	require.False(t, f.Stale(""))
+}

@@ -31,7 +31,7 @@ type Room struct {
 	used    sync.Once           // what a room needs at its first use
 	vault   vault
 	misses  atomic.Int32 // encrypted events that Get first asked for since the last read-ahead
-	looking atomic.Bool  // the state is read after a gap of sync
+	looking atomic.Bool  // the state is read after a gap of sync, or after sync failed
 
 	mu     sync.RWMutex // owns access
 	access access
@@ -130,13 +130,14 @@ func (r *Room) apply(u session.Update) {
 	if todo {
 		r.queue.Wake()
 	}
-	if u.Gap {
+	if u.Gap || u.Resumed {
 		r.look()
 	}
 }
 
-// look reads the room's state after a gap of sync, in the background: a redaction
-// that sync has left out shows nowhere else.
+// look reads the room's state after a gap of sync, or when sync works again, in the
+// background: a redaction that sync has left out shows nowhere else, nor does the order
+// of state events where a homeserver has lost it.
 func (r *Room) look() {
 	if !r.replica.Loaded() || r.looking.Swap(true) {
 		return

@@ -144,7 +144,7 @@ func (s *Session) subscribe() error {
 	}
 	syncer.OnSync(func(_ context.Context, response *mautrix.RespSync, _ string) bool {
 		if s.life.Err() == nil { // mautrix can't take a handler away
-			s.observe(response)
+			s.observe(response, false)
 		}
 		return true
 	})

@@ -27,10 +27,13 @@ func NoEvents() *mautrix.FilterPart { return &mautrix.FilterPart{Types: nothing}
 
 // An Update is what sync brought of one room.
 type Update struct {
-	Room  id.RoomID
-	Left  bool           // the bot is no longer in the room
-	Gap   bool           // sync has left out events before these
-	State []*event.Event // what changed, oldest first
+	Room id.RoomID
+	Left bool // the bot is no longer in the room
+	Gap  bool // sync has left out events before these
+	// Resumed says that sync had failed before. A homeserver that was killed can
+	// bring older state after newer ones then.
+	Resumed bool
+	State   []*event.Event // what changed, oldest first
 	// Redacted are the events that lost their content.
 	Redacted []id.EventID
 }
@@ -121,7 +124,7 @@ func (s *Session) startSync(ctx context.Context) error {
 	}); err != nil {
 		return fmt.Errorf("first sync: %w", err)
 	}
-	s.handle(s.life, response, "")
+	s.handle(s.life, response, "", false)
 	s.loop.Go(func() { s.sync(s.life, next, response.NextBatch) })
 	return nil
 }
@@ -138,11 +141,10 @@ func (s *Session) sync(ctx context.Context, filter, since string) {
 		case err == nil:
 			if failing {
 				s.Log.Info("Sync works again")
-				failing = false
 				pause.Reset()
 			}
-			s.handle(ctx, response, since)
-			since, again = response.NextBatch, false
+			s.handle(ctx, response, since, failing)
+			since, failing, again = response.NextBatch, false, false
 			continue
 		case errors.Is(err, errAgain) && !again:
 			again = true
@@ -188,8 +190,8 @@ func (s *Session) poll(ctx context.Context, filter, since string, failing bool) 
 
 // handle takes over one sync response: first the rooms' state, then the
 // handlers that were registered at the client's syncer.
-func (s *Session) handle(ctx context.Context, response *mautrix.RespSync, since string) {
-	s.observe(response)
+func (s *Session) handle(ctx context.Context, response *mautrix.RespSync, since string, resumed bool) {
+	s.observe(response, resumed)
 	if err := s.client.Syncer.ProcessResponse(ctx, response, since); err != nil {
 		// A handler that panics must not end the sync loop for all others.
 		s.Log.WithError(err).Error("A sync handler failed; the rest of this sync response was not handed to the handlers")
@@ -197,11 +199,11 @@ func (s *Session) handle(ctx context.Context, response *mautrix.RespSync, since 
 }
 
 // observe reports what a sync response brought of each room.
-func (s *Session) observe(response *mautrix.RespSync) {
+func (s *Session) observe(response *mautrix.RespSync, resumed bool) {
 	for room, news := range response.Rooms.Join {
 		// The state section is the state before the timeline, so it comes first.
 		// A server that sends state_after (MSC4222) has the last word there.
-		update := Update{Room: room, Gap: news.Timeline.Limited, State: slices.Clone(news.State.Events)}
+		update := Update{Room: room, Gap: news.Timeline.Limited, Resumed: resumed, State: slices.Clone(news.State.Events)}
 		for _, evt := range news.Timeline.Events {
 			switch {
 			case evt.StateKey != nil:
