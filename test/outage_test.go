@@ -33,6 +33,8 @@ func TestHomeserverAway(t *testing.T) {
 	require.NoError(t, set("before"))
 
 	require.NoError(t, own.Kill())
+	// On a connection that has not noticed yet, nobody could tell what became of a write.
+	r.Memory.Client().Client.CloseIdleConnections()
 	rig.Within(t, r.Timeout+slack, "a write while the homeserver is away", func() {
 		err := set("away")
 		r.Failed(t, err, "set", "away")
