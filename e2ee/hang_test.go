@@ -75,8 +75,7 @@ func TestOneTimeKeyUploadHangs(t *testing.T) {
 		return uploads() > before
 	}, "no new one-time keys are published")
 	bot.put(t, room, `{"new":1}`)
-	require.Eventually(t, func() bool { _, ok, err := memory.Get("new"); return ok && err == nil }, 30*time.Second, 50*time.Millisecond,
-		"sync stands still")
+	rig.Eventually(30*time.Second)(t, func() bool { _, ok, err := memory.Get("new"); return ok && err == nil }, "sync stands still")
 
 	remove()
 	require.Eventually(t, func() bool {

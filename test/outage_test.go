@@ -57,7 +57,7 @@ func TestHomeserverAway(t *testing.T) {
 	}
 	bot.Put(t, room, "", theirs)
 	want["theirs"] = `1`
-	require.Eventually(t, func() bool { _, ok, err := r.Get("theirs"); return ok && err == nil }, time.Minute, 10*time.Millisecond, "sync after the restart")
+	rig.Eventually(time.Minute)(t, func() bool { _, ok, err := r.Get("theirs"); return ok && err == nil }, "sync after the restart")
 
 	require.NoError(t, own.Kill())
 	require.NoError(t, own.Restart(t.Context()))

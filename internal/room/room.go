@@ -147,7 +147,7 @@ func (r *Room) look() {
 		state, err := r.rooms.Session.State(r.rooms.reading, r.id)
 		if err != nil {
 			r.log().WithError(err).
-				Warn("The room's state could not be read after a gap of sync; if a state event was redacted meanwhile, its values are still there")
+				Warn("The room's state could not be read after sync had failed or left something out; if a state event was redacted meanwhile, its values are still there")
 			return
 		}
 		var latest []replica.Event
