@@ -12,11 +12,13 @@ import (
 type Dictionary struct {
 	Entries map[string]Entry           // by memory key
 	Rest    map[string]json.RawMessage // members whose name is no key; kept as they are when the dictionary is written again
+	Write   *Write                     // what a memory put beside the keys; nil: nothing
+	write   json.RawMessage            // the same as it stands in the content
 }
 
 // With returns the dictionary with some entries changed. A change is what
 // EncodeValue or EncodePointer gave, or another entry's Raw; a nil one deletes
-// its key.
+// its key. The write of the former content is none of the new one's.
 func (d Dictionary) With(changes map[string]json.RawMessage) Dictionary {
 	entries := make(map[string]Entry, len(d.Entries)+len(changes))
 	maps.Copy(entries, d.Entries)
@@ -33,30 +35,42 @@ func (d Dictionary) With(changes map[string]json.RawMessage) Dictionary {
 // Content gives the dictionary as JSON for a state event: members sorted by
 // name, nothing escaped that need not be, no white space.
 func (d Dictionary) Content() json.RawMessage {
+	content, _ := d.content(d.write)
+	return content
+}
+
+// content gives the dictionary with a write, which begins at a position.
+func (d Dictionary) content(write json.RawMessage) (content json.RawMessage, at int) {
 	type part struct {
 		name string
 		raw  json.RawMessage
 	}
-	parts := make([]part, 0, len(d.Entries)+len(d.Rest))
+	parts := make([]part, 0, len(d.Entries)+len(d.Rest)+1)
 	for key, entry := range d.Entries {
 		parts = append(parts, part{EncodeKey(key), entry.Raw})
 	}
 	for name, raw := range d.Rest {
 		parts = append(parts, part{name, raw})
 	}
+	if write != nil {
+		parts = append(parts, part{writeName, write})
+	}
 	slices.SortFunc(parts, func(a, b part) int { return strings.Compare(a.name, b.name) })
 	size := len(`{}`)
 	for _, p := range parts {
 		size += len(p.name) + len(p.raw) + len(`"":,`)
 	}
-	content := append(make([]byte, 0, size), '{')
+	content = append(make([]byte, 0, size), '{')
 	for i, p := range parts {
 		if i > 0 {
 			content = append(content, ',')
 		}
 		content = appendString(content, p.name)
 		content = append(content, ':')
+		if p.name == writeName {
+			at = len(content)
+		}
 		content = append(content, p.raw...)
 	}
-	return append(content, '}')
+	return append(content, '}'), at
 }

@@ -20,7 +20,7 @@ const (
 // EncodeKey gives the name of the member that holds key in a dictionary: the
 // key itself if JSON and every homeserver keep it, else its base64.
 func EncodeKey(key string) string {
-	if plain(key) && !needsEscape(key) && !strings.HasPrefix(key, keyPrefix) {
+	if plain(key) && !needsEscape(key) && !strings.HasPrefix(key, keyPrefix) && key != writeName {
 		return key
 	}
 	return keyPrefix + base64.StdEncoding.EncodeToString([]byte(key))
@@ -32,7 +32,7 @@ func EncodeKey(key string) string {
 func DecodeKey(name string) (key string, ok bool) {
 	encoded, wrapped := strings.CutPrefix(name, keyPrefix)
 	if !wrapped {
-		return name, plain(name)
+		return name, plain(name) && name != writeName
 	}
 	decoded, err := base64.StdEncoding.DecodeString(encoded)
 	key = string(decoded)

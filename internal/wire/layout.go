@@ -47,11 +47,11 @@ func (l Layout) Decode(stateKey string, content json.RawMessage) (Dictionary, er
 		return Dictionary{}, ErrForeign
 	}
 	d, err := decodeDictionary(content)
-	if err != nil || !l.PerKey || len(d.Entries)+len(d.Rest) == 0 {
+	if err != nil || !l.PerKey || len(d.Entries)+len(d.Rest) == 0 && d.write == nil {
 		return d, err
 	}
 	for key := range d.Entries {
-		if len(d.Entries)+len(d.Rest) == 1 && StateKey(key) == stateKey {
+		if len(d.Entries)+len(d.Rest) == 1 && d.write == nil && StateKey(key) == stateKey {
 			return d, nil
 		}
 	}
@@ -97,13 +97,21 @@ func decodeDictionary(content json.RawMessage) (Dictionary, error) {
 	for _, m := range s.members {
 		name := string(m.name)
 		raw := json.RawMessage(s.out[m.value:m.end:m.end])
+		if name == writeName {
+			d.Write, d.write = decodeWrite(raw), raw
+			continue
+		}
 		if key, ok := DecodeKey(name); ok && name == EncodeKey(key) {
 			d.Entries[key] = decodeEntry(raw, m.lookalike)
 		} else {
 			d.rest(name, raw)
 		}
 	}
-	if len(d.Entries)+len(d.Rest) < len(s.members) {
+	named := len(d.Entries) + len(d.Rest)
+	if d.write != nil {
+		named++
+	}
+	if named < len(s.members) {
 		return Dictionary{}, fmt.Errorf("%w: two members of its content have the same name", ErrMalformed)
 	}
 	for name, raw := range d.Rest { // the second name of a key counts where the first is not there
