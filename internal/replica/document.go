@@ -1,240 +1,372 @@
 package replica
 
 import (
-	"encoding/json"
-	"maps"
+	"errors"
 	"slices"
 
 	"github.com/go-joe/matrix-memory/internal/wire"
 )
 
-// A document is one state event as the room knows it. The room's lock owns it.
+// A document is one of the memory's state events: what stands in the room, and what
+// reads are answered from. In the layouts of one dictionary that is what its events mean;
+// in the per-key layout it is what stands there. The room's lock owns it.
 type document struct {
-	id    string          // the event that reads are answered from; "" if there is none
-	dict  wire.Dictionary // its content
-	err   error           // why the content can't be read
-	older bool            // the content stands under the older event type only
-	doubt bool            // what stands in the room is uncertain: a write without an answer, or a redaction
-	met   bool            // somebody else wrote while the document was ahead of sync
+	meaning *meaning // nil: what stands there counts
+	dict    wire.Dictionary
+	older   bool // it stands under the older event type only
 
-	busy bool     // a write or a read is under way
-	back []string // the keys that the write under way puts back
-	held []Event  // what sync brought meanwhile
+	standing
+	ask      bool     // what stands in the room has to be asked for
+	fork     bool     // because events came of which it is not known which replaced which
+	past     []string // what stood there before, as far as it matters
+	last     string   // the last event that sync brought
+	unproved bool     // the homeserver was not asked since the last own write
 
-	seen   string           // the last event that sync brought
-	synced *wire.Dictionary // its content; nil if it is not known
-	time   int64            // when it was sent
-	own    []ownWrite       // the own writes whose echo is still to come, in their order
-
-	// missing is what others changed and an own write took away: Matrix has no
-	// compare-and-swap, so two writers of one dictionary can lose each other's
-	// keys. A nil value stands for a key that they deleted and the write brought back.
-	missing map[string]json.RawMessage
-	mine    map[string]*past // the keys that own writes set, deleted or put back
+	sending *Draft           // the own write that is under way
+	sent    []sent           // own writes whose echo is still to come
+	mine    []string         // the last own events
+	tried   []attempt        // own requests that may still arrive, where no stamp would tell
+	recent  []*event         // the last events, where there is no meaning
+	top     int64            // the greatest depth of an own attempt
+	carried int              // how many events in a row carry a write along, or have none
+	changed int              // the room's count at the last change
+	unheard *wire.Dictionary // an answer that was no known event's content
 	loose   []string         // encrypted events that perhaps no entry points at any more
 }
 
-// maxOwn is how many own writes are remembered while sync does not bring them.
-const maxOwn = 128
-
-// An ownWrite is an acknowledged write.
-type ownWrite struct {
-	id      string
-	base    wire.Dictionary // what it was thought to replace
-	changed []string        // the keys that it meant to change
-	back    []string        // the keys that it put back
-	late    []string        // those of them that others changed before it
+// A standing is what stands in the room under a state key, as far as it is known.
+type standing struct {
+	found bool
+	id    string // "": it is not known which event that is
+	dict  wire.Dictionary
+	err   error // why it can't be read
 }
 
-// inStep says that the next event that sync brings is newer than the present one.
-func (d *document) inStep() bool { return d.seen == d.id }
+// A sent is an own write that was acknowledged.
+type sent struct {
+	id   string
+	base string // what stood there before, as far as was known; "": that was not known
+}
 
-// stale says that the event must be read again before it can be a base.
-func (d *document) stale() bool { return d.doubt || d.met }
+// An attempt is an own request that may be acted upon later.
+type attempt struct {
+	dict wire.Dictionary
+	then string // what stood there when it was made
+	late int    // how often it was acted upon later
+}
 
-// lacks says that something is missing that can be put back: only in step it is
-// certain that nobody has changed it since.
-func (d *document) lacks() bool { return len(d.missing) > 0 && d.inStep() && !d.doubt }
+const (
+	maxSent    = 128 // own writes whose echo is waited for
+	maxMine    = 64
+	maxStood   = 32
+	maxTried   = 16
+	maxLate    = 4
+	maxRecent  = 4
+	maxCarried = 100 // so many events in a row may carry a write along
+)
 
-// set makes an event the one that reads are answered from.
-func (d *document) set(eventID string, dict wire.Dictionary, err error) {
-	d.id, d.dict, d.err, d.older = eventID, dict, err, false
-	if d.inStep() {
-		d.met = false
-		d.sentBy(d.own) // whose echo has not come by now was lost in a gap of sync
-		d.own = nil
-		for key, raw := range d.missing {
-			if same(dict.Entries[key].Raw, raw) {
-				delete(d.missing, key)
-			}
-		}
+// keep appends to a list that holds only the last few.
+func keep[T any](list []T, one T, most int) []T {
+	list = append(list, one)
+	return list[max(0, len(list)-most):]
+}
+
+// ahead says whether what stands there is an own write that sync has not brought yet.
+func (d *document) ahead() bool {
+	return slices.ContainsFunc(d.sent, func(s sent) bool { return s.id == d.id })
+}
+
+// stands takes an event for what stands in the room.
+func (d *document) stands(s standing) {
+	if d.id != "" && d.id != s.id {
+		d.past = keep(d.past, d.id, maxStood)
+	}
+	d.past = slices.DeleteFunc(d.past, func(id string) bool { return id == s.id })
+	d.standing = s
+}
+
+// follow makes what stands there what counts, where stamps don't tell.
+func (d *document) follow() {
+	if d.meaning == nil {
+		d.answer(d.standing.dict)
 	}
 }
 
-// observe takes over an event that sync brought.
-func (d *document) observe(layout wire.Layout, event Event) {
-	if d.busy {
-		d.held = append(d.held, event)
+// answer makes a dictionary what reads are answered from. The values of encrypted
+// events that are known stay known.
+func (d *document) answer(dict wire.Dictionary) {
+	for key, entry := range dict.Entries {
+		if before := d.dict.Entries[key]; entry.Pointer != "" && before.Pointer == entry.Pointer && before.Value != nil {
+			entries := make(map[string]wire.Entry, len(dict.Entries))
+			for key, entry := range dict.Entries {
+				if before := d.dict.Entries[key]; entry.Pointer != "" && before.Pointer == entry.Pointer {
+					entry.Value = before.Value
+				}
+				entries[key] = entry
+			}
+			dict.Entries = entries
+			break
+		}
+	}
+	d.dict, d.older = dict, false
+}
+
+// mean works out what reads are answered from, after events were added.
+func (d *document) mean() {
+	if d.meaning == nil || len(d.meaning.events) == 0 && len(d.meaning.kept.keys) == 0 {
 		return
 	}
-	newer := d.inStep()
-	if event.Gap {
-		d.synced = nil // what stood there before this event is not known
+	d.meaning.forget()
+	if entries, changed := d.meaning.dictionary(); changed {
+		d.answer(wire.Dictionary{Entries: entries})
 	}
-	dict, err := layout.Decode(event.StateKey, event.Content)
-	d.keepOpen(dict)
-	own := d.follow(event, dict, err)
-	switch {
-	case newer || event.ID == d.id:
-		d.set(event.ID, dict, err)
-	case !own:
-		d.met = true // whose write was the later one?
-	}
+	d.dict.Rest = d.standing.dict.Rest
 }
 
-// keepOpen hands the values of encrypted events that are known on to a later
-// content, which is not shared yet.
-func (d *document) keepOpen(later wire.Dictionary) {
-	for key, entry := range later.Entries {
-		if before := d.dict.Entries[key]; entry.Pointer != "" && before.Pointer == entry.Pointer {
-			entry.Value = before.Value
-			later.Entries[key] = entry
+// learn adds an event to those that are known, and returns it.
+func (d *document) learn(layout wire.Layout, e Event, old bool) *event {
+	if d.meaning != nil {
+		if known := d.meaning.add(e, old); known != nil {
+			return known
 		}
+		return newEvent(layout, e) // it was forgotten
 	}
-}
-
-// open notes the value of an encrypted entry, or that it is no longer known. The
-// entries are copied, as writes may build upon them.
-func (d *document) open(key string, value []byte) {
-	entry := d.dict.Entries[key]
-	entry.Value = value
-	d.dict.Entries = maps.Clone(d.dict.Entries)
-	d.dict.Entries[key] = entry
-}
-
-// follow goes one event further in the homeserver's order, and works out what
-// own writes took away from others. It reports whether the event is an own one.
-func (d *document) follow(event Event, dict wire.Dictionary, err error) (own bool) {
-	before, then := d.synced, d.time
-	d.seen, d.synced, d.time = event.ID, &dict, event.Time
-	if err != nil {
-		d.synced = nil
+	i := slices.IndexFunc(d.recent, func(o *event) bool { return o.id == e.ID })
+	if i >= 0 && !e.Redacted {
+		return d.recent[i]
 	}
-	i := slices.IndexFunc(d.own, func(w ownWrite) bool { return w.id == event.ID })
-	switch {
-	case before == nil || err != nil:
-		d.missing = nil // nothing that can be told from what stood there before
-	case i < 0:
-		d.changedByOthers(differences(*before, dict), dict)
-	default:
-		d.forgo(d.own[i].changed)
-		for _, key := range slices.Concat(differences(*before, d.own[i].base), d.own[i].late) {
-			raw := before.Entries[key].Raw
-			if !d.changes(i, key) && !d.mine[key].outdated(raw, then) {
-				d.miss(key, raw)
-			}
-		}
-	}
+	one := newEvent(layout, e)
 	if i >= 0 {
-		d.sentBy(d.own[:i+1])
-		d.own = d.own[i+1:]
+		d.recent[i] = one
+	} else if !old {
+		d.recent = keep(d.recent, one, maxRecent)
 	}
-	d.forget()
+	return one
+}
+
+// observe takes over an event that sync brought: what it says, and what that tells of
+// what stands in the room. Where events were sent at the same moment, neither their order
+// nor anything else here tells which one does, so that it has to be asked for.
+func (d *document) observe(layout wire.Layout, e Event, self string) {
+	said := e.Replaces != "" || !d.found
+	if !said && e.ID != d.last {
+		e.Replaces = d.last // as far as is known
+	}
+	if !e.Bare {
+		d.last = e.ID
+	}
+	known := d.learn(layout, e, false)
+	s := known.standing()
+	if d.meaning != nil {
+		if d.carried++; known.fits {
+			d.carried = 0
+		}
+	}
+	i := slices.IndexFunc(d.sent, func(s sent) bool { return s.id == e.ID })
+	switch {
+	case i >= 0:
+		if said && d.sent[i].base != e.Replaces {
+			d.ask, d.fork = true, true
+		}
+		d.sent = slices.Delete(d.sent, i, i+1)
+	case e.ID == d.id:
+		if e.Redacted {
+			d.emptied()
+		}
+	case slices.Contains(d.past, e.ID):
+	case e.Replaces == d.id && (d.id != "" || !d.found) && !e.Bare && (said || d.sends(s, e.Sender == self)):
+		late := d.late(s, e.Sender == self)
+		if d.sends(s, e.Sender == self) && d.id != d.sending.base {
+			// Dendrite names what sync brought before, though both may have replaced the same one.
+			d.ask, d.fork = true, true
+		}
+		d.stands(s)
+		if !late {
+			d.follow()
+		}
+	case d.id == "" && d.found && equal(d.standing.dict, s.dict):
+		d.id = s.id
+	default:
+		d.ask, d.fork = true, true
+	}
+}
+
+// sends says whether an event is the own one that is under way.
+func (d *document) sends(s standing, own bool) bool {
+	return own && d.sending != nil && equal(d.sending.dict, s.dict)
+}
+
+// late says whether what stands there is an own request that was acted upon only after
+// something later stood there. Another memory of the same account that means what it says
+// is given way to in the end.
+func (d *document) late(s standing, own bool) bool {
+	if d.meaning != nil || !own || s.err != nil {
+		return false
+	}
+	i := slices.IndexFunc(d.tried, func(a attempt) bool { return a.then != d.id && a.late < maxLate && equal(a.dict, s.dict) })
+	if i >= 0 {
+		d.tried[i].late++
+	}
 	return i >= 0
 }
 
-// changedByOthers notes what somebody else's event changed: the later write wins.
-func (d *document) changedByOthers(keys []string, dict wire.Dictionary) {
-	d.forgo(keys)
-	for _, key := range keys {
-		if past := d.mine[key]; past != nil && !past.has(dict.Entries[key].Raw) {
-			delete(d.mine, key)
+// emptied notes that what stands there was redacted.
+func (d *document) emptied() {
+	d.standing.dict, d.standing.err = wire.Dictionary{}, nil
+	d.follow()
+}
+
+// equal says whether two contents are the same.
+func equal(a, b wire.Dictionary) bool {
+	if (a.Write == nil) != (b.Write == nil) || a.Write != nil && a.Write.ID != b.Write.ID {
+		return false
+	}
+	return len(differences(a, b)) == 0
+}
+
+// hear takes over the homeserver's answer to what stands there. It reports whether that
+// is an event that is known: else its events must be loaded again.
+func (d *document) hear(s standing, unchanged bool, self string) (known bool) {
+	if !s.found {
+		if d.found && !unchanged {
+			return true // it is asked for again
 		}
-		for i := range d.own {
-			if slices.Contains(d.own[i].back, key) {
-				d.own[i].late = append(d.own[i].late, key)
+		d.ask = false
+		if d.found {
+			d.vanish()
+		}
+		return true
+	}
+	match, own := "", true // an answer does not say who sent it
+	if equal(d.standing.dict, s.dict) && d.found {
+		match = d.id
+	} else {
+		events := d.recent
+		if d.meaning != nil {
+			events = d.meaning.events
+		}
+		for _, e := range events {
+			if e.blank && len(s.dict.Entries) == 0 && s.dict.Write == nil || !e.blank && equal(e.dict, s.dict) {
+				match, own = e.id, e.sender == self
 			}
 		}
 	}
-}
-
-// changes says whether an own write or one after it changed a key.
-func (d *document) changes(i int, key string) bool {
-	return slices.ContainsFunc(d.own[i:], func(w ownWrite) bool { return slices.Contains(w.changed, key) })
-}
-
-func (d *document) miss(key string, raw json.RawMessage) {
-	if d.missing == nil {
-		d.missing = make(map[string]json.RawMessage)
-	}
-	d.missing[key] = raw
-}
-
-// forgo notes that keys were changed since, so that nothing is missing there.
-func (d *document) forgo(keys []string) {
-	for _, key := range keys {
-		delete(d.missing, key)
-	}
-}
-
-// redact reports whether a redacted event matters to the document.
-func (d *document) redact(eventID string) bool {
-	if d.seen == eventID {
-		d.synced, d.missing = nil, nil
-	}
-	if d.id != eventID && !slices.ContainsFunc(d.held, func(e Event) bool { return e.ID == eventID }) {
+	d.unproved = d.unproved && match == ""
+	late := d.late(s, own) || match != d.id && !d.fork && slices.Contains(d.past, match) // the homeserver has gone back
+	switch {
+	case match == "" && unchanged && d.meaning != nil && d.stored(s):
+		d.ask, d.fork = false, false
+		d.stands(s)
+	case match != "" && match == d.id:
+		d.ask, d.fork, d.sent = false, false, nil
+	case match != "" && (unchanged || !d.superseded(match)):
+		s.id, d.ask, d.fork = match, false, false
+		d.stands(s)
+		if !late {
+			d.follow()
+		}
+	case !unchanged: // the answer may be older than what came meanwhile
+	case d.meaning != nil && (d.unheard == nil || !equal(*d.unheard, s.dict)):
+		d.unheard = &s.dict
 		return false
+	default: // where the events were loaded again, it does not come down sync
+		d.ask, d.fork = false, false
+		d.stands(s)
+		if !late {
+			d.follow()
+		}
 	}
-	d.doubt = true
 	return true
 }
 
+// stored says whether what stands there is an own attempt, of which no event is known
+// yet, and takes over what it says.
+func (d *document) stored(s standing) bool {
+	for _, a := range d.tried {
+		if a.dict.Write != nil && equal(a.dict, s.dict) {
+			id := "write " + a.dict.Write.ID // it has no event ID yet
+			if d.meaning.byID[id] == nil {
+				d.meaning.include(&event{id: id, dict: a.dict, write: a.dict.Write, fits: true, acked: true}, len(d.meaning.events))
+			}
+			return true
+		}
+	}
+	return false
+}
+
+// superseded says whether a known event replaced another one.
+func (d *document) superseded(id string) bool {
+	events := d.recent
+	if d.meaning != nil {
+		events = d.meaning.events
+	}
+	return slices.ContainsFunc(events, func(e *event) bool { return e.replaces == id })
+}
+
+// vanish notes that the homeserver no longer has the state event. Matrix has no such
+// thing, so what was known is put back.
+func (d *document) vanish() {
+	d.stands(standing{})
+	d.sent = nil
+}
+
 // wrote notes an acknowledged write.
-func (d *document) wrote(eventID string, content wire.Dictionary, changed []string) {
-	base := d.dict
-	if d.id == "" {
-		base = wire.Dictionary{} // what stands under the older type only
+func (d *document) wrote(draft Draft, id string) {
+	d.mine = keep(d.mine, id, maxMine)
+	d.unproved = true
+	d.top = max(d.top, draft.depth)
+	if draft.repeated {
+		d.attempted(draft, id)
 	}
-	d.forgo(changed)
-	for _, key := range slices.Concat(changed, d.back) {
-		d.remember(key, base.Entries[key].Raw, content.Entries[key].Raw)
-	}
-	if d.own = append(d.own, ownWrite{id: eventID, base: base, changed: changed, back: d.back}); len(d.own) > maxOwn {
-		d.sentBy(d.own[:1])
-		d.own = d.own[1:] // its echo is taken for somebody else's, and the event read again
-	}
-	d.set(eventID, content, nil)
-}
-
-// release ends a write or a read and takes over what sync brought meanwhile.
-func (d *document) release(layout wire.Layout) {
-	held := d.held
-	d.busy, d.back, d.held = false, nil, nil
-	for _, event := range held {
-		d.observe(layout, event)
-	}
-}
-
-// differences returns the keys under which two dictionaries hold different entries.
-func differences(a, b wire.Dictionary) []string {
-	var keys []string
-	for key, entry := range a.Entries {
-		if !same(entry.Raw, b.Entries[key].Raw) {
-			keys = append(keys, key)
+	for i, a := range d.tried { // what the homeserver made no new event of is later, too
+		if a.then == id && !equal(a.dict, draft.dict) {
+			d.tried[i].then = ""
 		}
 	}
-	for key := range b.Entries {
-		if _, ok := a.Entries[key]; !ok {
-			keys = append(keys, key)
+	heard := id == d.id || slices.Contains(d.past, id)
+	if d.meaning != nil {
+		heard = heard || d.meaning.heard(id)
+		if !d.meaning.heard(id) {
+			d.meaning.include(&event{id: id, sender: draft.sender, dict: draft.dict, write: draft.dict.Write, fits: true, acked: true}, len(d.meaning.events))
 		}
+		d.carried = 0
 	}
-	return keys
+	if heard { // sync was quicker
+		return
+	}
+	if d.id != draft.base { // something came meanwhile, which may have been replaced or not
+		d.ask, d.fork = true, true
+	}
+	d.sent = keep(d.sent, sent{id: id, base: draft.base}, maxSent)
+	d.stands(standing{found: true, id: id, dict: draft.dict})
+	d.follow()
+	if d.meaning == nil {
+		d.recent = keep(d.recent, &event{id: id, sender: draft.sender, dict: draft.dict}, maxRecent)
+	}
 }
 
-// same says whether two entries hold the same; nil stands for none.
-func same(a, b json.RawMessage) bool {
-	if a == nil || b == nil {
-		return a == nil && b == nil
+// attempted notes that a request may be acted upon later, where no stamp would tell.
+func (d *document) attempted(draft Draft, then string) {
+	d.top = max(d.top, draft.depth)
+	d.tried = keep(d.tried, attempt{dict: draft.dict, then: then}, maxTried)
+}
+
+// needsMending says whether something else stands in the room than what reads are
+// answered from.
+func (d *document) needsMending() bool {
+	if d.ask || d.older || d.standing.err != nil {
+		return false
 	}
-	return wire.Equal(a, b)
+	return d.carried >= maxCarried || len(differences(d.standing.dict, d.dict)) > 0
+}
+
+// own says whether what stands there is an own event.
+func (d *document) own() bool { return slices.Contains(d.mine, d.id) }
+
+// readable returns why the document can't be read; nil if it can.
+func (d *document) readable() error {
+	if errors.Is(d.standing.err, wire.ErrForeign) {
+		return nil
+	}
+	return d.standing.err
 }

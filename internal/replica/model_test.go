@@ -2,410 +2,745 @@ package replica
 
 import (
 	"encoding/json"
+	"flag"
 	"fmt"
 	"maps"
+	"math/rand"
 	"slices"
 	"testing"
-
-	"github.com/stretchr/testify/require"
-	"pgregory.net/rapid"
+	"time"
 
 	"github.com/go-joe/matrix-memory/internal/wire"
 )
 
-// A world is a simulated homeserver, a replica that follows it, and what other
-// writers do. Its state events are a log; sync is a cursor in it.
+// The model plays memories, programs as opsdroid, people and one or two homeservers at
+// random, with forks, gaps of sync, restarts, lost answers, late and repeated requests and
+// redactions. It checks that no acknowledged change of a memory is lost unless somebody who
+// saw it, or a change that was made without having seen it, replaced it; that all memories
+// agree; that what stands in the room is what they mean; and that nobody writes for ever.
+
+var (
+	modelFor  = flag.Duration("model", 0, "play the model for so long instead of a fixed number of runs")
+	modelSeed = flag.Int("model.seed", -1, "play one run of the model, told step by step")
+)
+
+// A kind is a kind of history.
+type kind struct {
+	memories, programs int
+	sameAccount        bool
+	people             bool
+	forks, repeats     float64 // shares of writes and of requests
+	redactions         bool
+	crashes            bool
+	fresh              bool // at rest all are gone, and one that knows nothing opens the room
+	window, look       int  // events of a snapshot; events that can be had of the history
+	keys, steps        int
+	servers, skew      int
+	blind              bool // one memory joins in the middle, and can't read what was before
+	forged             bool
+}
+
+var plays = map[string]kind{
+	"memories":                 {},
+	"many memories":            {memories: 5, steps: 60},
+	"forks":                    {forks: 0.1, repeats: 0.1},
+	"many keys":                {forks: 0.1, repeats: 0.1, keys: 26, steps: 60},
+	"forgotten":                {forks: 0.1, repeats: 0.1, keys: 26, steps: 200},
+	"at rest all are gone":     {forks: 0.1, repeats: 0.1, fresh: true},
+	"little can be had":        {forks: 0.1, repeats: 0.1, keys: 26, steps: 60, look: 8},
+	"two homeservers":          {servers: 2, skew: 20, forks: 0.05, repeats: 0.05},
+	"a program":                {programs: 1, repeats: 0.05},
+	"a program, little is had": {programs: 1, repeats: 0.05, look: 8, steps: 60},
+	"redactions":               {redactions: true, forks: 0.05},
+	"one joins late":           {blind: true, keys: 12, forks: 0.05},
+	"forged depths":            {forged: true},
+	"people":                   {people: true},
+}
+
+// tolerated is how many runs of 10,000 of a play may fail: where a program that knows of
+// no writes, or a process that died, leaves what can't be told.
+var tolerated = map[string]int{
+	"at rest all are gone": 5,
+}
+
+func TestModel(t *testing.T) {
+	if *modelSeed >= 0 {
+		for name, k := range plays {
+			t.Run(name, func(t *testing.T) {
+				w := newWorld(k, *modelSeed)
+				w.tell = t.Logf
+				if bad := w.play(); bad != "" {
+					w.describe()
+					t.Error(bad)
+				}
+			})
+		}
+		return
+	}
+	for name, k := range plays {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			runs, failed, most, first := 0, 0, 0, ""
+			started := time.Now()
+			for seed := 0; *modelFor > 0 && time.Since(started) < *modelFor || *modelFor == 0 && seed < 150; seed++ {
+				w := newWorld(k, seed)
+				runs++
+				if bad := w.play(); bad != "" {
+					if failed++; first == "" {
+						first = fmt.Sprintf("-model.seed=%d: %s", seed, bad)
+					}
+				}
+				most = max(most, w.atRest)
+			}
+			t.Logf("%d of %d runs fail; at most %d puts at rest; %s", failed, runs, most, first)
+			if failed*10_000 > tolerated[name]*runs {
+				t.Errorf("%d of %d runs fail, such as %s", failed, runs, first)
+			}
+		})
+	}
+}
+
+// A change is the truth that the checks know and the rules don't.
+type change struct {
+	key   string
+	value int     // 0: deleted
+	prev  *change // what its author saw
+	own   *change // what its author had tried before
+	acked bool
+	done  bool // stands in an event
+	in    []*modelEvent
+	by    string
+}
+
+type modelEvent struct {
+	n        int
+	id       string
+	content  json.RawMessage
+	replaces *modelEvent
+	sender   string
+	redacted bool
+	ts       int64
+	prev     []*modelEvent
+	truth    map[string]*change
+}
+
+func (e *modelEvent) event() Event {
+	out := Event{ID: e.id, Sender: e.sender, Content: e.content, Time: e.ts, Redacted: e.redacted}
+	if e.redacted {
+		out.Content = json.RawMessage(`{}`)
+	}
+	if b := e.replaces; b != nil {
+		out.Replaces, out.BeforeFrom, out.Before = b.id, b.sender, b.content
+		if b.redacted {
+			out.Before = json.RawMessage(`{}`)
+		}
+	}
+	return out
+}
+
 type world struct {
-	layout wire.Layout
-	room   *Room
-
-	log    []Event
-	latest map[string]int            // by state key, the place in the log
-	known  map[string]map[string]int // by state key and event ID, the place in the log
-	cursor int                       // how far sync has come
-	serial int                       // of the next value
-	clock  int64                     // when the next event is sent
-	// uncertain says that the replica could not see who changed what: sync passed
-	// events over, or another writer gave a key a former value, not long after an own
-	// change of it or because it had not heard of the present one.
-	uncertain bool
-	// shared says that the homeserver answered an own write with another writer's
-	// event, which has the same content.
-	shared bool
-
-	// want is what should stand in the room in the end: the last change of every
-	// key that anybody meant.
-	want   map[string]string
-	wanted []map[string]string // want as it was when the log had that many events
-	mine   map[string]int      // the place in the log where an own write last changed a key
-
-	write *pendingWrite
-	read  *pendingRead
-	floor map[string]int // by state key, the latest place that reads have shown or that was acknowledged
+	kind
+	seed    int
+	r       *rand.Rand
+	tell    func(string, ...any)
+	events  []*modelEvent
+	byID    map[string]*modelEvent
+	changes []*change
+	byStamp map[string]*change // by key and stamp's ID
+	values  int
+	hs      []*server
+	now     int64
+	up      bool
+	ms      []*memory
+	atRest  int
 }
 
-type pendingWrite struct {
-	stateKey string
-	content  wire.Dictionary
-	changed  []string
-	stored   string // the event's ID, once it is stored
+type server struct {
+	w    *world
+	ends []*modelEvent // forward extremities
+	has  []*modelEvent
+	in   map[*modelEvent]bool
+	skew int64
 }
 
-type pendingRead struct {
-	event Event
-	found bool
+func newWorld(p kind, seed int) *world {
+	p.memories, p.window, p.look, p.keys = max(p.memories, 0), cmpOr(p.window, 10), cmpOr(p.look, 100), cmpOr(p.keys, 3)
+	p.steps, p.servers = cmpOr(p.steps, 30), cmpOr(p.servers, 1)
+	w := &world{kind: p, seed: seed, r: rand.New(rand.NewSource(int64(seed))), tell: func(string, ...any) {},
+		byID: map[string]*modelEvent{}, byStamp: map[string]*change{}, now: 1_700_000_000_000, up: true}
+	for i := range p.servers {
+		w.hs = append(w.hs, &server{w: w, in: map[*modelEvent]bool{}, skew: int64(i * p.skew)})
+	}
+	return w
 }
 
-func newWorld(layout wire.Layout) *world {
-	return &world{
-		layout: layout,
-		room:   New(layout),
-		latest: make(map[string]int),
-		known:  make(map[string]map[string]int),
-		want:   make(map[string]string),
-		wanted: []map[string]string{{}},
-		mine:   make(map[string]int),
-		floor:  make(map[string]int),
+func cmpOr(a, b int) int {
+	if a != 0 {
+		return a
+	}
+	return b
+}
+
+func (s *server) resolve(ends []*modelEvent) (best *modelEvent) {
+	for _, e := range ends {
+		if best == nil || e.ts > best.ts || e.ts == best.ts && e.id > best.id {
+			best = e
+		}
+	}
+	return best
+}
+
+func (s *server) current() *modelEvent { return s.resolve(s.ends) }
+
+func (s *server) accept(e *modelEvent) {
+	if s.in[e] {
+		return
+	}
+	s.in[e] = true
+	s.has = append(s.has, e)
+	s.ends = slices.DeleteFunc(s.ends, func(o *modelEvent) bool { return slices.Contains(e.prev, o) })
+	s.ends = append(s.ends, e)
+}
+
+func (s *server) put(content json.RawMessage, sender string, truth map[string]*change) *modelEvent {
+	w := s.w
+	prev := slices.Clone(s.ends)
+	if n := len(s.has); n > 0 && w.r.Float64() < w.forks {
+		if last := s.has[n-1]; last.replaces != nil {
+			prev = slices.Clone(last.prev)
+		}
+	}
+	now := s.resolve(prev)
+	if now != nil && !now.redacted && wire.Equal(now.content, content) {
+		return now
+	}
+	e := &modelEvent{n: len(w.events), id: fmt.Sprintf("$%08x", w.r.Uint32()), content: content, replaces: now, sender: sender,
+		truth: truth, ts: w.now + s.skew, prev: prev}
+	w.events = append(w.events, e)
+	w.byID[e.id] = e
+	s.accept(e)
+	return e
+}
+
+// federate brings events from one homeserver to the other.
+func (w *world) federate(all bool) {
+	for again := true; again; {
+		again = false
+		for _, a := range w.hs {
+			for _, b := range w.hs {
+				for _, e := range a.has {
+					ready := a != b && !b.in[e]
+					for _, p := range e.prev {
+						ready = ready && b.in[p]
+					}
+					if ready {
+						b.accept(e)
+						again = true
+						if !all && w.r.Intn(2) == 0 {
+							return
+						}
+					}
+				}
+			}
+		}
 	}
 }
 
-// put stores a state event as a homeserver does: the same content again is the
-// same event.
-func (w *world) put(stateKey string, content json.RawMessage) string {
-	if i, ok := w.latest[stateKey]; ok && wire.Equal(w.log[i].Content, content) {
-		return w.log[i].ID
-	}
-	event := Event{ID: fmt.Sprintf("$%d", len(w.log)), StateKey: stateKey, Content: content, Time: w.clock}
-	if w.known[stateKey] == nil {
-		w.known[stateKey] = make(map[string]int)
-	}
-	w.known[stateKey][event.ID] = len(w.log)
-	w.latest[stateKey] = len(w.log)
-	w.log = append(w.log, event)
-	w.wanted = append(w.wanted, maps.Clone(w.want))
-	return event.ID
+type memory struct {
+	*Room
+	name  string
+	w     *world
+	hs    *server
+	pos   int
+	blind int
+	gone  bool
+	tried map[string]*change
+	late  []func()
+	puts  int
 }
 
-// state returns the room's state as it was when the log had n events.
-func (w *world) state(n int) map[string]Event {
-	state := make(map[string]Event)
-	for _, event := range w.log[:n] {
-		state[event.StateKey] = event
-	}
-	return state
+const account = "@memory:x"
+
+func (w *world) add() *memory {
+	m := &memory{name: fmt.Sprintf("m%d", len(w.ms)), w: w, hs: w.hs[len(w.ms)%len(w.hs)]}
+	w.ms = append(w.ms, m)
+	m.start()
+	return m
 }
 
-func (w *world) dictionary(event Event) wire.Dictionary {
-	if event.ID == "" {
-		return wire.Dictionary{}
+func (m *memory) start() {
+	m.Room, m.tried = New(wire.Layout{}, account), map[string]*change{}
+	m.random = m.w.r
+	m.load()
+}
+
+// load does what package room does.
+func (m *memory) load() {
+	m.Expect()
+	m.pos = len(m.hs.has)
+	var s Snapshot
+	from := max(0, m.pos-m.w.window)
+	for _, e := range m.hs.has[from:] {
+		if e.n >= m.blind {
+			s.Timeline = append(s.Timeline, e.event())
+		}
 	}
-	dict, err := w.layout.Decode(event.StateKey, event.Content)
+	if len(s.Timeline) == 0 && m.hs.current() != nil {
+		s.State = append(s.State, m.hs.current().event())
+	} else if len(s.Timeline) > 0 {
+		if b := m.w.byID[s.Timeline[0].ID].replaces; b != nil {
+			s.State = append(s.State, b.event())
+		}
+	}
+	for i := range s.State {
+		s.State[i].Replaces, s.State[i].Before = "", nil
+	}
+	more, _ := m.Load(s)
+	for n := 0; more && from > 0 && n < m.w.look; {
+		var page []Event
+		for ; from > 0 && len(page) < 5; from-- {
+			if e := m.hs.has[from-1]; e.n >= m.blind {
+				page = append(page, e.event())
+			}
+		}
+		if len(page) == 0 {
+			break
+		}
+		n += len(page)
+		more = m.Earlier(page)
+	}
+	m.Settle()
+	m.tasks()
+}
+
+// tasks does what the replica asks for, but for mending.
+func (m *memory) tasks() {
+	for n := 0; n < 100; n++ {
+		todo := m.Todo()
+		if len(todo) == 0 || !todo[0].Load && !todo[0].Ask {
+			return
+		}
+		if todo[0].Load {
+			m.load()
+			return
+		}
+		m.ask()
+	}
+	panic("it asks for ever")
+}
+
+func (m *memory) ask() {
+	count := m.Count("")
+	now := m.hs.current()
+	var content json.RawMessage
+	if now != nil {
+		content = now.event().Content
+	}
+	if heard, _ := m.Answer("", content, now != nil, count, nil); !heard {
+		m.Missed()
+	}
+}
+
+func (m *memory) sync(n int) {
+	for ; n > 0 && m.pos < len(m.hs.has); n-- {
+		e := m.hs.has[m.pos]
+		m.pos++
+		m.Apply(Update{Timeline: []Event{e.event()}})
+		m.tasks()
+	}
+}
+
+func (m *memory) value(key string) int {
+	entry, ok, err := m.Get(key)
 	if err != nil {
 		panic(err)
 	}
-	return dict
+	var n int
+	if ok && json.Unmarshal(entry.Raw, &n) != nil {
+		panic("no number")
+	}
+	return n
 }
 
-// means notes that somebody changed keys on purpose.
-func (w *world) means(dict wire.Dictionary, keys []string) {
-	for _, key := range keys {
-		if entry, ok := dict.Entries[key]; ok {
-			w.want[key] = string(entry.Raw)
-		} else {
-			delete(w.want, key)
+// truth returns the changes that the memory has seen the effect of.
+func (m *memory) truth() map[string]*change {
+	truth := map[string]*change{}
+	doc := m.docs[""]
+	if doc == nil {
+		return truth
+	}
+	for key, k := range doc.meaning.mean() {
+		if k.weakly() {
+			if e := m.w.byID[k.weak[0].at.ID]; e != nil {
+				truth[key] = e.truth[key]
+			}
+		} else if k.stamped {
+			truth[key] = m.w.byStamp[key+" "+k.at.ID]
 		}
 	}
-	w.wanted[len(w.log)] = maps.Clone(w.want)
+	return truth
 }
 
-// isFormer says whether a writer gives an own key a value that it had before its
-// present one, which was sent not long ago.
-func (w *world) isFormer(stateKey, key string, after wire.Dictionary) bool {
-	at, ok := w.mine[key]
-	if !ok || at < w.cursor && w.clock-w.log[at].Time >= maxLag {
-		return false
+func (m *memory) write(set map[string]int) {
+	w := m.w
+	if m.Behind("") {
+		m.load()
 	}
-	raw := after.Entries[key].Raw
-	return raw == nil || slices.ContainsFunc(w.log, func(event Event) bool {
-		return event.StateKey == stateKey && same(w.dictionary(event).Entries[key].Raw, raw)
-	})
-}
-
-func (w *world) change(t *rapid.T) (key string, raw json.RawMessage) {
-	key = rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "key")
-	if rapid.IntRange(0, 3).Draw(t, "delete") > 0 {
-		w.serial++
-		raw = json.RawMessage(fmt.Sprint(w.serial))
-	}
-	return key, raw
-}
-
-// foreign is a write of somebody else, whose base may be stale.
-func (w *world) foreign(t *rapid.T) {
-	key, raw := w.change(t)
-	age := rapid.SampledFrom([]int{0, 0, 0, 1, 2}).Draw(t, "age of the base")
-	stateKey := w.layout.Of(key)
-	base := w.dictionary(w.state(max(0, len(w.log)-age))[stateKey])
-	before := w.dictionary(w.state(len(w.log))[stateKey])
-	after := base.With(map[string]json.RawMessage{key: raw})
-	if rapid.Bool().Draw(t, "later") {
-		w.clock += maxLag
-	}
-	changed := differences(before, after)
-	w.uncertain = w.uncertain || slices.ContainsFunc(changed, func(other string) bool { return other != key || w.isFormer(stateKey, key, after) })
-	w.put(stateKey, after.Content())
-	w.means(after, changed)
-}
-
-// begin starts an own write, as package commit does.
-func (w *world) begin(t *rapid.T) {
-	if w.write != nil || w.read != nil {
-		t.Skip("something is under way")
-	}
-	key, raw := w.change(t)
-	stateKey := w.layout.Of(key)
-	if w.room.Stale(stateKey) {
-		w.hold(stateKey)
-		w.refresh(t)
-	}
-	base, err := w.room.Begin(stateKey)
-	require.NoError(t, err)
-	content := base.With(map[string]json.RawMessage{key: raw})
-	if wire.Equal(content.Content(), base.Content()) {
-		w.room.Abort(stateKey)
-		return
-	}
-	w.write = &pendingWrite{stateKey: stateKey, content: content, changed: []string{key}}
-}
-
-func (w *world) store(t *rapid.T) {
-	if w.write == nil || w.write.stored != "" {
-		t.Skip("nothing to store")
-	}
-	before := w.dictionary(w.state(len(w.log))[w.write.stateKey])
-	w.storeWrite()
-	if rapid.IntRange(0, 5).Draw(t, "no answer") > 0 {
-		w.means(w.write.content, w.write.changed)
-		for _, key := range w.write.changed {
-			w.mine[key] = w.known[w.write.stateKey][w.write.stored]
+	truth := m.truth()
+	changes := map[string]json.RawMessage{}
+	var cs []*change
+	for _, key := range slices.Sorted(maps.Keys(set)) {
+		c := &change{key: key, value: set[key], prev: truth[key], own: m.tried[key], by: m.name}
+		m.tried[key] = c
+		w.changes = append(w.changes, c)
+		cs, truth[key] = append(cs, c), c
+		changes[key] = nil
+		if set[key] != 0 {
+			changes[key] = json.RawMessage(fmt.Sprint(set[key]))
 		}
+	}
+	draft, err := m.Draft("", changes, slices.Collect(maps.Keys(set)), 60_000)
+	if err != nil {
+		panic(err)
+	}
+	for _, c := range cs {
+		w.byStamp[c.key+" "+draft.dict.Write.ID] = c
+	}
+	m.puts++
+	land := func() *modelEvent {
+		e := m.hs.put(draft.Content, account, truth)
+		for _, c := range cs {
+			c.done = true
+			c.in = append(c.in, e)
+		}
+		w.tell("  %s -> %d %s", draft.Content, e.n, e.id)
+		return e
+	}
+	for try := range 4 {
+		if w.r.Float64() < w.repeats {
+			m.late = append(m.late, func() { land() })
+		}
+		switch x := w.r.Float64(); {
+		case x < 0.75:
+			w.tell("%s put %v", m.name, set)
+			e := land()
+			for _, c := range cs {
+				c.acked = true
+			}
+			if try > 0 {
+				draft = draft.Repeated()
+			}
+			m.Commit("", draft, e.id)
+			return
+		case x < 0.85:
+			w.tell("%s put %v (answer lost)", m.name, set)
+			land()
+		case x < 0.95:
+			w.tell("%s put %v (comes late)", m.name, set)
+			m.late = append(m.late, func() { land() })
+			if w.crashes && w.r.Intn(2) == 0 {
+				w.tell("%s dies and starts again", m.name)
+				m.start()
+				return
+			}
+		}
+	}
+	m.Doubt("", draft)
+}
+
+func (m *memory) mends() bool {
+	for _, task := range m.Todo() {
+		if task.Mend {
+			m.w.tell("%s mends", m.name)
+			m.write(nil)
+			return true
+		}
+	}
+	return false
+}
+
+// delivers lets requests arrive late.
+func (m *memory) delivers() {
+	for len(m.late) > 0 {
+		f := m.late[0]
+		m.late = m.late[1:]
+		m.w.tell("late from %s", m.name)
+		f()
+	}
+}
+
+type program struct {
+	name string
+	read *modelEvent
+	hs   *server
+}
+
+// foreign is what somebody writes who read an event and knows nothing of writes.
+func (w *world) foreign(hs *server, name, account string, read *modelEvent, carry bool, key string) {
+	members := map[string]json.RawMessage{}
+	if err := json.Unmarshal(read.content, &members); err != nil {
+		panic(err)
+	}
+	if !carry {
+		delete(members, "dev.joe.write")
+	}
+	w.values++
+	value := w.values
+	if _, ok := members[key]; ok && w.r.Intn(3) == 0 {
+		value = 0
+		delete(members, key)
+	} else {
+		members[key] = json.RawMessage(fmt.Sprint(value))
+	}
+	content, err := json.Marshal(members)
+	if err != nil {
+		panic(err)
+	}
+	truth := maps.Clone(read.truth)
+	c := &change{key: key, value: value, prev: truth[key], acked: true, done: true, by: name}
+	w.changes = append(w.changes, c)
+	truth[key] = c
+	e := hs.put(content, account, truth)
+	c.in = append(c.in, e)
+	w.byStamp[key+" "+e.id] = c
+	w.tell("%s %s=%d upon %d -> %d %s: %s", name, key, value, read.n, e.n, e.id, content)
+}
+
+func (w *world) redact() {
+	e := w.hs[0].current()
+	if e == nil || e.redacted {
 		return
 	}
-	// Nobody can tell this event from another writer's.
-	w.means(w.write.content, differences(before, w.write.content))
-	w.room.Doubt(w.write.stateKey)
-	w.write = nil
-}
-
-func (w *world) storeWrite() {
-	n := len(w.log)
-	w.write.stored = w.put(w.write.stateKey, w.write.content.Content())
-	w.shared = w.shared || len(w.log) == n
-}
-
-func (w *world) answer(t *rapid.T) {
-	if w.write == nil {
-		t.Skip("no write is under way")
+	e.redacted = true
+	w.tell("%d is redacted", e.n)
+	for _, c := range w.changes { // what it alone said is gone, on purpose
+		if len(c.in) > 0 && !slices.ContainsFunc(c.in, func(e *modelEvent) bool { return !e.redacted }) {
+			c.acked, c.done = false, false
+		}
 	}
-	write := w.write
-	w.write = nil
-	switch {
-	case write.stored != "":
-		w.room.Commit(write.stateKey, write.stored, write.content, write.changed)
-		w.floor[write.stateKey] = max(w.floor[write.stateKey], w.known[write.stateKey][write.stored])
-	case rapid.Bool().Draw(t, "refused"):
-		w.room.Abort(write.stateKey)
-	default:
-		w.room.Doubt(write.stateKey)
+	for _, m := range w.ms {
+		m.Redacted(e.id)
+		m.tasks()
 	}
 }
 
-// sync brings the next events; a gap leaves only the latest of each state key.
-func (w *world) sync(t *rapid.T) {
-	n := rapid.IntRange(0, len(w.log)-w.cursor).Draw(t, "events")
-	gap := rapid.IntRange(0, 5).Draw(t, "gap") == 0
-	w.deliver(n, gap)
+func (w *world) forge(key string) {
+	now := w.hs[0].current()
+	if now == nil || now.redacted {
+		return
+	}
+	dict, err := wire.Layout{}.Decode("", now.content)
+	if err != nil {
+		panic(err)
+	}
+	w.values++
+	raw := json.RawMessage(fmt.Sprint(w.values))
+	_, content := dict.With(map[string]json.RawMessage{key: raw}).Sign(wire.Write{Depth: 1 << 50, Keys: map[string]wire.Stamp{key: {Depth: 1 << 50}}}, [4]byte{1}, "@forger:x")
+	truth := maps.Clone(now.truth)
+	c := &change{key: key, value: w.values, prev: truth[key], acked: true, done: true, by: "forger"}
+	w.changes = append(w.changes, c)
+	truth[key] = c
+	e := w.hs[0].put(content, "@forger:x", truth)
+	c.in = append(c.in, e)
+	w.byStamp[key+" "+e.id] = c
 }
 
-func (w *world) deliver(n int, gap bool) {
-	news := w.log[w.cursor : w.cursor+n]
-	w.cursor += n
-	last := make(map[string]string)
-	for _, event := range news {
-		last[event.StateKey] = event.ID
+func (w *world) play() (bad string) {
+	r := w.r
+	n := w.memories
+	if n == 0 {
+		n = 1 + r.Intn(4)
 	}
-	w.uncertain = w.uncertain || gap
-	for _, event := range news {
-		if gap && last[event.StateKey] != event.ID {
+	for range n {
+		w.add()
+	}
+	if w.blind && len(w.ms) > 1 {
+		w.ms[0].gone = true
+	}
+	var ps []*program
+	for i := range w.programs {
+		ps = append(ps, &program{name: fmt.Sprintf("o%d", i), hs: w.hs[i%len(w.hs)]})
+	}
+	opsdroid := "@opsdroid:x"
+	if w.sameAccount {
+		opsdroid = account
+	}
+	total := 5 + r.Intn(w.steps)
+	for step := range total {
+		if w.ms[0].gone && step > total/2 && w.ms[0].hs.current() != nil {
+			w.ms[0].gone, w.ms[0].blind = false, len(w.events)
+			w.tell("m0 joins, blind before %d", len(w.events))
+			w.ms[0].start()
+		}
+		w.now++
+		if len(w.hs) > 1 {
+			if r.Intn(12) == 0 {
+				w.up = !w.up
+			}
+			if w.up && r.Intn(2) == 0 {
+				w.federate(false)
+			}
+		}
+		m := w.ms[r.Intn(len(w.ms))]
+		if m.gone {
 			continue
 		}
-		event.Gap = gap
-		w.room.Apply(event)
+		key := string(rune('a' + r.Intn(w.keys)))
+		switch x := r.Intn(100); {
+		case x < 40:
+			w.values++
+			value := w.values
+			if r.Intn(4) == 0 {
+				value = 0
+			}
+			if m.value(key) != value {
+				m.write(map[string]int{key: value})
+			}
+		case x < 60:
+			m.sync(1 + r.Intn(3))
+		case x < 65:
+			w.tell("%s gap", m.name)
+			m.Missed()
+			m.load()
+		case x < 69:
+			w.tell("%s restarts", m.name)
+			m.start()
+		case x < 75:
+			m.mends()
+		case x < 80:
+			if len(m.late) > 0 {
+				i := r.Intn(len(m.late))
+				f := m.late[i]
+				m.late = slices.Delete(m.late, i, i+1)
+				w.tell("late from %s", m.name)
+				f()
+			}
+		case x < 82 && w.redactions:
+			w.redact()
+		case x < 82 && w.forged:
+			w.forge(key)
+		case w.people && x >= 97:
+			if now := w.hs[0].current(); now != nil && !now.redacted {
+				w.foreign(w.hs[0], "person", "@person:x", now, false, key)
+			}
+		case len(ps) > 0:
+			p := ps[r.Intn(len(ps))]
+			if p.read == nil {
+				if now := p.hs.current(); now != nil && !now.redacted && wire.Authored(now.content, now.sender) {
+					p.read = now
+					w.tell("%s reads %d", p.name, now.n)
+				}
+			} else {
+				w.foreign(p.hs, p.name, opsdroid, p.read, true, key)
+				p.read = nil
+			}
+		}
 	}
+	for _, m := range w.ms {
+		m.delivers()
+	}
+	if w.fresh {
+		w.ms = nil
+		w.add()
+	}
+	return w.rest()
 }
 
-// look starts to read an event again, needed or not.
-func (w *world) look(t *rapid.T) {
-	if w.write != nil || w.read != nil {
-		t.Skip("something is under way")
+// rest lets all come to rest, and checks what they ended with.
+func (w *world) rest() (bad string) {
+	w.ms = slices.DeleteFunc(w.ms, func(m *memory) bool { return m.gone })
+	for _, m := range w.ms {
+		m.puts = 0
 	}
-	w.hold(w.layout.Of(rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "key")))
-}
-
-func (w *world) hold(stateKey string) {
-	w.room.Hold(stateKey)
-	event, found := w.state(len(w.log))[stateKey]
-	event.StateKey = stateKey
-	w.read = &pendingRead{event, found}
-}
-
-func (w *world) refresh(t *rapid.T) {
-	if w.read == nil {
-		t.Skip("nothing was read")
-	}
-	require.NoError(t, w.room.Refresh(w.read.event, w.read.found))
-	w.read = nil
-}
-
-// chore does one of the tasks, and reports whether there was one.
-func (w *world) chore(t *rapid.T) bool {
-	if w.write != nil || w.read != nil {
-		t.Skip("something is under way")
-	}
-	tasks := w.room.Todo()
-	if len(tasks) == 0 {
-		return false
-	}
-	task := tasks[0]
-	if task.Read {
-		w.hold(task.StateKey)
-		w.refresh(t)
-		return true
-	}
-	base, changes, ok, err := w.room.Amend(task.StateKey)
-	require.NoError(t, err)
-	require.True(t, ok)
-	// Also where sync has passed events over, nothing comes back that was changed since.
-	for key, raw := range changes {
-		if w.shared {
+	for round := 0; ; round++ {
+		moved := false
+		w.federate(true)
+		for _, i := range w.r.Perm(len(w.ms)) {
+			m := w.ms[i]
+			w.now++
+			w.federate(true)
+			m.sync(1 << 20)
+			m.ask()
+			m.tasks()
+			moved = m.mends() || moved
+			m.delivers()
+		}
+		if !moved {
 			break
 		}
-		require.Equal(t, w.wanted[w.cursor][key], string(raw), "what is put back under %q is what somebody meant last, as far as sync has come: %s", key, w.log)
-	}
-	w.write = &pendingWrite{stateKey: task.StateKey, content: base.With(changes)}
-	w.storeWrite()
-	w.answer(t)
-	return true
-}
-
-// check says that nothing was ever taken back.
-func (w *world) check(t *rapid.T) {
-	for stateKey, doc := range w.room.docs {
-		if doc.id == "" {
-			continue
-		}
-		at, ok := w.known[stateKey][doc.id]
-		require.True(t, ok, "event %s of nowhere", doc.id)
-		require.GreaterOrEqual(t, at, w.floor[stateKey], "state key %q: event %s is older than what was there before", stateKey, doc.id)
-		w.floor[stateKey] = at
-	}
-}
-
-func (w *world) entries(state map[string]Event) map[string]string {
-	entries := make(map[string]string)
-	for _, event := range state {
-		for key, entry := range w.dictionary(event).Entries {
-			entries[key] = string(entry.Raw)
+		if round > 60 {
+			return "writes for ever"
 		}
 	}
-	return entries
+	w.federate(true)
+	values := func(m *memory) map[string]int {
+		all := map[string]int{}
+		for i := range w.keys {
+			key := string(rune('a' + i))
+			if v := m.value(key); v != 0 {
+				all[key] = v
+			}
+		}
+		return all
+	}
+	for _, m := range w.ms {
+		w.atRest += m.puts
+		m.sync(1 << 20)
+		if a, b := values(w.ms[0]), values(m); !maps.Equal(a, b) {
+			return fmt.Sprintf("%s means %v, %s %v", w.ms[0].name, a, m.name, b)
+		}
+	}
+	if len(w.ms) == 0 {
+		return ""
+	}
+	final := values(w.ms[0])
+	if now := w.ms[0].hs.current(); now != nil {
+		dict, err := wire.Layout{}.Decode("", now.event().Content)
+		stands := map[string]int{}
+		for key, entry := range dict.Entries {
+			var n int
+			_ = json.Unmarshal(entry.Raw, &n)
+			stands[key] = n
+		}
+		if err != nil || !maps.Equal(stands, final) {
+			return fmt.Sprintf("%v stands in the room, and %v is what it means", stands, final)
+		}
+	}
+	for i := range w.keys {
+		key := string(rune('a' + i))
+		beaten := map[*change]bool{}
+		for _, c := range w.changes {
+			if c.acked && c.key == key {
+				for todo := []*change{c.prev, c.own}; len(todo) > 0; todo = todo[1:] {
+					if p := todo[0]; p != nil && !beaten[p] {
+						beaten[p] = true
+						todo = append(todo, p.prev, p.own)
+					}
+				}
+			}
+		}
+		var may []int
+		ours := false
+		for _, c := range w.changes {
+			if c.key == key && c.done && !beaten[c] {
+				may = append(may, c.value)
+				ours = ours || c.by[0] == 'm' && c.acked
+			}
+		}
+		if len(may) > 0 && ours && !slices.Contains(may, final[key]) {
+			return fmt.Sprintf("%s is %d, may be %v", key, final[key], may)
+		}
+	}
+	return ""
 }
 
-// settle lets everything end, and checks that all agree.
-func (w *world) settle(t *rapid.T) {
-	if w.write != nil {
-		w.answer(t)
-	}
-	if w.read != nil {
-		w.refresh(t)
-	}
-	for rounds := 0; ; rounds++ {
-		require.Less(t, rounds, 100, "there is always something left to do: %+v", w.room.Todo())
-		w.deliver(len(w.log)-w.cursor, false)
-		if !w.chore(t) {
-			break
+func (w *world) describe() {
+	for _, e := range w.events {
+		replaces := -1
+		if e.replaces != nil {
+			replaces = e.replaces.n
 		}
-		w.check(t)
+		w.tell("%d %s by %s replaces %d: %s redacted=%v", e.n, e.id, e.sender, replaces, e.content, e.redacted)
 	}
-	got := make(map[string]string)
-	keys, err := w.room.Keys()
-	require.NoError(t, err)
-	for _, key := range keys {
-		entry, ok, err := w.room.Get(key)
-		require.NoError(t, err)
-		require.True(t, ok)
-		got[key] = string(entry.Raw)
-	}
-	require.Equal(t, w.entries(w.state(len(w.log))), got, "the replica is what stands in the room")
-	if !w.uncertain && !w.shared {
-		require.Equal(t, w.want, got, "every key is as it was last changed by anybody")
-	}
-}
-
-// load loads the room, by sync or by a read that sync overtakes or is behind.
-func (w *world) load(t *rapid.T) {
-	var older []Event
-	for range rapid.IntRange(0, 3).Draw(t, "events before") {
-		w.foreign(t)
-	}
-	seen := rapid.IntRange(0, len(w.log)).Draw(t, "sync is at")
-	w.cursor = seen
-	values := func(state map[string]Event) (events []Event) {
-		for event := range maps.Values(state) {
-			events = append(events, event)
-		}
-		return events
-	}
-	if rapid.Bool().Draw(t, "by sync") {
-		state := values(w.state(seen))
-		w.room.Expect()
-		w.room.Restore(state, older)
-		for _, event := range state {
-			w.room.Apply(event)
-		}
-		return
-	}
-	w.room.Expect()
-	w.sync(t)
-	state := values(w.state(len(w.log)))
-	w.foreign(t)
-	w.sync(t)
-	w.room.Restore(state, older)
-}
-
-func TestFollowsAnyHistory(t *testing.T) {
-	for name, layout := range map[string]wire.Layout{
-		"one dictionary":        {},
-		"an event for each key": {PerKey: true},
-	} {
-		t.Run(name, func(t *testing.T) {
-			rapid.Check(t, func(t *rapid.T) {
-				w := newWorld(layout)
-				w.load(t)
-				w.check(t)
-				t.Repeat(map[string]func(*rapid.T){
-					"another writer":   w.foreign,
-					"an own write":     w.begin,
-					"it is stored":     w.store,
-					"its answer":       w.answer,
-					"sync":             w.sync,
-					"read again":       w.look,
-					"its answer comes": w.refresh,
-					"a task":           func(t *rapid.T) { w.chore(t) },
-					"":                 w.check,
-				})
-				w.settle(t)
-			})
-		})
-	}
+	w.tell("current: %d", w.hs[0].current().n)
 }

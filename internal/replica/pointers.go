@@ -3,7 +3,26 @@ package replica
 import (
 	"maps"
 	"slices"
+
+	"github.com/go-joe/matrix-memory/internal/wire"
 )
+
+// repoint counts anew what entries point at, after one dictionary took another's place.
+func (r *Room) repoint(before, after wire.Dictionary) {
+	for _, entry := range after.Entries {
+		if entry.Pointer != "" {
+			r.pointers[entry.Pointer]++
+		}
+	}
+	for _, entry := range before.Entries {
+		if entry.Pointer == "" {
+			continue
+		}
+		if r.pointers[entry.Pointer]--; r.pointers[entry.Pointer] <= 0 {
+			delete(r.pointers, entry.Pointer)
+		}
+	}
+}
 
 // Open notes what the encrypted event that a key points at holds for it. Get
 // returns it with the entry from then on, as long as the key points there.
@@ -21,37 +40,27 @@ func (r *Room) Open(key, eventID string, value []byte) {
 	doc.open(key, value)
 }
 
+// open notes the value of an encrypted entry, or that it is no longer known. The
+// entries are copied, as writes may build upon them.
+func (d *document) open(key string, value []byte) {
+	entry := d.dict.Entries[key]
+	entry.Value = value
+	d.dict.Entries = maps.Clone(d.dict.Entries)
+	d.dict.Entries[key] = entry
+}
+
 // Points reports whether any entry points at this encrypted event.
 func (r *Room) Points(eventID string) bool {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	return r.points(eventID)
-}
-
-func (r *Room) points(eventID string) bool {
-	for _, doc := range r.docs {
-		for _, entry := range doc.dict.Entries {
-			if entry.Pointer == eventID {
-				return true
-			}
-		}
-	}
-	return false
+	return r.pointers[eventID] > 0
 }
 
 // Pointers returns the encrypted events that entries point at, each once.
 func (r *Room) Pointers() []string {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	events := make(map[string]bool)
-	for _, doc := range r.docs {
-		for _, entry := range doc.dict.Entries {
-			if entry.Pointer != "" {
-				events[entry.Pointer] = true
-			}
-		}
-	}
-	return slices.Collect(maps.Keys(events))
+	return slices.Collect(maps.Keys(r.pointers))
 }
 
 // Loosen notes encrypted events of which a write took a key away, or that no
@@ -59,24 +68,26 @@ func (r *Room) Pointers() []string {
 func (r *Room) Loosen(stateKey string, eventIDs ...string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if doc, ok := r.docs[stateKey]; ok {
+	if doc, ok := r.docs[stateKey]; ok && len(eventIDs) > 0 {
 		doc.loose = append(doc.loose, eventIDs...)
+		r.see(stateKey, doc)
 	}
 }
 
 // Loose returns the noted encrypted events that no entry points at any more, each
-// once. Another writer may not have heard of the write and bring a pointer back, so
-// that waits until sync has brought the write; not so at the end.
-func (r *Room) Loose(end bool) []string {
+// once. What stands in the room must not point there either, so that waits until it is
+// known that the write stands.
+func (r *Room) Loose() []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var loose []string
-	for _, doc := range r.docs {
-		if len(doc.loose) == 0 || doc.stale() || doc.lacks() || !doc.inStep() && !end {
+	for stateKey := range r.busy {
+		doc := r.docs[stateKey]
+		if len(doc.loose) == 0 || r.behind > 0 || doc.ask || doc.ahead() || doc.needsMending() {
 			continue
 		}
 		doc.loose = slices.DeleteFunc(doc.loose, func(eventID string) bool {
-			if r.points(eventID) {
+			if r.pointers[eventID] > 0 {
 				return false
 			}
 			if !slices.Contains(loose, eventID) {
@@ -84,6 +95,7 @@ func (r *Room) Loose(end bool) []string {
 			}
 			return true
 		})
+		r.see(stateKey, doc)
 	}
 	return loose
 }

@@ -1,19 +1,13 @@
 package replica
 
-import (
-	"encoding/json"
-	"maps"
-	"slices"
-
-	"github.com/go-joe/matrix-memory/internal/wire"
-)
-
 // A Task is something that a room's replica needs done by whoever can do I/O.
 type Task struct {
 	StateKey string
-	Read     bool // the event must be read between [Room.Hold] and [Room.Refresh]
-	Copy     bool // the content stands under the older event type only and is to be written as it is
-	Restore  bool // an own write took away what another writer stored: see [Room.Amend]
+	Load     bool // the room must be loaded again: [Room.Expect], [Room.Load], [Room.Settle]
+	Ask      bool // what stands in the room must be asked for: [Room.Answer]
+	Copy     bool // the content stands under the older event type only, and is to be written as it is
+	Mend     bool // something else stands in the room than what was acknowledged: see [Room.Draft]
+	Own      bool // that is an own event, so that others wait for the mending
 }
 
 // Todo returns what the replica needs done.
@@ -24,33 +18,42 @@ func (r *Room) Todo() []Task {
 }
 
 func (r *Room) todo() []Task {
+	if r.behind > 0 {
+		return []Task{{Load: true}}
+	}
 	var tasks []Task
-	for stateKey, doc := range r.docs {
-		task := Task{StateKey: stateKey, Read: doc.stale(), Copy: doc.older, Restore: doc.lacks()}
-		if task.Read || task.Copy || task.Restore {
+	for stateKey := range r.busy {
+		if task, ok := r.docs[stateKey].task(); ok {
+			task.StateKey = stateKey
 			tasks = append(tasks, task)
 		}
 	}
 	return tasks
 }
 
-// Amend is [Room.Begin] for a write that [Room.Todo] asks for: it returns the
-// changes to make as well, none for a copy. If ok is false, there is nothing to
-// write any more and no write has begun. Todo goes on asking until the write is
-// committed.
-func (r *Room) Amend(stateKey string) (base wire.Dictionary, changes map[string]json.RawMessage, ok bool, err error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+// Task returns what a state event needs done.
+func (r *Room) Task(stateKey string) (Task, bool) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
 	doc, ok := r.docs[stateKey]
-	if !ok || !doc.older && !doc.lacks() {
-		return wire.Dictionary{}, nil, false, nil
+	if !ok {
+		return Task{}, false
 	}
-	if base, err = r.begin(stateKey); err != nil {
-		return base, nil, false, err
+	task, ok := doc.task()
+	task.StateKey = stateKey
+	return task, ok
+}
+
+func (d *document) task() (Task, bool) {
+	switch {
+	case d.meaning != nil && d.meaning.wants():
+		return Task{Load: true}, true
+	case d.ask:
+		return Task{Ask: true}, true
+	case d.older:
+		return Task{Copy: true}, true
+	case d.needsMending():
+		return Task{Mend: true, Own: d.own()}, true
 	}
-	if !doc.older {
-		changes = maps.Clone(doc.missing)
-		doc.back = slices.Collect(maps.Keys(changes))
-	}
-	return base, changes, true, nil
+	return Task{}, false
 }

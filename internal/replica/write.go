@@ -1,0 +1,246 @@
+package replica
+
+import (
+	"cmp"
+	"encoding/json"
+	"slices"
+	"sort"
+	"strings"
+
+	"github.com/go-joe/matrix-memory/internal/wire"
+)
+
+// Reserve returns how many bytes of a state event stand beside its entries, at least.
+func (r *Room) Reserve() int {
+	if r.layout.PerKey {
+		return 0
+	}
+	const depth = 1<<53 - 1
+	return wire.Write{Depth: depth, Floor: depth, Base: strings.Repeat("$", 64)}.Size()
+}
+
+// maxStamps is how many changes a write tells of, beside those that are new or that
+// other events contradict.
+const maxStamps = 16
+
+// maxContradicting is how many of the last events are looked at for that.
+const maxContradicting = 10
+
+// A Draft is a write of one state event.
+type Draft struct {
+	Content json.RawMessage
+
+	dict     wire.Dictionary
+	sender   string
+	base     string // what stands in the room, as far as is known
+	depth    int64
+	repeated bool
+}
+
+// Repeated says that the draft was sent more than once, and that the homeserver may act
+// upon one of the requests later.
+func (d Draft) Repeated() Draft {
+	d.repeated = true
+	return d
+}
+
+// Keys returns how many keys the content holds.
+func (d Draft) Keys() int { return len(d.dict.Entries) }
+
+// Begin returns the dictionary that a write of one state event builds upon. An event that
+// can't be read is no base: the error says why.
+func (r *Room) Begin(stateKey string) (wire.Dictionary, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.loaded {
+		return wire.Dictionary{}, ErrNotLoaded
+	}
+	doc, ok := r.docs[stateKey]
+	if !ok {
+		return wire.Dictionary{}, nil
+	}
+	return doc.dict, doc.standing.err
+}
+
+// Draft makes the content of a state event with some entries changed: see
+// [wire.Dictionary.With]. changed names the keys that are changed on somebody's behalf,
+// though they may keep what they hold. Stamps are left out where the content would have
+// more bytes than the limit.
+func (r *Room) Draft(stateKey string, changes map[string]json.RawMessage, changed []string, limit int) (Draft, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.loaded {
+		return Draft{}, ErrNotLoaded
+	}
+	doc := r.document(stateKey)
+	if doc.standing.err != nil {
+		return Draft{}, doc.standing.err
+	}
+	draft := Draft{dict: doc.dict.With(changes), sender: r.self}
+	if !doc.ask {
+		draft.base = doc.id
+	}
+	if doc.meaning == nil {
+		draft.Content = draft.dict.Content()
+		doc.sending = &draft
+		return draft, nil
+	}
+	base := draft.base
+	if len(doc.sent) > 0 { // what these replaced is not known
+		base = ""
+	}
+	unstamped := draft.dict.Content()
+	write := doc.write(changed, base, func(w wire.Write) bool {
+		size := w.Size()
+		return len(unstamped)+size <= limit || wire.CanonicalSize(unstamped)+size <= limit
+	})
+	var nonce [4]byte
+	_, _ = r.random.Read(nonce[:]) // it never fails
+	signed, content := draft.dict.Sign(write, nonce, r.self)
+	draft.Content, draft.depth = content, signed.Depth
+	draft.dict.Write = &signed
+	doc.top, doc.sending = max(doc.top, signed.Depth), &draft
+	return draft, nil
+}
+
+// A stamped is a key and when it was changed.
+type stamped struct {
+	key string
+	at  wire.Stamp
+}
+
+// write returns what stands beside the entries of a dictionary. It has as many stamps as
+// fit, but at least one.
+func (d *document) write(changed []string, base string, fits func(wire.Write) bool) wire.Write {
+	known := d.meaning.mean()
+	_, floor := d.meaning.all.absent.stamp()
+	w := wire.Write{Depth: max(d.meaning.next(), d.top+1), Floor: floor, Base: base}
+	changed = slices.SortedFunc(slices.Values(changed), func(a, b string) int { // the shortest name stays longest
+		return cmp.Or(cmp.Compare(len(a), len(b)), cmp.Compare(a, b))
+	})
+	isNew := make(map[string]bool, len(changed))
+	var stamps, before []stamped
+	for _, key := range changed {
+		isNew[key] = true
+		stamps = append(stamps, stamped{key, wire.Stamp{Depth: w.Depth}})
+	}
+	for key, k := range known {
+		if isNew[key] {
+			continue
+		}
+		at, floor := k.stamp()
+		w.Floor = max(w.Floor, floor)
+		if at.Depth > 0 {
+			before = append(before, stamped{key, at})
+		}
+	}
+	slices.SortFunc(before, func(a, b stamped) int { return b.at.Compare(a.at) })
+	latest := min(max(0, maxStamps-len(stamps)), len(before))
+	stamps = append(stamps, before[:latest]...)
+	contradicted := d.contradicted()
+	for _, c := range before[latest:] {
+		w.Floor = max(w.Floor, c.at.Depth)
+		if contradicted[c.key] {
+			stamps = append(stamps, c)
+		}
+	}
+	first := func(n int) wire.Write {
+		w := w
+		w.Keys = make(map[string]wire.Stamp, n)
+		for _, c := range stamps[:n] {
+			w.Keys[c.key] = c.at
+		}
+		for _, c := range stamps[n:] {
+			w.Floor = max(w.Floor, c.at.Depth)
+		}
+		return w
+	}
+	if all := first(len(stamps)); len(stamps) <= 1 || fits(all) {
+		return all
+	}
+	return first(sort.Search(len(stamps)-2, func(n int) bool { return !fits(first(n + 2)) }) + 1)
+}
+
+// contradicted returns the keys under which what stands in the room, or one of the last
+// events, holds something else than what all mean.
+func (d *document) contradicted() map[string]bool {
+	keys := make(map[string]bool)
+	if d.standing.found && d.standing.err == nil {
+		for _, key := range differences(d.standing.dict, d.dict) {
+			keys[key] = true
+		}
+	}
+	later := &event{dict: d.dict}
+	for i, n := len(d.meaning.events)-1, 0; i >= 0 && n < maxContradicting; i, n = i-1, n+1 {
+		e := d.meaning.events[i]
+		if e.blank {
+			continue
+		}
+		for _, key := range e.unlike(later) {
+			keys[key] = true
+		}
+		later = e
+	}
+	return keys
+}
+
+// Commit notes that the homeserver acknowledged a draft with an event ID.
+func (r *Room) Commit(stateKey string, draft Draft, eventID string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.loaded {
+		return
+	}
+	r.document(stateKey).wrote(draft, eventID)
+	r.touch(stateKey)
+}
+
+// Doubt notes that the outcome of a draft is unknown: it may be stored, now or later. What
+// stands in the room is to be asked for.
+func (r *Room) Doubt(stateKey string, draft Draft) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.loaded {
+		doc := r.document(stateKey)
+		doc.attempted(draft, doc.id)
+		doc.ask = true
+		r.touch(stateKey)
+	}
+}
+
+// Count returns a number that changes with whatever is heard of a state event.
+func (r *Room) Count(stateKey string) int {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	if doc, ok := r.docs[stateKey]; ok {
+		return doc.changed
+	}
+	return 0
+}
+
+// Answer takes over what the homeserver says that stands under a state key; found is
+// false if nothing does. count is what [Room.Count] gave before it was asked. heard is false if
+// the events must be loaded again, see [Room.Missed]; stands says whether the keys hold what
+// reads are answered from.
+func (r *Room) Answer(stateKey string, content json.RawMessage, found bool, count int, keys []string) (heard, stands bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.loaded {
+		return true, false
+	}
+	var s standing
+	if found {
+		s = newEvent(r.layout, Event{StateKey: stateKey, Content: content}).standing()
+	}
+	if _, ok := r.docs[stateKey]; !ok && !found {
+		return true, true
+	}
+	doc := r.document(stateKey)
+	heard = doc.hear(s, doc.changed == count, r.self)
+	r.touch(stateKey)
+	stands = s.err == nil
+	for _, key := range keys {
+		stands = stands && same(s.dict.Entries[key], doc.dict.Entries[key])
+	}
+	return heard, stands
+}
