@@ -12,6 +12,9 @@ func (s *Session) connect() {
 		client = *s.HTTPClient
 	}
 	client.Timeout = 0 // each request is bounded, and a sync takes long
+	lookup := client
+	lookup.CheckRedirect = follow(asSafe, client.CheckRedirect)
+	client.CheckRedirect = follow(sameHost, s.noting(client.CheckRedirect))
 	s.disconnect = func() {}
 	if client.Transport == nil {
 		client.Transport = http.DefaultTransport
@@ -22,8 +25,8 @@ func (s *Session) connect() {
 		}
 	}
 	s.bearer = &bearer{next: client.Transport}
-	client.Transport = s.bearer
-	s.client.Client = &client
+	client.Transport, lookup.Transport = s.bearer, s.bearer
+	s.client.Client, s.lookup = &client, &lookup
 }
 
 // bearer puts the present access token on every request, so that the token can

@@ -1,9 +1,13 @@
 package session
 
 import (
+	"cmp"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
+	"net/http"
+	"net/url"
 	"strings"
 
 	"maunium.net/go/mautrix"
@@ -37,16 +41,9 @@ func NewClient() *mautrix.Client {
 func (s *Session) discover(ctx context.Context) error {
 	base := s.Homeserver
 	if !strings.Contains(base, "://") {
-		ctx, cancel := context.WithTimeout(ctx, s.Timeout)
-		defer cancel()
-		found, err := mautrix.DiscoverClientAPIWithClient(ctx, s.client.Client, base)
-		switch {
-		case err != nil:
-			return fmt.Errorf("looking up the homeserver of %s: %w", base, err)
-		case found == nil || found.Homeserver.BaseURL == "":
-			base = "https://" + base // it says nothing else
-		default:
-			base = found.Homeserver.BaseURL
+		var err error
+		if base, err = s.lookUp(ctx, base); err != nil {
+			return fmt.Errorf("looking up the homeserver of %s by .well-known: %w; its base URL can be put into homeserver instead", s.Homeserver, err)
 		}
 	}
 	parsed, err := mautrix.ParseAndNormalizeBaseURL(strings.TrimSuffix(base, "/"))
@@ -57,20 +54,55 @@ func (s *Session) discover(ctx context.Context) error {
 	return nil
 }
 
+// lookUp asks a server which base URL its homeserver has. A server that has nothing to say
+// is taken for the homeserver.
+func (s *Session) lookUp(ctx context.Context, server string) (base string, err error) {
+	s.client.HomeserverURL = &url.URL{Scheme: "https", Host: server}
+	_, err = s.try(ctx, func(ctx context.Context) error {
+		var found *mautrix.ClientWellKnown
+		_, err := s.client.MakeFullRequest(ctx, mautrix.FullRequest{
+			Method:            http.MethodGet,
+			URL:               s.client.BuildURL(mautrix.BaseURLPath{".well-known", "matrix", "client"}),
+			ResponseJSON:      &found,
+			ResponseSizeLimit: mautrix.WellKnownMaxSize,
+			Client:            s.lookup,
+		})
+		var failure mautrix.HTTPError
+		switch {
+		case errors.As(err, &failure) && failure.IsStatus(http.StatusNotFound):
+			base = "https://" + server
+			return nil
+		case err != nil:
+			return err
+		case found == nil || found.Homeserver.BaseURL == "":
+			return Missing("base_url of m.homeserver")
+		}
+		base = found.Homeserver.BaseURL
+		return nil
+	})
+	return base, err
+}
+
 // logIn logs in by password, or finds out whose the token is.
 func (s *Session) logIn(ctx context.Context) error {
 	if s.AccessToken == "" {
+		// With a device of the homeserver's choice, each attempt whose answer is lost
+		// would leave one behind.
+		s.client.DeviceID = cmp.Or(id.DeviceID(s.DeviceID), id.DeviceID(rand.Text()[:10]))
 		response, err := s.passwordLogin(ctx)
 		if err != nil {
 			return fmt.Errorf("login as %s at %s: %w", s.UserID, s.client.HomeserverURL, err)
 		}
-		s.client.UserID, s.client.DeviceID, s.client.AccessToken = response.UserID, response.DeviceID, response.AccessToken
+		s.client.UserID, s.client.DeviceID, s.client.AccessToken = response.UserID, cmp.Or(response.DeviceID, s.client.DeviceID), response.AccessToken
 		return nil
 	}
 	s.client.AccessToken = s.AccessToken
 	var me *mautrix.RespWhoami
 	if _, err := s.Try(ctx, func(ctx context.Context) (err error) {
 		me, err = s.client.Whoami(ctx)
+		if err == nil && (me == nil || me.UserID == "") {
+			err = Missing("user_id")
+		}
 		return err
 	}); err != nil {
 		return fmt.Errorf("asking %s whose the access token is: %w", s.client.HomeserverURL, err)
@@ -85,19 +117,19 @@ func (s *Session) logIn(ctx context.Context) error {
 	return nil
 }
 
+// passwordLogin logs in as the client's device.
 func (s *Session) passwordLogin(ctx context.Context) (response *mautrix.RespLogin, err error) {
-	device := s.client.DeviceID // the one we have, when the login is not the first
-	if device == "" {
-		device = id.DeviceID(s.DeviceID)
-	}
 	_, err = s.try(ctx, func(ctx context.Context) (err error) {
 		response, err = s.client.Login(ctx, &mautrix.ReqLogin{
 			Type:                     mautrix.AuthTypePassword,
 			Identifier:               mautrix.UserIdentifier{Type: mautrix.IdentifierTypeUser, User: s.UserID},
 			Password:                 s.Password,
-			DeviceID:                 device,
+			DeviceID:                 s.client.DeviceID,
 			InitialDeviceDisplayName: s.DeviceName,
 		})
+		if err == nil && (response == nil || response.AccessToken == "" || response.UserID == "") {
+			err = Missing("access_token or no user_id")
+		}
 		return err
 	})
 	return response, err

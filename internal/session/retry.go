@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -63,6 +62,9 @@ func (s *Session) try(ctx context.Context, attempt func(context.Context) error) 
 			return struct{}{}, nil
 		}
 		verdict := judge(err)
+		if told := hopeless(err); told != nil && !s.IsOpen() {
+			verdict.final, err = true, told
+		}
 		acted = acted || verdict.acted
 		if last == nil || !verdict.again && !errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
 			last = err // that the time was over says less than what went wrong before
@@ -87,7 +89,7 @@ func (s *Session) try(ctx context.Context, attempt func(context.Context) error) 
 		return struct{}{}, last
 	}, backoff.WithBackOff(backOff(first, longest)), backoff.WithMaxElapsedTime(time.Until(deadline)))
 	if err == nil {
-		return false, nil
+		return acted, nil
 	}
 	if s.life.Err() != nil {
 		return acted, fmt.Errorf("%w: %w", ErrClosed, last)
@@ -117,8 +119,8 @@ func backOff(first, longest time.Duration) *backoff.ExponentialBackOff {
 	return policy
 }
 
-// anonymous takes what follows the homeserver's name off the URL in an error: it
-// can name memory keys, and a sync's holds its whole filter.
+// anonymous takes what follows the homeserver's name off the URL in an error, which
+// can name memory keys, and of a sync holds its whole filter, and what a page says.
 func anonymous(err error) error {
 	var failure *url.Error
 	if errors.As(err, &failure) {
@@ -126,7 +128,7 @@ func anonymous(err error) error {
 			failure.URL = parsed.Scheme + "://" + parsed.Host
 		}
 	}
-	return err
+	return asPage(err)
 }
 
 // attemptTimeout bounds one attempt, so that an answer that never comes leaves
@@ -150,21 +152,20 @@ func judge(err error) verdict {
 	if errors.Is(err, errAgain) {
 		return verdict{again: true}
 	}
+	if unsent(err) || errors.As(err, new(*redirect)) { // who redirects does nothing else
+		return verdict{}
+	}
 	var failure mautrix.HTTPError
 	if !errors.As(err, &failure) || failure.Response == nil {
-		var op *net.OpError
-		unreached := errors.As(err, &op) && op.Op == "dial"
-		return verdict{acted: !unreached}
+		return verdict{acted: true}
 	}
 	switch status := failure.Response.StatusCode; {
 	case status == http.StatusTooManyRequests:
 		return verdict{limited: true, wait: retryAfter(failure)}
-	case status >= 500 || status == http.StatusRequestTimeout:
-		return verdict{acted: true}
-	case status >= 400:
+	case status >= 400 && status < 500 && status != http.StatusRequestTimeout && !isPage(failure):
 		return verdict{final: true}
 	default:
-		return verdict{acted: true} // an answer that could not be understood
+		return verdict{acted: true} // for a page as well: who made it may have asked the homeserver before
 	}
 }
 

@@ -36,6 +36,9 @@ func (s *Session) Resolve(ctx context.Context, room string) (id.RoomID, error) {
 	var response *mautrix.RespAliasResolve
 	_, err := s.Try(ctx, func(ctx context.Context) (err error) {
 		response, err = s.client.ResolveAlias(ctx, id.RoomAlias(target))
+		if err == nil && (response == nil || response.RoomID == "") {
+			err = Missing("room_id")
+		}
 		return err
 	})
 	switch {
@@ -73,64 +76,13 @@ func (s *Session) ForgetAlias(room string) bool {
 // can be joined by.
 func (s *Session) Join(ctx context.Context, room string) error {
 	_, err := s.Try(ctx, func(ctx context.Context) error {
-		_, err := s.client.JoinRoom(ctx, room, nil)
+		response, err := s.client.JoinRoom(ctx, room, nil)
+		if err == nil && (response == nil || response.RoomID == "") {
+			err = Missing("room_id")
+		}
 		return err
 	})
 	return err
-}
-
-// State reads a room's whole state. The bot must be in the room.
-func (s *Session) State(ctx context.Context, room id.RoomID) ([]*event.Event, error) {
-	var state []*event.Event
-	_, err := s.Try(ctx, func(ctx context.Context) error {
-		byType, err := s.client.State(ctx, room)
-		state = nil
-		for _, byKey := range byType {
-			for _, evt := range byKey {
-				state = append(state, evt)
-			}
-		}
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	for _, evt := range state {
-		if evt.Type == event.StateMember && evt.GetStateKey() == s.client.UserID.String() {
-			if evt.Content.AsMember().Membership == event.MembershipJoin {
-				return state, nil
-			}
-		}
-	}
-	return nil, fmt.Errorf("%w: the bot is not in it; invite it and let it join", ErrUnknownRoom)
-}
-
-// StateEvent reads one state event. It returns nil if there is none.
-func (s *Session) StateEvent(ctx context.Context, room id.RoomID, eventType event.Type, stateKey string) (*event.Event, error) {
-	var evt *event.Event
-	_, err := s.Try(ctx, func(ctx context.Context) (err error) {
-		evt, err = s.client.FullStateEvent(ctx, room, eventType, stateKey)
-		return err
-	})
-	switch {
-	case errors.Is(err, mautrix.MNotFound):
-		return nil, nil
-	case err != nil:
-		return nil, err
-	case evt.ID != "":
-		return evt, nil
-	}
-	// The server does not know format=event and sent the bare content.
-	state, err := s.State(ctx, room)
-	if err != nil {
-		return nil, err
-	}
-	for _, evt := range state {
-		if evt.Type == eventType && evt.GetStateKey() == stateKey {
-			return evt, nil
-		}
-	}
-	return nil, nil
 }
 
 // PutState stores a state event. Each attempt asks first whether it may be made.
@@ -163,7 +115,7 @@ func (s *Session) Send(ctx context.Context, room id.RoomID, eventType event.Type
 // would put the content in its log.
 func (s *Session) Put(ctx context.Context, url string, content json.RawMessage) (id.EventID, error) {
 	var response mautrix.RespSendEvent
-	_, err := s.client.MakeFullRequest(ctx, mautrix.FullRequest{
+	_, answer, err := s.client.MakeFullRequestWithResp(ctx, mautrix.FullRequest{
 		Method:           http.MethodPut,
 		URL:              url,
 		Headers:          http.Header{"Content-Type": {"application/json"}},
@@ -171,14 +123,15 @@ func (s *Session) Put(ctx context.Context, url string, content json.RawMessage) 
 		ResponseJSON:     &response,
 		SensitiveContent: true,
 	})
-	if err == nil && response.EventID == "" {
-		err = errors.New("the homeserver's answer has no event_id")
+	switch {
+	case answer != nil && answer.Request != nil && answer.Request.Method != http.MethodPut:
+		// A program's own mautrix.Client may follow a redirect with a GET.
+		from, _, _ := strings.Cut(url, "/_matrix/")
+		return "", &redirect{from, baseURL(answer.Request.URL)}
+	case err != nil:
+		return "", err
+	case !strings.HasPrefix(response.EventID.String(), "$"):
+		return "", Missing("event_id")
 	}
-	return response.EventID, err
-}
-
-// IsStatus says whether an error is a homeserver's answer with this status.
-func IsStatus(err error, status int) bool {
-	var failure mautrix.HTTPError
-	return errors.As(err, &failure) && failure.IsStatus(status)
+	return response.EventID, nil
 }

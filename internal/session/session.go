@@ -33,12 +33,19 @@ type Options struct {
 	HTTPClient  *http.Client      // the program's own; nil: there is none
 
 	Types   []event.Type  // the state events to follow
+	Recent  event.Type    // the one of Types whose latest events a Snapshot has
+	PerKey  bool          // there is one of Recent for each key
 	Timeout time.Duration // bound on one call, retries included
 	Log     logrus.FieldLogger
 
 	// Update is told what sync brings of each room, in the homeserver's order,
 	// on the goroutine that syncs.
 	Update func(Update)
+	// Anew is called on the same goroutine, before what the response brings of rooms, when
+	// sync works again after it had failed, or has begun anew: what was read of rooms
+	// before has to be read again and compared. A homeserver that was killed can bring
+	// older state after newer ones, and one that was restored from a backup has lost some.
+	Anew func()
 	// LoggedIn is called by Open once the bot is logged in, before the first
 	// sync. It may be nil.
 	LoggedIn func(context.Context) error
@@ -51,24 +58,35 @@ type Session struct {
 	client  *mautrix.Client
 	foreign bool // the program logs in, syncs and logs out by itself
 	bearer  *bearer
+	lookup  *http.Client // for .well-known, which may redirect anywhere
 
-	disconnect func() // closes the connections that are kept open, but for the program's own
+	redirected sync.Once // it was said where the homeserver redirects to
+	disconnect func()    // closes the connections that are kept open, but for the program's own
 
 	life context.Context    // ends with Close, and with it every request but a last logout
 	end  context.CancelFunc // ends life
-	loop sync.WaitGroup     // the sync loop
+	loop *loop              // syncs
 	open atomic.Bool
 
 	login *semaphore.Weighted // held while logging in again
 
-	mu      sync.RWMutex // owns aliases
-	aliases map[string]id.RoomID
+	reads    reads
+	cuts     atomic.Bool // the homeserver cuts pages of history before it filters them
+	dendrite atomic.Bool // the homeserver is known to be a Dendrite
+
+	followed string // the next_batch of a foreign client's last sync; owned by its syncing goroutine
+
+	mu        sync.RWMutex // owns what follows
+	aliases   map[string]id.RoomID
+	restart   bool               // sync has to begin anew
+	interrupt context.CancelFunc // ends what the sync loop waits for
 }
 
 // New returns a session over a client of [NewClient], or over one that the
 // program logs in and syncs by itself (foreign).
 func New(client *mautrix.Client, foreign bool) *Session {
-	s := &Session{client: client, foreign: foreign, login: semaphore.NewWeighted(1), aliases: make(map[string]id.RoomID)}
+	s := &Session{client: client, foreign: foreign, loop: newLoop(), login: semaphore.NewWeighted(1), aliases: make(map[string]id.RoomID), interrupt: func() {}}
+	s.reads.snapshot = s.snapshot
 	s.life, s.end = context.WithCancel(context.Background())
 	return s
 }
@@ -114,14 +132,27 @@ func (s *Session) Open(ctx context.Context, opts Options) (err error) {
 // IsOpen says whether Open was called and succeeded.
 func (s *Session) IsOpen() bool { return s.open.Load() }
 
-// Close stops the sync loop and all requests, waits for the loop, and logs out of a
-// device that was made for this session only.
+// Life returns a context that ends when the session is closed.
+func (s *Session) Life() context.Context { return s.life }
+
+// IsSyncing says whether the caller runs on the goroutine that syncs, as a handler at the
+// client's syncer does. It must not wait for what waits for a sync. With a foreign client
+// it says false.
+func (s *Session) IsSyncing() bool { return s.loop.isHere() }
+
+// Close stops the sync loop and all requests, waits for them, and logs out of a device
+// that was made for this session only. On the loop's own goroutine it does not
+// wait for the loop, which ends when the handler has returned; nor does it wait long for a
+// handler that does not return.
 func (s *Session) Close() {
 	s.end()
+	s.reads.close()
 	if s.foreign || !s.IsOpen() {
 		return
 	}
-	s.loop.Wait()
+	if !s.loop.wait(max(s.attemptTimeout(), time.Second)) {
+		s.Log.Warn("A sync handler has not returned; the connection ends all the same")
+	}
 	_ = s.login.Acquire(context.Background(), 1) // a login that was under way ends, as life has
 	defer s.login.Release(1)
 	s.logOut()
@@ -142,10 +173,15 @@ func (s *Session) subscribe() error {
 			return err
 		}
 	}
-	syncer.OnSync(func(_ context.Context, response *mautrix.RespSync, _ string) bool {
-		if s.life.Err() == nil { // mautrix can't take a handler away
-			s.observe(response, false)
+	syncer.OnSync(func(_ context.Context, response *mautrix.RespSync, since string) bool {
+		if s.life.Err() != nil { // mautrix can't take a handler away
+			return true
 		}
+		if since == "" || since != s.followed { // it has begun, or begun anew
+			s.Anew()
+		}
+		s.followed = response.NextBatch
+		s.observe(response)
 		return true
 	})
 	return nil

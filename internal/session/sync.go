@@ -2,14 +2,13 @@ package session
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"regexp"
+	"net/http"
 	"slices"
-	"strings"
 	"time"
 
+	"github.com/cenkalti/backoff/v5"
 	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
@@ -18,97 +17,29 @@ import (
 // pollTimeout is how long the homeserver holds a sync back while there is no news.
 const pollTimeout = 30 * time.Second
 
-// nothing is the types of a filter that lets nothing through. An empty list would
-// do, but mautrix leaves it out of the request; and Dendrite knows no "*" in not_types.
-var nothing = []event.Type{{Type: "none"}}
-
-// NoEvents returns the part of a filter that lets nothing through.
-func NoEvents() *mautrix.FilterPart { return &mautrix.FilterPart{Types: nothing} }
-
 // An Update is what sync brought of one room.
 type Update struct {
-	Room id.RoomID
-	Left bool // the bot is no longer in the room
-	Gap  bool // sync has left out events before these
-	// Resumed says that sync had failed before. A homeserver that was killed can
-	// bring older state after newer ones then.
-	Resumed bool
-	State   []*event.Event // what changed, oldest first
-	// Redacted are the events that lost their content.
-	Redacted []id.EventID
+	Room     id.RoomID
+	Left     bool           // the bot is no longer in the room
+	Gap      bool           // sync has left out events before Timeline
+	State    []*event.Event // what changed in the state before Timeline, in no order
+	Timeline []*event.Event // state events, oldest first
+	After    []*event.Event // what changed in the state after Timeline; State is nil then. Nil: the homeserver has not MSC4222
+	Redacted []id.EventID   // events that lost their content
 }
 
-// filters returns what to ask sync for, as JSON: the first time what the
-// handlers of the client's syncer want, and from then on what the session needs
-// besides. The state of rooms is not asked for: it is read room by room, which is
-// quicker, and right even where sync lags behind the writes.
-func (s *Session) filters() (first, next string, err error) {
-	syncer, ok := s.client.Syncer.(*mautrix.DefaultSyncer)
-	if !ok || syncer.FilterJSON == nil || syncer.FilterJSON.Room == nil {
-		return "", "", fmt.Errorf("the client's syncer was replaced by a %T; register handlers at the one it has", s.client.Syncer)
-	}
-	plain := *syncer.FilterJSON
-	ours := *syncer.FilterJSON
-	plain.Room, ours.Room = new(*plain.Room), new(*ours.Room)
-	plain.Room.State, plain.Room.Timeline = none(plain.Room.State), none(plain.Room.Timeline)
-	ours.Room.State, ours.Room.Timeline = s.widen(ours.Room.State), s.widen(ours.Room.Timeline)
-	one, err := json.Marshal(plain)
-	if err != nil {
-		return "", "", err
-	}
-	other, err := json.Marshal(ours)
-	return string(one), string(other), err
-}
+// A follower is the sync loop. Its goroutine owns it.
+type follower struct {
+	*Session
+	first, next mautrix.Filter // what to ask for when it begins, and from then on
+	since       string         // up to where it has synced; "": it begins anew
 
-// none makes a part of a filter that names no types let nothing through; without
-// that it would let everything through.
-func none(part *mautrix.FilterPart) *mautrix.FilterPart {
-	closed := *part
-	if len(closed.Types) == 0 {
-		closed.Types = nothing
-	}
-	return &closed
-}
-
-// widen adds the types that the session needs.
-func (s *Session) widen(part *mautrix.FilterPart) *mautrix.FilterPart {
-	wide := *part
-	wide.Types = slices.Clone(part.Types)
-	// Dendrite tells of leaving a room only if the filter lets memberships through.
-	for _, t := range append(slices.Clone(s.Types), event.EventRedaction, event.StateMember) {
-		if !slices.ContainsFunc(wide.Types, func(have event.Type) bool { return have.Type == t.Type }) {
-			wide.Types = append(wide.Types, t)
-		}
-	}
-	return &wide
-}
-
-// passes says whether a filter of the program's own lets the types through.
-func passes(filter *mautrix.Filter, types []event.Type) error {
-	if filter.Room == nil {
-		return nil
-	}
-	for _, part := range []*mautrix.FilterPart{filter.Room.State, filter.Room.Timeline} {
-		for _, t := range types {
-			if !Passes(part, t) {
-				return fmt.Errorf("the filter of the client's syncer keeps %s events from the memory: let them through in state and timeline", t.Type)
-			}
-		}
-	}
-	return nil
-}
-
-// Passes says whether a part of a filter lets a type of event through:
-// https://spec.matrix.org/v1.16/client-server-api/#filtering has * as its only wildcard.
-func Passes(part *mautrix.FilterPart, t event.Type) bool {
-	if part == nil {
-		return true
-	}
-	matches := func(pattern event.Type) bool {
-		parts := strings.Split(regexp.QuoteMeta(pattern.Type), `\*`)
-		return regexp.MustCompile("^" + strings.Join(parts, ".*") + "$").MatchString(t.Type)
-	}
-	return (len(part.Types) == 0 || slices.ContainsFunc(part.Types, matches)) && !slices.ContainsFunc(part.NotTypes, matches)
+	failing bool // since the last answer
+	refused bool // the homeserver has just refused the token
+	anew    bool // no token was accepted since it has begun anew
+	again   bool // it has just logged in again
+	pause   *backoff.ExponentialBackOff
+	idle    idle
 }
 
 // startSync makes the first sync and starts the loop.
@@ -117,103 +48,186 @@ func (s *Session) startSync(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	f := &follower{Session: s, first: first, next: next, pause: backOff(time.Second, 30*time.Second), idle: newIdle()}
 	var response *mautrix.RespSync
 	if _, err := s.Try(ctx, func(ctx context.Context) (err error) {
-		response, err = s.client.FullSyncRequest(ctx, mautrix.ReqSync{FilterID: first, SetPresence: s.client.SyncPresence})
+		response, err = f.request(ctx, 0)
 		return err
 	}); err != nil {
 		return fmt.Errorf("first sync: %w", err)
 	}
-	s.handle(s.life, response, "", false)
-	s.loop.Go(func() { s.sync(s.life, next, response.NextBatch) })
+	f.handle(response, false)
+	f.since = response.NextBatch
+	s.loop.Go(f.run)
 	return nil
 }
 
-// sync follows the homeserver until the context is done.
-func (s *Session) sync(ctx context.Context, filter, since string) {
-	pause := backOff(time.Second, 30*time.Second)
-	failing, again := false, false
-	for ctx.Err() == nil {
-		response, err := s.poll(ctx, filter, since, failing)
-		switch {
-		case ctx.Err() != nil:
-			return
-		case err == nil:
-			if failing {
-				s.Log.Info("Sync works again")
-				pause.Reset()
+// Restart makes the sync loop begin anew, without what it knows of up to where it has
+// synced, as after a homeserver was restored from a backup. It does not wait for that;
+// [Options.Anew] is called when it has begun.
+func (s *Session) Restart() {
+	if s.foreign {
+		s.Log.Warn("The homeserver seems to have lost what it had: the program that syncs the client of WithClient has to begin its sync anew")
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.restart = true
+	s.interrupt()
+}
+
+// run follows the homeserver until the session's life ends.
+func (f *follower) run() {
+	for f.life.Err() == nil {
+		ctx, done := f.turn()
+		if wait := f.sync(ctx); wait > 0 {
+			select {
+			case <-time.After(wait):
+			case <-ctx.Done():
 			}
-			s.handle(ctx, response, since, failing)
-			since, failing, again = response.NextBatch, false, false
-			continue
-		case errors.Is(err, errAgain) && !again:
-			again = true
-			continue
-		case !failing:
-			s.Log.WithError(err).Warn("Sync fails; what others write is not seen until it works again")
-			failing = true
 		}
-		select {
-		case <-time.After(max(pause.NextBackOff(), judge(err).wait)):
-		case <-ctx.Done():
-		}
+		done()
 	}
 }
 
-// poll makes one sync request.
-func (s *Session) poll(ctx context.Context, filter, since string, failing bool) (*mautrix.RespSync, error) {
-	poll := pollTimeout
-	if failing {
-		poll = 0 // the first answer after trouble is wanted at once
+// turn begins a turn of the loop, which Restart can end.
+func (f *follower) turn() (context.Context, context.CancelFunc) {
+	ctx, end := context.WithCancel(f.life)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.restart {
+		f.since = ""
 	}
-	ctx, cancel := context.WithTimeout(ctx, poll+s.Timeout)
+	f.restart, f.interrupt = false, end
+	return ctx, end
+}
+
+// sync makes one sync request, takes over what it brings, and returns how long to wait
+// before the next.
+func (f *follower) sync(ctx context.Context) (wait time.Duration) {
+	began := time.Now()
+	response, err := f.poll(ctx)
+	again := errors.Is(err, errAgain) && !f.again
+	f.again = again
+	switch {
+	case ctx.Err() != nil, again:
+		return 0
+	case err != nil:
+		return f.fail(err)
+	}
+	if f.failing {
+		f.Log.Info("Sync works again")
+	}
+	f.handle(response, f.failing || f.since == "")
+	f.failing, f.refused = false, false
+	if f.since != "" {
+		f.anew = false
+		f.pause.Reset()
+	}
+	wait = f.idle.after(time.Since(began), news(response, f.since))
+	f.since = response.NextBatch
+	return wait
+}
+
+// fail takes note of a sync that failed, and returns how long to wait before the next.
+func (f *follower) fail(err error) time.Duration {
+	refused, forGood := refusesToken(err)
+	if f.since != "" && (forGood || refused && f.refused) {
+		f.since, f.refused = "", false
+		if f.anew { // it gives tokens that it does not take
+			return f.pause.NextBackOff()
+		}
+		f.Log.WithError(err).Warn("The homeserver no longer knows up to where the bot has synced; sync begins anew")
+		f.anew = true
+		return 0
+	}
+	f.refused = refused
+	if !f.failing {
+		f.Log.WithError(err).Warn("Sync fails; what others write is not seen until it works again")
+		f.failing = true
+	}
+	return max(f.pause.NextBackOff(), judge(err).wait)
+}
+
+// refusesToken says whether a homeserver's answer may mean that it does not take the
+// since token, and whether it can mean nothing else. The specification has no error for
+// that: https://spec.matrix.org/v1.16/client-server-api/#get_matrixclientv3sync
+// Synapse answers M_UNKNOWN, Dendrite M_INVALID_PARAM, and others M_UNKNOWN_POS (MSC3575).
+func refusesToken(err error) (maybe, surely bool) {
+	var failure mautrix.HTTPError
+	if !errors.As(err, &failure) || failure.RespError == nil || failure.RespError.ErrCode == "" {
+		return false, false // that was not the homeserver
+	}
+	return failure.IsStatus(http.StatusBadRequest), failure.RespError.ErrCode == "M_UNKNOWN_POS"
+}
+
+// poll makes one sync request, and waits for news unless there was trouble: the first
+// answer after that is wanted at once.
+func (f *follower) poll(ctx context.Context) (*mautrix.RespSync, error) {
+	wait := pollTimeout
+	if f.failing || f.since == "" {
+		wait = 0
+	}
+	ctx, cancel := context.WithTimeout(ctx, wait+f.Timeout)
 	defer cancel()
-	token := s.currentToken()
-	response, err := s.client.FullSyncRequest(ctx, mautrix.ReqSync{
-		Timeout:     int(poll.Milliseconds()),
-		Since:       since,
-		FilterID:    filter,
-		SetPresence: s.client.SyncPresence,
-	})
+	token := f.currentToken()
+	response, err := f.request(ctx, wait)
 	err = anonymous(err)
 	if errors.Is(err, mautrix.MUnknownToken) {
-		if loginErr := s.logInAgain(ctx, token); loginErr != nil {
+		if loginErr := f.logInAgain(ctx, token); loginErr != nil {
 			return nil, fmt.Errorf("%w: %w", loginErr, err)
 		}
 		return nil, errAgain
 	}
-	if err == nil && (response == nil || response.NextBatch == "") {
-		err = errors.New("the homeserver's answer has no next_batch")
-	}
 	return response, err
 }
 
-// handle takes over one sync response: first the rooms' state, then the
-// handlers that were registered at the client's syncer.
-func (s *Session) handle(ctx context.Context, response *mautrix.RespSync, since string, resumed bool) {
-	s.observe(response, resumed)
-	if err := s.client.Syncer.ProcessResponse(ctx, response, since); err != nil {
+// request makes the sync request that is next.
+func (f *follower) request(ctx context.Context, wait time.Duration) (*mautrix.RespSync, error) {
+	filter := f.next
+	if f.since == "" {
+		filter = unlike(f.first)
+	}
+	text, err := text(filter)
+	if err != nil {
+		return nil, err
+	}
+	return f.requestSync(ctx, mautrix.ReqSync{Timeout: int(wait.Milliseconds()), Since: f.since, FilterID: text})
+}
+
+// handle takes over one sync response: first the rooms' state, then the handlers that
+// were registered at the client's syncer. anew says that what is known of the rooms may
+// be out of date.
+func (f *follower) handle(response *mautrix.RespSync, anew bool) {
+	if anew {
+		f.Anew()
+	}
+	if f.since != "" { // what was there when sync began is read by Snapshot
+		f.observe(response)
+	}
+	if err := f.client.Syncer.ProcessResponse(f.life, response, f.since); err != nil {
 		// A handler that panics must not end the sync loop for all others.
-		s.Log.WithError(err).Error("A sync handler failed; the rest of this sync response was not handed to the handlers")
+		f.Log.WithError(err).Error("A sync handler failed; the rest of this sync response was not handed to the handlers")
 	}
 }
 
 // observe reports what a sync response brought of each room.
-func (s *Session) observe(response *mautrix.RespSync, resumed bool) {
+func (s *Session) observe(response *mautrix.RespSync) {
 	for room, news := range response.Rooms.Join {
-		// The state section is the state before the timeline, so it comes first.
-		// A server that sends state_after (MSC4222) has the last word there.
-		update := Update{Room: room, Gap: news.Timeline.Limited, Resumed: resumed, State: slices.Clone(news.State.Events)}
+		update := Update{Room: room, Gap: news.Timeline.Limited, State: slices.Clone(news.State.Events)}
 		for _, evt := range news.Timeline.Events {
 			switch {
 			case evt.StateKey != nil:
-				update.State = append(update.State, evt)
+				if s.dendrite.Load() {
+					mend(evt)
+				}
+				update.Timeline = append(update.Timeline, evt)
 			case evt.Type.Type == event.EventRedaction.Type:
 				update.Redacted = append(update.Redacted, redacts(evt))
 			}
 		}
 		if news.StateAfter != nil {
-			update.State = append(update.State, news.StateAfter.Events...)
+			update.After = slices.Clone(news.StateAfter.Events)
 		}
 		s.Update(update)
 	}

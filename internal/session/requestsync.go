@@ -1,0 +1,81 @@
+package session
+
+import (
+	"context"
+	"maps"
+	"net/http"
+
+	"maunium.net/go/mautrix"
+	"maunium.net/go/mautrix/id"
+)
+
+// requestSync makes one sync request. It asks for the state after the timeline in place
+// of that before it (MSC4222, since v1.16 in the specification). A homeserver that does
+// not know that leaves StateAfter nil, and gives the state before.
+func (s *Session) requestSync(ctx context.Context, req mautrix.ReqSync) (*mautrix.RespSync, error) {
+	req.UseStateAfter = true
+	req.SetPresence = s.client.SyncPresence
+	query := maps.Clone(req.BuildQuery())
+	query["org.matrix.msc4222.use_state_after"] = "true"
+	var answer syncAnswer
+	if _, err := s.client.MakeFullRequest(ctx, mautrix.FullRequest{
+		Method:       http.MethodGet,
+		URL:          s.client.BuildURLWithQuery(mautrix.ClientURLPath{"v3", "sync"}, query),
+		ResponseJSON: &answer,
+		MaxAttempts:  1,
+	}); err != nil {
+		return nil, err
+	}
+	if answer.NextBatch == "" {
+		return nil, Missing("next_batch")
+	}
+	return answer.response(), nil
+}
+
+// A syncAnswer is a mautrix.RespSync that knows the name of state_after from before it
+// was in the specification, too.
+type syncAnswer struct {
+	mautrix.RespSync
+	Rooms struct {
+		mautrix.RespSyncRooms
+		Join  map[id.RoomID]*joinedAnswer `json:"join"`
+		Leave map[id.RoomID]*leftAnswer   `json:"leave"`
+	} `json:"rooms"`
+}
+
+type joinedAnswer struct {
+	mautrix.SyncJoinedRoom
+	Unstable *mautrix.SyncEventsList `json:"org.matrix.msc4222.state_after"`
+}
+
+type leftAnswer struct {
+	mautrix.SyncLeftRoom
+	Unstable *mautrix.SyncEventsList `json:"org.matrix.msc4222.state_after"`
+}
+
+// response returns the answer in the form that mautrix's handlers take.
+func (a *syncAnswer) response() *mautrix.RespSync {
+	response := &a.RespSync
+	response.Rooms = a.Rooms.RespSyncRooms
+	response.Rooms.Join = make(map[id.RoomID]*mautrix.SyncJoinedRoom, len(a.Rooms.Join))
+	for room, joined := range a.Rooms.Join {
+		if joined == nil {
+			continue
+		}
+		if joined.StateAfter == nil {
+			joined.StateAfter = joined.Unstable
+		}
+		response.Rooms.Join[room] = &joined.SyncJoinedRoom
+	}
+	response.Rooms.Leave = make(map[id.RoomID]*mautrix.SyncLeftRoom, len(a.Rooms.Leave))
+	for room, left := range a.Rooms.Leave {
+		if left == nil {
+			continue
+		}
+		if left.StateAfter == nil {
+			left.StateAfter = left.Unstable
+		}
+		response.Rooms.Leave[room] = &left.SyncLeftRoom
+	}
+	return response
+}

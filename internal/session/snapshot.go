@@ -1,0 +1,170 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"time"
+
+	"maunium.net/go/mautrix"
+	"maunium.net/go/mautrix/event"
+	"maunium.net/go/mautrix/id"
+)
+
+// A Snapshot is what the homeserver says of a room's memory. Callers share it.
+type Snapshot struct {
+	State    []*event.Event // of Options.Types: what stands, but for events that are in Timeline
+	Timeline []*event.Event // the latest events of Options.Recent, about ten, oldest first
+	Limited  bool           // the room may have earlier events of Options.Recent: see EarlierEvents
+	Earlier  string         // from where EarlierEvents goes on. It may bring events of Timeline once more
+}
+
+// recentEvents is how many events before the room's latest a snapshot looks at.
+const recentEvents = 10
+
+// Snapshot returns what the homeserver says of a room's memory. It costs what the memory
+// holds, whatever else is in the room and whichever rooms the bot is in besides: neither
+// Synapse nor Dendrite saves work where a filter names the rooms of a sync.
+func (s *Session) Snapshot(ctx context.Context, room id.RoomID) (*Snapshot, error) {
+	pause := backOff(50*time.Millisecond, time.Second)
+	for {
+		snapshot, err := s.reads.ask(ctx, room)
+		if !errors.Is(err, errNoEvents) {
+			return snapshot, err
+		}
+		select {
+		case <-time.After(pause.NextBackOff()):
+		case <-ctx.Done():
+			return nil, fmt.Errorf("%w: %w", err, ctx.Err())
+		case <-s.life.Done():
+			return nil, ErrClosed
+		}
+	}
+}
+
+// errNoEvents says that a room is not there to be read yet: what Dendrite lets clients
+// read lags behind a join.
+var errNoEvents = errors.New("the bot is in the room, but the homeserver does not give any of its events yet")
+
+// snapshot reads a snapshot.
+func (s *Session) snapshot(room id.RoomID) (*Snapshot, error) {
+	ctx := context.Background() // each request is bounded
+	if err := s.belongs(ctx, room); err != nil {
+		return nil, err
+	}
+	newest, err := s.newest(ctx, room)
+	if err != nil {
+		return nil, err
+	}
+	around, err := s.around(ctx, room, newest, 2*recentEvents)
+	if err != nil {
+		return nil, err
+	}
+	snapshot := &Snapshot{Timeline: s.timeline(around), Earlier: around.Start}
+	// The homeserver may have cut the events before it filtered them, so only that the
+	// room's first one is there shows that there are no others.
+	snapshot.Limited = around.Start != "" && !slices.ContainsFunc(around.EventsBefore, func(evt *event.Event) bool {
+		return evt != nil && evt.Type.Type == event.StateCreate.Type
+	})
+	state := around.State
+	if s.knowDendrite(around.Start) {
+		if state, err = s.dendriteState(ctx, room, newest, around, snapshot.Timeline); err != nil {
+			return nil, err
+		}
+	}
+	for _, evt := range state {
+		if s.follows(evt) && !contains(snapshot.Timeline, evt.ID) {
+			snapshot.State = append(snapshot.State, evt)
+		}
+	}
+	s.complete(room, snapshot.Timeline)
+	s.complete(room, snapshot.State)
+	return snapshot, nil
+}
+
+// belongs says that the bot is not in a room, if so. Some rooms can be read from outside.
+func (s *Session) belongs(ctx context.Context, room id.RoomID) error {
+	const advice = "%w: the bot is not in it; invite it and let it join"
+	var member event.MemberEventContent
+	_, err := s.Try(ctx, func(ctx context.Context) error {
+		err := s.client.StateEvent(ctx, room, event.StateMember, s.client.UserID.String(), &member)
+		if err == nil && member.Membership == "" {
+			err = Missing("membership")
+		}
+		return err
+	})
+	switch {
+	case IsStatus(err, http.StatusForbidden), IsStatus(err, http.StatusNotFound):
+		return fmt.Errorf(advice+": %w", ErrUnknownRoom, err)
+	case err != nil:
+		return fmt.Errorf("asking whether the bot is in the room: %w", err)
+	case member.Membership != event.MembershipJoin:
+		return fmt.Errorf(advice, ErrUnknownRoom)
+	}
+	return nil
+}
+
+// newest returns the room's latest event that the bot may see.
+func (s *Session) newest(ctx context.Context, room id.RoomID) (id.EventID, error) {
+	for _, limit := range []int{1, 100} { // the last ones may be of users that the bot ignores
+		page, err := s.page(ctx, room, "", nil, limit)
+		if err != nil {
+			return "", fmt.Errorf("looking for the room's latest event: %w", err)
+		}
+		if len(page.Chunk) > 0 {
+			return page.Chunk[0].ID, nil
+		}
+	}
+	return "", errNoEvents
+}
+
+// around reads the events around one, and the state after them: of both what the session
+// follows. https://spec.matrix.org/v1.16/client-server-api/#get_matrixclientv3roomsroomidcontexteventid
+func (s *Session) around(ctx context.Context, room id.RoomID, eventID id.EventID, limit int) (around *mautrix.RespContext, err error) {
+	_, err = s.Try(ctx, func(ctx context.Context) (err error) {
+		// Dendrite takes no limit above 100 but from the filter.
+		around, err = s.client.Context(ctx, room, eventID, &mautrix.FilterPart{Types: s.Types, Limit: limit}, limit)
+		if err == nil && (around == nil || around.Event == nil || around.Event.ID != eventID) {
+			err = Missing("event")
+		}
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("reading the room's state: %w", err)
+	}
+	return around, nil
+}
+
+// timeline returns the memory's latest events, oldest first.
+func (s *Session) timeline(around *mautrix.RespContext) []*event.Event {
+	all := slices.Clone(around.EventsBefore)
+	slices.Reverse(all)
+	all = append(append(all, around.Event), around.EventsAfter...)
+	return slices.DeleteFunc(all, func(evt *event.Event) bool {
+		return evt == nil || evt.StateKey == nil || evt.Type.Type != s.Recent.Type
+	})
+}
+
+// follows says whether an event is a state event that the session is to follow.
+func (s *Session) follows(evt *event.Event) bool {
+	return evt != nil && evt.StateKey != nil &&
+		slices.ContainsFunc(s.Types, func(t event.Type) bool { return t.Type == evt.Type.Type })
+}
+
+// complete adds to a room's state events what some answers leave out, and takes from them
+// what is wrong.
+func (s *Session) complete(room id.RoomID, events []*event.Event) {
+	for _, evt := range events {
+		evt.RoomID, evt.Type.Class = room, event.StateEventType
+		if s.dendrite.Load() {
+			mend(evt)
+			evt.Unsigned.PrevContent = nil
+		}
+	}
+}
+
+func contains(events []*event.Event, eventID id.EventID) bool {
+	return slices.ContainsFunc(events, func(evt *event.Event) bool { return evt.ID == eventID })
+}

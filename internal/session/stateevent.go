@@ -1,0 +1,27 @@
+package session
+
+import (
+	"context"
+	"net/http"
+
+	"maunium.net/go/mautrix/event"
+	"maunium.net/go/mautrix/id"
+)
+
+// StateEvent returns the state event that stands under a state key. It returns nil if
+// none does, or if the homeserver does not say which: Synapse 1.98 gives no event ID.
+func (s *Session) StateEvent(ctx context.Context, room id.RoomID, eventType event.Type, stateKey string) (evt *event.Event, err error) {
+	_, err = s.Try(ctx, func(ctx context.Context) (err error) {
+		evt, err = s.client.FullStateEvent(ctx, room, eventType, stateKey)
+		return err
+	})
+	switch {
+	case IsStatus(err, http.StatusNotFound):
+		return nil, nil
+	case err != nil:
+		return nil, err
+	case evt == nil || evt.ID == "":
+		return nil, nil
+	}
+	return evt, nil
+}
