@@ -27,6 +27,7 @@ type Memory struct {
 	opened atomic.Bool
 	closed atomic.Bool
 	home   atomic.Pointer[room.Room] // nil until the memory is open
+	ended  chan struct{}             // closed when the first Close has ended
 
 	bindings bindings
 }
@@ -34,7 +35,9 @@ type Memory struct {
 // Set stores a value under a key, any string. It returns nil only after the
 // homeserver has acknowledged the value; if there is an error, the value that
 // was there before is still what Get returns. When no answer came, the
-// homeserver may have stored the value all the same, and the error says so.
+// homeserver may have stored the value all the same, and the error says so: see
+// [ErrUnknownOutcome]. If the value is there already, nothing is written: the
+// homeserver is asked whether that is still so.
 //
 // Any bytes can be stored; JSON stands natively in the state event.
 func (m *Memory) Set(key string, value []byte) error {
@@ -63,7 +66,9 @@ func (m *Memory) Get(key string) ([]byte, bool, error) {
 	return value, ok, fail("get", r.ID().String(), key, err)
 }
 
-// Delete removes a key and reports whether it was there.
+// Delete removes a key and reports whether it was there. If it is not, as far as the
+// memory has heard, nothing is written: the homeserver is asked whether that is so, and
+// a key that is there after all is removed.
 func (m *Memory) Delete(key string) (bool, error) {
 	r, err := m.target(key)
 	if err != nil {

@@ -28,7 +28,7 @@ func init() {
 // New returns a memory with these settings. Nothing happens before it is opened,
 // by joe.New or by [Memory.Open], which also say what is wrong with the settings.
 func New(conf Config, opts ...Option) *Memory {
-	m := &Memory{conf: &conf}
+	m := &Memory{conf: &conf, ended: make(chan struct{})}
 	m.bindings.rooms = make(map[int64][]*room.Room)
 	for _, opt := range opts {
 		opt(m)
@@ -115,7 +115,10 @@ func (m *Memory) openHome(ctx context.Context) error {
 
 // checkSettings says what is wrong with the settings and with how they go together.
 func (m *Memory) checkSettings() error {
-	if err := m.conf.validate(m.client != nil); err != nil {
+	if m.foreign && m.client == nil {
+		return errors.New("WithClient was given no client, but nil")
+	}
+	if err := m.conf.validate(m.foreign); err != nil {
 		return err
 	}
 	switch {
@@ -158,10 +161,13 @@ func (m *Memory) sessionOptions() session.Options {
 		DeviceName:  m.conf.DeviceName,
 		Rooms:       m.conf.Rooms,
 		Types:       m.rooms.Types(),
+		Recent:      m.rooms.EventType,
+		PerKey:      m.rooms.Layout.PerKey,
 		Timeout:     m.conf.Timeout,
 		HTTPClient:  m.httpClient,
 		Log:         m.log,
 		Update:      m.rooms.Update,
+		Anew:        m.rooms.Anew,
 	}
 }
 
@@ -206,20 +212,28 @@ func (m *Memory) closeCrypto() {
 // Client returns the client of the memory's connection. Its credentials are set
 // once the memory is open. Handlers may be registered at its syncer before that, and
 // run on the goroutine that syncs, so they must not wait for anything that needs a
-// sync. The syncer's filter, the FilterJSON of a *mautrix.DefaultSyncer, lets nothing
+// sync. They may call [Memory.Close]. The syncer's filter, the FilterJSON of a *mautrix.DefaultSyncer, lets nothing
 // through but what the memory needs: add there what the handlers want, too.
 func (m *Memory) Client() *mautrix.Client { return m.session.Client() }
 
-// Close refuses new operations, waits for the writes that were accepted, and ends
-// the connection. It takes at most about Config.Timeout. Later calls return
-// at once.
+// Close refuses new operations, waits for the writes that were accepted, and until what
+// was written is known to stand in the room, and ends the connection. It takes at most
+// about Config.Timeout. Later calls wait for the first one. A handler at the client's
+// syncer may call it: then the goroutine that syncs ends when the handler has returned,
+// and a call there does not wait for one that is under way elsewhere, as that waits for
+// the handler.
 func (m *Memory) Close() error {
 	m.mu.Lock()
 	first := !m.closed.Swap(true)
 	open := m.home.Load() != nil
 	m.mu.Unlock()
-	if first && open {
+	switch {
+	case !open: // there is nothing to close, or Open does that
+	case first:
+		defer close(m.ended)
 		m.shutDown()
+	case !m.session.IsSyncing():
+		<-m.ended
 	}
 	return nil
 }

@@ -3,86 +3,192 @@ package commit
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
 
 	"github.com/go-joe/matrix-memory/internal/replica"
 	"github.com/go-joe/matrix-memory/internal/wire"
 )
 
-// chores does what the replica needs done, until it needs nothing more or
-// nothing more can be done now. Callers wait for writes, so these come first. It
-// reports whether something failed.
-func (q *Queue) chores() (failed bool) {
-	for progress := true; progress; {
-		progress, failed = false, false
-		for _, task := range q.room.Todo() {
-			if q.ctx.Err() != nil || q.busy() {
-				return failed
+// A mending is left to the memory that wrote what stands in the room, for a while that
+// differs between memories: at least patience, and at most twice as long.
+const patience = time.Second
+
+// Between attempts of a chore that fails are pauses that grow.
+const firstPause, longestPause = time.Second, 5 * time.Minute
+
+// A delay says until when a chore is left alone.
+type delay struct {
+	until time.Time
+	pause *backoff.ExponentialBackOff // nil: it has not failed
+}
+
+// chores does what the replica needs done, until it needs nothing more or nothing more can
+// be done now. Callers wait for writes, so these come first; but one chore is done between
+// two batches of them, so that steady writes don't keep any from being done. Once the
+// queue is closed, Close sees to them.
+func (q *Queue) chores() {
+	var wait time.Duration // until one that is left alone now is to be done
+	for again, done := true, false; again; {
+		again, wait = false, 0
+		tasks := q.room.Todo()
+		q.drop(tasks)
+		for _, task := range tasks {
+			closed, busy := q.state()
+			if closed || busy && done {
+				return
 			}
-			if err := q.chore(task); err == nil {
-				progress = true
-			} else {
-				failed = true
+			left := q.left(task)
+			switch {
+			case left > 0 && (wait == 0 || left < wait):
+				wait = left
+			case left <= 0 && !q.carried(task):
+				again, done = true, true
+				_ = q.chore(task) // it is told of
 			}
 		}
 	}
-	q.gone(q.room.Loose(false))
-	return failed
+	q.rest(wait)
 }
 
-// chore does one task.
-func (q *Queue) chore(task replica.Task) (err error) {
-	ctx, cancel := context.WithTimeout(q.ctx, q.timeout)
-	defer cancel()
-	what := "reading the state event again, as it may have changed"
-	switch {
-	case task.Read:
-		err = q.refresh(ctx, task.StateKey)
-	case task.Copy:
-		what = "copying the memory from the older event type"
-		err = q.amend(ctx, task)
-	default:
-		what = "restoring what two writers at once had lost"
-		err = q.amend(ctx, task)
+// delay returns the delay of a task.
+func (q *Queue) delay(task replica.Task) *delay {
+	d, ok := q.delays[task]
+	if !ok {
+		d = &delay{}
+		if task.Mend && !task.Own {
+			d.until = time.Now().Add(patience + rand.N(patience))
+		}
+		q.delays[task] = d
 	}
-	if err != nil && q.failsFirst() {
-		q.env.Failed(task.StateKey, fmt.Errorf("%s: %w; it is tried again", what, err))
+	return d
+}
+
+// left returns how long a task is left alone.
+func (q *Queue) left(task replica.Task) time.Duration { return time.Until(q.delay(task).until) }
+
+// drop forgets the delays of state events that need nothing done any more.
+func (q *Queue) drop(tasks []replica.Task) {
+	if len(q.delays) == 0 {
+		return
 	}
+	needed := make(map[string]bool, len(tasks))
+	for _, task := range tasks {
+		needed[task.StateKey] = true
+	}
+	for task := range q.delays {
+		if _, ok := q.room.Task(task.StateKey); !ok && !needed[task.StateKey] {
+			delete(q.delays, task)
+		}
+	}
+}
+
+// carried says whether a write that waits will store all that the task would.
+func (q *Queue) carried(task replica.Task) bool {
+	return (task.Mend || task.Copy) && q.waits(task.StateKey)
+}
+
+// chore does one task. If it is still needed after that, it is done again later.
+func (q *Queue) chore(task replica.Task) error {
+	err := q.interruptible(func(ctx context.Context) error {
+		switch {
+		case task.Load:
+			return q.load(ctx)
+		case task.Ask:
+			_, err := q.ask(ctx, task.StateKey, nil)
+			return err
+		default:
+			return q.amend(ctx, task)
+		}
+	})
+	d := q.delay(task)
+	if err == nil {
+		d.until, d.pause = time.Now().Add(patience), nil
+		return nil
+	}
+	if d.pause == nil {
+		if !q.told(task) && q.ctx.Err() == nil && !(q.isClosed() && (task.Load || task.Ask)) {
+			q.env.Failed(task.StateKey, fmt.Errorf("%w; it is tried again", err))
+		}
+		d.pause = backoff.NewExponentialBackOff()
+		d.pause.InitialInterval, d.pause.MaxInterval = firstPause, longestPause
+	}
+	d.until = time.Now().Add(d.pause.NextBackOff())
 	return err
 }
 
-// failsFirst says whether a chore that has failed is the first since all went well.
-func (q *Queue) failsFirst() bool {
+func (q *Queue) isClosed() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	first := !q.failing
-	q.failing = true
-	return first
+	return q.closed
 }
 
-// refresh reads a state event and hands it to the replica.
-func (q *Queue) refresh(ctx context.Context, stateKey string) error {
-	q.room.Hold(stateKey)
-	event, found, err := q.env.Read(ctx, stateKey)
-	if err != nil {
-		q.room.Abort(stateKey)
-		return err
+// told says whether a task of the same kind has failed already, and was told of.
+func (q *Queue) told(task replica.Task) bool {
+	for other, d := range q.delays {
+		if d.pause != nil && other.Load == task.Load && other.Ask == task.Ask && other.Copy == task.Copy && other.Mend == task.Mend {
+			return true
+		}
 	}
-	event.StateKey = stateKey
-	return q.room.Refresh(event, found)
+	return false
 }
 
 // amend stores what the replica asks for, if there is still anything to store.
 func (q *Queue) amend(ctx context.Context, task replica.Task) error {
-	base, changes, ok, err := q.room.Amend(task.StateKey)
-	if err != nil || !ok {
-		return err
+	now, ok := q.room.Task(task.StateKey)
+	if !ok || !now.Copy && !now.Mend || q.room.Behind(task.StateKey) {
+		return nil
 	}
-	content := base.With(changes).Content()
-	if size, limit := wire.CanonicalSize(content), q.env.Limit(task.StateKey); size > limit {
-		q.room.Abort(task.StateKey)
-		return &TooLargeError{Size: size, Limit: limit, Keys: len(base.Entries)}
+	what := "writing again what was acknowledged and does not stand in the room"
+	if now.Copy {
+		what = "copying the memory from the older event type"
+	}
+	limit := q.env.Limit(task.StateKey)
+	draft, err := q.room.Draft(task.StateKey, nil, nil, limit)
+	if err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	if size := wire.CanonicalSize(draft.Content); size > limit {
+		return fmt.Errorf("%s: %w", what, &TooLargeError{Size: size, Limit: limit, Keys: draft.Keys()})
 	}
 	encrypted, _ := q.env.Encrypted() // what was in the clear stays so
-	_, err = q.put(ctx, task.StateKey, base, changes, nil, encrypted)
-	return err
+	outcome, err := q.put(ctx, task.StateKey, draft, encrypted)
+	if err != nil && outcome != Outdated { // that is done again, as the room is now
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	return nil
+}
+
+// maxProofs is how often Close looks whether what was written stands.
+const maxProofs = 16
+
+// prove sees to it, until Close gives up waiting, that what was written stands in the
+// room, and that it took nothing of others' away: what a write replaced is known only once
+// its event is heard, so where others may have changed other keys the events are loaded.
+// What fails is not tried again. The worker has ended.
+func (q *Queue) prove() {
+	failed := make(map[replica.Task]bool)
+	for n := range maxProofs {
+		done := false
+		do := func(task replica.Task) {
+			if !failed[task] && q.ctx.Err() == nil {
+				failed[task] = q.chore(task) != nil
+				done = true
+			}
+		}
+		if n == 0 && q.room.Reserve() > 0 && len(q.room.Ahead()) > 0 {
+			do(replica.Task{Load: true})
+		}
+		for _, stateKey := range q.room.Unproved() {
+			do(replica.Task{StateKey: stateKey, Ask: true})
+		}
+		for _, task := range q.room.Todo() {
+			do(task)
+		}
+		if !done {
+			return
+		}
+	}
 }

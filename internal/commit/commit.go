@@ -5,9 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 
+	"github.com/go-joe/matrix-memory/internal/replica"
 	"github.com/go-joe/matrix-memory/internal/wire"
 )
 
@@ -46,43 +46,62 @@ func (q *Queue) store(stateKey string, parts []*part) {
 	ctx, cancel := q.latest(parts)
 	defer cancel()
 
-	for q.room.Stale(stateKey) {
-		if err := q.refresh(ctx, stateKey); err != nil {
-			q.finish(parts, fmt.Errorf("not sent: reading the state event again, to write upon what stands there: %w", err))
+	for asked, stands := false, false; ; asked = true {
+		if err := q.catchUp(ctx, stateKey); err != nil {
+			q.finish(parts, err)
+			return
+		}
+		if parts = q.begin(parts); len(parts) == 0 {
+			return
+		}
+		base, err := q.room.Begin(stateKey)
+		if errors.Is(err, wire.ErrForeign) {
+			parts = q.nothing(parts) // to delete there
+		}
+		if err != nil {
+			q.finish(parts, fmt.Errorf("not sent: %w", err))
+			return
+		}
+		m := q.merge(base, q.env.Limit(stateKey))
+		if parts = m.addAll(q, parts); len(parts) == 0 {
+			return
+		}
+		switch {
+		case len(m.changes) > 0, asked && !stands, slices.ContainsFunc(m.touched(), func(key string) bool { return q.doubted[key] }):
+			q.send(ctx, stateKey, parts, m)
+			return
+		case asked:
+			q.finish(parts, nil)
+			return
+		}
+		// All is there already, as far as is known here.
+		q.hold(parts)
+		if stands, err = q.ask(ctx, stateKey, m.touched()); err != nil {
+			q.finish(parts, err)
 			return
 		}
 	}
-	if parts = q.begin(parts); len(parts) == 0 {
-		return
-	}
-	base, err := q.room.Begin(stateKey)
-	if errors.Is(err, wire.ErrForeign) {
-		parts = q.nothing(parts) // to delete there
-	}
-	if err != nil {
-		q.finish(parts, fmt.Errorf("not sent: %w", err))
-		return
-	}
-	m := q.merge(base, q.env.Limit(stateKey))
-	parts = m.addAll(q, parts)
-	if len(m.changes) == 0 {
-		q.room.Abort(stateKey)
-		q.finish(parts, nil)
-		return
-	}
+}
+
+// send stores what was merged, and finishes the parts.
+func (q *Queue) send(ctx context.Context, stateKey string, parts []*part, m *merge) {
 	raws, sent, err := q.seal(ctx, m)
 	if err != nil {
-		q.room.Abort(stateKey)
 		q.gone(sent)
 		q.finish(parts, err)
 		return
 	}
-	outcome, err := q.put(ctx, stateKey, base, raws, slices.Collect(maps.Keys(raws)), m.encrypted)
+	draft, err := q.room.Draft(stateKey, raws, m.touched(), m.limit)
+	if err != nil {
+		q.gone(sent)
+		q.finish(parts, fmt.Errorf("not sent: %w", err))
+		return
+	}
+	outcome, err := q.put(ctx, stateKey, draft, m.encrypted)
 	switch outcome {
-	case Stored:
-		q.room.Loosen(stateKey, deleted(base, raws)...)
-	case Unknown:
-		q.room.Loosen(stateKey, append(deleted(base, raws), sent...)...)
+	case Stored, Repeated, Unknown: // what was sent may be pointed at
+		q.room.Loosen(stateKey, deleted(m.base, raws)...)
+		q.doubt(m.touched(), outcome == Unknown)
 	default:
 		q.gone(sent)
 	}
@@ -99,6 +118,38 @@ func (q *Queue) store(stateKey string, parts []*part) {
 	}
 }
 
+// catchUp loads the room again where sync may have missed events.
+func (q *Queue) catchUp(ctx context.Context, stateKey string) error {
+	for q.room.Behind(stateKey) {
+		if err := q.load(ctx); err != nil {
+			return fmt.Errorf("not sent: %w", err)
+		}
+	}
+	return nil
+}
+
+func (q *Queue) load(ctx context.Context) error {
+	if err := q.env.Load(ctx); err != nil {
+		return fmt.Errorf("reading again what stands in the room, as it may have changed: %w", err)
+	}
+	return nil
+}
+
+// ask asks what stands in the room, and reports whether the keys hold there what reads
+// are answered from.
+func (q *Queue) ask(ctx context.Context, stateKey string, keys []string) (stands bool, err error) {
+	count := q.room.Count(stateKey)
+	content, found, err := q.env.Standing(ctx, stateKey)
+	if err != nil {
+		return false, fmt.Errorf("asking what stands in the room: %w", err)
+	}
+	heard, stands := q.room.Answer(stateKey, content, found, count, keys)
+	if !heard {
+		q.room.Missed()
+	}
+	return stands, nil
+}
+
 // nothing finishes those parts that only delete, where there is nothing of the
 // memory's to delete, and returns the others.
 func (q *Queue) nothing(parts []*part) []*part {
@@ -111,21 +162,31 @@ func (q *Queue) nothing(parts []*part) []*part {
 	})
 }
 
-// put stores the base with changes, and tells the replica. changed names the keys
-// that a caller changed.
-func (q *Queue) put(ctx context.Context, stateKey string, base wire.Dictionary, changes map[string]json.RawMessage, changed []string, encrypted bool) (Outcome, error) {
-	content := base.With(changes)
-	eventID, outcome, err := q.env.Put(ctx, stateKey, content.Content(), encrypted)
+// put stores a draft, and tells the replica.
+func (q *Queue) put(ctx context.Context, stateKey string, draft replica.Draft, encrypted bool) (Outcome, error) {
+	eventID, outcome, err := q.env.Put(ctx, stateKey, draft.Content, encrypted)
 	switch outcome {
 	case Stored:
-		q.room.Commit(stateKey, eventID, content, changed)
+		q.room.Commit(stateKey, draft, eventID)
+	case Repeated:
+		q.room.Commit(stateKey, draft.Repeated(), eventID)
 	case Unknown:
-		q.room.Doubt(stateKey)
+		q.room.Doubt(stateKey, draft)
 		err = fmt.Errorf("%w: %w", ErrUnknownOutcome, err)
-	default:
-		q.room.Abort(stateKey)
 	}
 	return outcome, err
+}
+
+// doubt notes whether a request may still arrive that changes keys, so that a later change
+// of them has to be sent even if it changes nothing now.
+func (q *Queue) doubt(keys []string, doubted bool) {
+	for _, key := range keys {
+		if doubted {
+			q.doubted[key] = true
+		} else {
+			delete(q.doubted, key)
+		}
+	}
 }
 
 // deleted returns the encrypted events that deleted keys pointed at. Those of keys

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -16,33 +17,51 @@ import (
 	"github.com/go-joe/matrix-memory/internal/wire"
 )
 
-func TestWritersAreCommittedTogether(t *testing.T) {
-	s := start(t, `{}`)
-	var writes [][]commit.Change
-	want := map[string]int{"opener": 0}
-	for i := range 200 {
-		key := fmt.Sprintf("key%d", i)
-		writes = append(writes, []commit.Change{set(key, fmt.Sprint(i))})
-		want[key] = i
-	}
-	for _, result := range s.together(t, writes...) {
-		require.NoError(t, result.err)
-	}
-	require.Equal(t, []string{"put"}, s.did())
-	text, _ := json.Marshal(want)
-	s.holds(t, string(text))
+func TestWriters(t *testing.T) {
+	scene(t, "are committed together", func(t *testing.T) {
+		m := start(t, `{}`)
+		var writes [][]commit.Change
+		want := map[string]int{"opener": 0}
+		for i := range 200 {
+			key := fmt.Sprintf("key%d", i)
+			writes = append(writes, []commit.Change{set(key, fmt.Sprint(i))})
+			want[key] = i
+		}
+		for _, result := range m.together(writes...) {
+			require.NoError(t, result.err)
+		}
+		require.Equal(t, []string{"put"}, m.did())
+		text, _ := json.Marshal(want)
+		m.holds(t, string(text))
+	})
+	scene(t, "learn how many keys they deleted", func(t *testing.T) {
+		m := start(t, `{"a":1,"b":2}`)
+		existed, err := m.queue.Submit(context.Background(), del("a"), del("a"), del("b"), del("c"))
+		require.NoError(t, err)
+		require.Equal(t, 2, existed)
+		require.Equal(t, []string{"put"}, m.did())
+	})
+	scene(t, "build upon what others wrote meanwhile", func(t *testing.T) {
+		m := start(t, `{"a":1}`)
+		m.writes("theirs", "1")
+		m.foreign("foreign", "1")
+		m.syncs()
+		m.submit(t, set("mine", "1"), del("a"))
+		require.Equal(t, []string{"put"}, m.did())
+		m.holds(t, `{"theirs":1,"foreign":1,"mine":1}`)
+	})
 }
 
 func TestAnErrorIsOnlyItsCallers(t *testing.T) {
-	t.Run("the homeserver refuses one value", func(t *testing.T) {
-		s := start(t, `{"old":1,"bad":0}`)
-		s.fault = func(_ context.Context, content json.RawMessage) (commit.Outcome, bool) {
+	scene(t, "the homeserver refuses one value", func(t *testing.T) {
+		m := start(t, `{"old":1,"bad":0}`)
+		m.fates(func(_ context.Context, content json.RawMessage) fate {
 			if strings.Contains(string(content), "poison") {
-				return commit.Invalid, false
+				return fate{outcome: commit.Invalid}
 			}
-			return commit.Stored, true
-		}
-		results := s.together(t,
+			return fate{outcome: commit.Stored}
+		})
+		results := m.together(
 			[]commit.Change{set("a", "1")},
 			[]commit.Change{set("bad", `"poison"`), del("old")},
 			[]commit.Change{del("old")},
@@ -51,391 +70,269 @@ func TestAnErrorIsOnlyItsCallers(t *testing.T) {
 		require.ErrorIs(t, results[1].err, errInvalid)
 		require.Zero(t, results[1].existed)
 		require.Equal(t, []result{{1, nil}, {0, nil}}, results[2:])
-		s.holds(t, `{"a":1,"bad":0,"opener":0}`)
+		m.holds(t, `{"a":1,"bad":0,"opener":0}`)
 	})
-	t.Run("the homeserver refuses all", func(t *testing.T) {
-		s := start(t, `{"a":0}`)
-		s.fault = func(context.Context, json.RawMessage) (commit.Outcome, bool) { return commit.Refused, false }
-		existed, err := s.queue.Submit(context.Background(), del("a"))
+	scene(t, "the homeserver refuses all", func(t *testing.T) {
+		m := start(t, `{"a":0}`)
+		m.fates(refuses)
+		existed, err := m.queue.Submit(context.Background(), del("a"))
 		require.ErrorIs(t, err, errRefused)
 		require.Zero(t, existed, "nothing was deleted")
-		s.holds(t, `{"a":0}`)
+		m.holds(t, `{"a":0}`)
 	})
-	t.Run("a value is too large", func(t *testing.T) {
-		s := start(t, `{}`)
-		s.limit = 100
-		large := `"` + strings.Repeat("x", 100) + `"`
-		results := s.together(t, []commit.Change{set("a", "1")}, []commit.Change{set("b", "1"), set("large", large)}, []commit.Change{set("c", "1")})
-		require.NoError(t, results[0].err)
-		require.NoError(t, results[2].err)
-		require.ErrorIs(t, results[1].err, commit.ErrTooLarge)
-		require.Equal(t, []string{"put"}, s.did())
-		s.holds(t, `{"a":1,"c":1,"opener":0}`)
-	})
-	t.Run("a dictionary is too large", func(t *testing.T) {
-		s := start(t, `{"old":"`+strings.Repeat("x", 100)+`"}`)
-		s.limit = 50
-		_, err := s.queue.Submit(context.Background(), set("a", "1"))
-		var tooLarge *commit.TooLargeError
-		require.ErrorAs(t, err, &tooLarge)
-		require.Equal(t, &commit.TooLargeError{Size: len(`{"a":1,"old":""}`) + 100, Limit: 50, Keys: 2}, tooLarge)
-		require.Empty(t, s.did())
-		_, err = s.queue.Submit(context.Background(), set("old", "1"))
-		require.NoError(t, err, "what makes it smaller is let through")
-	})
-	t.Run("what is unreadable is not overwritten, but deleted", func(t *testing.T) {
-		s := start(t, `{"a":{"dev.joe.future":1}}`)
-		_, err := s.queue.Submit(context.Background(), set("a", "1"))
+	scene(t, "what is unreadable is not overwritten, but deleted", func(t *testing.T) {
+		m := start(t, `{"a":{"dev.joe.future":1}}`)
+		_, err := m.queue.Submit(context.Background(), set("a", "1"))
 		require.ErrorIs(t, err, commit.ErrUnreadable)
-		require.Empty(t, s.did())
-		existed, err := s.queue.Submit(context.Background(), del("a"))
+		require.Empty(t, m.did())
+		existed, err := m.queue.Submit(context.Background(), del("a"))
 		require.NoError(t, err)
 		require.Equal(t, 1, existed)
-		s.holds(t, `{}`)
+		m.holds(t, `{}`)
 	})
-	t.Run("state events fail one by one", func(t *testing.T) {
-		s := serve(t, wire.Layout{PerKey: true}, []replica.Event{
-			{ID: "$a", StateKey: "a", Content: json.RawMessage(`{"a":1}`)},
-			{ID: "$b", StateKey: "b", Content: json.RawMessage(`{"b":1}`)},
-		}, nil)
-		s.opens(t)
+	scene(t, "nothing is written upon what is no dictionary", func(t *testing.T) {
+		m := start(t, `[]`)
+		_, err := m.queue.Submit(context.Background(), set("a", "1"))
+		require.ErrorIs(t, err, wire.ErrMalformed)
+		require.Empty(t, m.did())
+	})
+	scene(t, "an event of somebody else's is left alone", func(t *testing.T) {
+		m := serve(wire.Layout{PerKey: true}, map[string]string{"a": `{"theirs":1,"too":2}`})
+		m.opens(t)
+		results := m.together([]commit.Change{set("a", "1")}, []commit.Change{del("a")})
+		require.ErrorIs(t, results[0].err, wire.ErrForeign)
+		require.Equal(t, result{0, nil}, results[1], "nothing of the memory's stands there")
+		require.Empty(t, m.did())
+	})
+	scene(t, "state events fail one by one", func(t *testing.T) {
+		m := serve(wire.Layout{PerKey: true}, map[string]string{"a": `{"a":1}`, "b": `{"b":1}`})
+		m.opens(t)
 		first := true
-		s.fault = func(context.Context, json.RawMessage) (commit.Outcome, bool) {
+		m.fates(func(context.Context, json.RawMessage) fate {
 			defer func() { first = false }()
 			if first {
-				return commit.Refused, false
+				return fate{outcome: commit.Refused}
 			}
-			return commit.Stored, true
-		}
-		existed, err := s.queue.Submit(context.Background(), del("a"), del("b"), del("c"))
+			return fate{outcome: commit.Stored}
+		})
+		existed, err := m.queue.Submit(context.Background(), del("a"), del("b"), del("c"))
 		require.ErrorIs(t, err, errRefused)
 		require.Equal(t, 1, existed, "those that are gone are counted")
-		s.holds(t, `{"a":1}`)
+		m.holds(t, `{"a":1}`)
 	})
-}
-
-func TestEqualValuesCostNothing(t *testing.T) {
-	s := start(t, `{"a":{"x":1,"y":[2]},"b":{"dev.joe.json":"1.5"}}`)
-	existed, err := s.queue.Submit(context.Background(), set("a", ` { "y" : [2], "x":1 }`), set("b", "1.5"), del("c"))
-	require.NoError(t, err)
-	require.Zero(t, existed)
-	_, err = s.queue.Submit(context.Background())
-	require.NoError(t, err)
-	require.Empty(t, s.did())
-}
-
-func TestDeleteCounts(t *testing.T) {
-	s := start(t, `{"a":1,"b":2}`)
-	existed, err := s.queue.Submit(context.Background(), del("a"), del("a"), del("b"), del("c"))
-	require.NoError(t, err)
-	require.Equal(t, 2, existed)
-	require.Equal(t, []string{"put"}, s.did())
 }
 
 func TestUnknownOutcomes(t *testing.T) {
-	for _, stored := range []bool{true, false} {
-		t.Run(fmt.Sprintf("stored %v", stored), func(t *testing.T) {
-			s := start(t, `{"o":0}`)
-			s.fault = func(context.Context, json.RawMessage) (commit.Outcome, bool) {
-				s.fault = nil
-				return commit.Unknown, stored
-			}
-			_, err := s.queue.Submit(context.Background(), set("a", "1"))
+	for name, f := range map[string]fate{
+		"stored":       {outcome: commit.Unknown, stored: true},
+		"stored later": {outcome: commit.Unknown, late: true},
+		"never stored": {outcome: commit.Unknown},
+	} {
+		scene(t, name, func(t *testing.T) {
+			m := start(t, `{"o":0}`)
+			m.fates(func(context.Context, json.RawMessage) fate {
+				m.fates(nil)
+				return f
+			})
+			_, err := m.queue.Submit(context.Background(), set("a", "1"))
 			require.ErrorIs(t, err, commit.ErrUnknownOutcome)
 			require.ErrorIs(t, err, errNoReply)
-			_, err = s.queue.Submit(context.Background(), set("b", "1"))
-			require.NoError(t, err)
-			require.Equal(t, []string{"put", "read", "put"}, s.did())
-			if stored {
-				s.holds(t, `{"a":1,"b":1,"o":0}`)
+			synctest.Wait()
+			require.Equal(t, []string{"put", "ask"}, m.did())
+			if f.stored {
+				m.remembers(t, `{"a":1,"o":0}`)
 			} else {
-				s.holds(t, `{"b":1,"o":0}`)
+				m.remembers(t, `{"o":0}`)
+			}
+			m.submit(t, set("b", "1"))
+			require.Equal(t, []string{"put"}, m.did())
+			m.deliver()
+			m.syncs()
+			passes(10 * time.Second)
+			m.syncs()
+			if f.stored || f.late {
+				m.holds(t, `{"a":1,"b":1,"o":0}`)
+			} else {
+				m.holds(t, `{"b":1,"o":0}`)
 			}
 		})
 	}
-	t.Run("nothing is sent before the event could be read again", func(t *testing.T) {
-		s := start(t, `{"o":0}`)
-		s.fault = func(context.Context, json.RawMessage) (commit.Outcome, bool) { return commit.Unknown, false }
-		s.readErr = func() error { return errNoReply }
-		_, err := s.queue.Submit(context.Background(), set("a", "1"))
-		require.ErrorIs(t, err, commit.ErrUnknownOutcome)
-		_, err = s.queue.Submit(context.Background(), set("a", "1"))
+	for _, layout := range []wire.Layout{{}, {PerKey: true}} {
+		for name, first := range map[string]fate{
+			"a request that nobody knows of any more comes late": {outcome: commit.Unknown, late: true},
+			"a request comes once more, late":                    {outcome: commit.Repeated, late: true},
+		} {
+			scene(t, fmt.Sprintf("%s (per key %v)", name, layout.PerKey), func(t *testing.T) {
+				m := serve(layout, nil)
+				m.opens(t)
+				m.fates(func(context.Context, json.RawMessage) fate {
+					m.fates(nil)
+					return first
+				})
+				_, _ = m.queue.Submit(context.Background(), set("a", "1")) // its outcome is as the name says
+				m.submit(t, set("a", "2"))
+				require.True(t, m.deliver())
+				m.syncs()
+				m.remembers(t, `{"a":2}`)
+				passes(10 * time.Second)
+				m.holds(t, `{"a":2}`)
+			})
+		}
+	}
+}
+
+// Where events may have been missed, they are read before anything is written.
+func TestNothingIsSentUponWhatIsNotKnown(t *testing.T) {
+	scene(t, "after a gap", func(t *testing.T) {
+		m := start(t, `{"o":0}`)
+		m.writes("theirs", "1")
+		m.room.Missed()
+		m.submit(t, set("a", "1"))
+		require.Equal(t, []string{"load", "put"}, m.did())
+		m.holds(t, `{"a":1,"o":0,"theirs":1}`)
+	})
+	scene(t, "after a gap that can't be looked into", func(t *testing.T) {
+		m := start(t, `{"o":0}`)
+		m.loaded(func(context.Context) error { return errNoReply })
+		m.room.Missed()
+		_, err := m.queue.Submit(context.Background(), set("a", "1"))
 		require.ErrorIs(t, err, errNoReply)
 		require.NotErrorIs(t, err, commit.ErrUnknownOutcome)
-		require.NotContains(t, s.did()[1:], "put")
-		s.holds(t, `{"o":0}`)
+		require.NotContains(t, m.did(), "put")
+		m.holds(t, `{"o":0}`)
 	})
-	t.Run("the room was left", func(t *testing.T) {
-		s := start(t, `{"o":0}`)
-		s.room.Forget()
-		_, err := s.queue.Submit(context.Background(), set("a", "1"))
+	scene(t, "the room was left", func(t *testing.T) {
+		m := start(t, `{"o":0}`)
+		m.room.Forget()
+		_, err := m.queue.Submit(context.Background(), set("a", "1"))
 		require.ErrorIs(t, err, replica.ErrNotLoaded)
-		require.Empty(t, s.did(), "the dictionary is not overwritten by an empty one")
+		require.Empty(t, m.did(), "the dictionary is not overwritten by an empty one")
 	})
+}
+
+// What changes nothing, as far as the memory knows, is asked for once.
+func TestWhatIsThereAlready(t *testing.T) {
+	scene(t, "costs no PUT", func(t *testing.T) {
+		m := start(t, `{"a":{"x":1,"y":[2]},"b":{"dev.joe.json":"1.5"}}`)
+		existed, err := m.queue.Submit(context.Background(), set("a", ` { "y" : [2], "x":1 }`), set("b", "1.5"), del("c"))
+		require.NoError(t, err)
+		require.Zero(t, existed)
+		require.Equal(t, []string{"ask"}, m.did())
+		m.submit(t)
+		require.Empty(t, m.did())
+	})
+	scene(t, "is asked for once for all who wait", func(t *testing.T) {
+		m := start(t, `{"a":1,"opener":1}`)
+		for _, result := range m.together([]commit.Change{set("a", "1")}, []commit.Change{set("a", "1")}, []commit.Change{del("c")}) {
+			require.NoError(t, result.err)
+		}
+		require.Equal(t, []string{"ask"}, m.did())
+	})
+	for _, layout := range []wire.Layout{{}, {PerKey: true}} {
+		perKey := fmt.Sprintf(" (per key %v)", layout.PerKey)
+		start := func(t *testing.T) *memory {
+			m := serve(layout, nil)
+			m.opens(t)
+			m.submit(t, set("a", "1"))
+			m.syncs()
+			m.did()
+			return m
+		}
+		scene(t, "is written where somebody has changed it"+perKey, func(t *testing.T) {
+			m := start(t)
+			m.writes("a", "2")
+			m.submit(t, set("a", "1"))
+			require.Contains(t, m.did(), "put")
+			m.syncs()
+			m.holds(t, `{"a":1}`)
+		})
+		scene(t, "is written where a fork has taken it away"+perKey, func(t *testing.T) {
+			m := start(t)
+			m.fork("a", "2")
+			m.submit(t, set("a", "1"))
+			require.Contains(t, m.did(), "put")
+			m.syncs()
+			m.holds(t, `{"a":1}`)
+		})
+		scene(t, "a key that somebody has just set is deleted"+perKey, func(t *testing.T) {
+			m := start(t)
+			m.writes("b", "2")
+			existed, err := m.queue.Submit(context.Background(), del("b"))
+			require.NoError(t, err)
+			require.Equal(t, 1, existed)
+			m.syncs()
+			m.holds(t, `{"a":1}`)
+		})
+		scene(t, "is not acknowledged if it can't be asked for"+perKey, func(t *testing.T) {
+			m := start(t)
+			m.asked(func(context.Context) error { return errNoReply })
+			_, err := m.queue.Submit(context.Background(), set("a", "1"))
+			require.ErrorIs(t, err, errNoReply)
+			require.NotErrorIs(t, err, commit.ErrUnknownOutcome)
+			require.Equal(t, []string{"ask"}, m.did())
+		})
+		scene(t, "nothing is sent for those whose time is up by then"+perKey, func(t *testing.T) {
+			m := start(t)
+			m.writes("a", "2")
+			m.asked(func(context.Context) error {
+				time.Sleep(2 * time.Second) // on the scene's clock
+				return nil
+			})
+			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+			defer cancel()
+			_, err := m.queue.Submit(ctx, set("a", "1"))
+			require.ErrorIs(t, err, commit.ErrNotSent)
+			passes(10 * time.Second)
+			require.NotContains(t, m.did(), "put")
+			m.syncs()
+			m.holds(t, `{"a":2}`)
+		})
+	}
 }
 
 func TestDeadlines(t *testing.T) {
-	s := serve(t, wire.Layout{}, nil, nil)
-	g := s.gate()
-	s.open(50 * time.Millisecond)
-	var inFlight, queued error
-	var submitting sync.WaitGroup
-	submitting.Go(func() { _, inFlight = s.queue.Submit(context.Background(), set("a", "1")) })
-	<-g.entered
-	block := make(chan struct{})
-	s.readErr = func() error { <-block; return nil } // the worker is kept busy after the deadline
-	submitting.Go(func() { _, queued = s.queue.Submit(context.Background(), set("b", "1")) })
-	submitting.Wait()
-	close(block)
-	s.queue.Close(context.Background())
-	require.ErrorIs(t, inFlight, commit.ErrUnknownOutcome)
-	require.ErrorIs(t, queued, commit.ErrNotSent)
-	s.holds(t, `{}`)
-}
-
-func TestClose(t *testing.T) {
-	t.Run("accepted writes are finished, new ones refused", func(t *testing.T) {
-		s := start(t, `{}`)
-		g := s.gate()
-		var first, second error
+	scene(t, "of one whose write is under way, and of one that waits", func(t *testing.T) {
+		m := serve(wire.Layout{}, nil)
+		m.timeout = 50 * time.Millisecond
+		m.opens(t)
+		m.fates(func(context.Context, json.RawMessage) fate {
+			time.Sleep(time.Second) // on the scene's clock: it hears of no deadline
+			return fate{outcome: commit.Unknown}
+		})
+		var inFlight, queued error
 		var submitting sync.WaitGroup
-		submitting.Go(func() { _, first = s.queue.Submit(context.Background(), set("a", "1")) })
-		<-g.entered
-		submitting.Go(func() { _, second = s.queue.Submit(context.Background(), set("b", "1")) })
-		require.Eventually(t, func() bool { return commit.Pending(s.queue) == 1 }, 5*time.Second, time.Millisecond)
-		submitting.Go(func() { s.queue.Close(context.Background()) })
-		require.Eventually(t, func() bool { return commit.Closed(s.queue) }, 5*time.Second, time.Millisecond)
-		_, err := s.queue.Submit(context.Background(), set("c", "1"))
-		require.ErrorIs(t, err, commit.ErrClosed)
-		close(g.open)
+		submitting.Go(func() { _, inFlight = m.queue.Submit(context.Background(), set("a", "1")) })
+		synctest.Wait()
+		submitting.Go(func() { _, queued = m.queue.Submit(context.Background(), set("b", "1")) })
 		submitting.Wait()
-		require.NoError(t, first)
-		require.NoError(t, second)
-		s.queue.Wake()
-		s.holds(t, `{"a":1,"b":1}`)
+		require.ErrorIs(t, inFlight, commit.ErrUnknownOutcome)
+		require.ErrorIs(t, queued, commit.ErrNotSent)
+		passes(time.Minute)
+		require.Equal(t, []string{"put", "ask"}, m.did(), "what became of the first is asked for")
 	})
-	t.Run("no longer than the context allows", func(t *testing.T) {
-		s := start(t, `{}`)
-		g := s.gate()
-		var first, second error
+	scene(t, "the others' write goes on", func(t *testing.T) {
+		m := serve(wire.Layout{}, nil)
+		m.opens(t)
+		opener, both := m.gate(), (*gate)(nil)
+		var short, long error
 		var submitting sync.WaitGroup
-		submitting.Go(func() { _, first = s.queue.Submit(context.Background(), set("a", "1")) })
-		<-g.entered
-		submitting.Go(func() { _, second = s.queue.Submit(context.Background(), set("b", "1")) })
-		require.Eventually(t, func() bool { return commit.Pending(s.queue) == 1 }, 5*time.Second, time.Millisecond)
-		ctx, cancel := context.WithCancel(context.Background())
-		cancel()
-		s.queue.Close(ctx)
+		submitting.Go(func() { m.queue.Submit(context.Background(), set("opener", "0")) })
+		<-opener.entered
+		submitting.Go(func() {
+			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+			defer cancel()
+			_, short = m.queue.Submit(ctx, set("a", "1"))
+		})
+		submitting.Go(func() { _, long = m.queue.Submit(context.Background(), set("b", "1")) })
+		passes(0)
+		both = m.gate()
+		close(opener.open)
+		<-both.entered
+		passes(2 * time.Second)
+		close(both.open)
 		submitting.Wait()
-		require.ErrorIs(t, first, commit.ErrUnknownOutcome)
-		require.ErrorIs(t, second, commit.ErrNotSent)
-		require.NotContains(t, s.did()[1:], "put")
-	})
-}
-
-func TestSealing(t *testing.T) {
-	start := func(t *testing.T, content string) *server {
-		s := serve(t, wire.Layout{}, []replica.Event{{ID: "$first", Content: json.RawMessage(content)}}, nil)
-		s.encrypt = true
-		return s
-	}
-	t.Run("values share an event, and one that is known costs nothing", func(t *testing.T) {
-		s := start(t, `{}`)
-		s.opens(t)
-		_, err := s.queue.Submit(context.Background(), set("a", "1.5"), set("b", `{"x":1,"y":2}`))
-		require.NoError(t, err)
-		require.Equal(t, []string{"seal", "put"}, s.did())
-		require.JSONEq(t, `{"a":1.5,"b":{"x":1,"y":2}}`, string(s.sealed["$sealed0"]))
-		s.holds(t, `{"a":{"encrypted_val":"$sealed0"},"b":{"encrypted_val":"$sealed0"}}`)
-
-		_, err = s.queue.Submit(context.Background(), set("b", `{"y": 2, "x": 1}`))
-		require.NoError(t, err)
-		require.Len(t, s.did(), 2)
-
-		_, err = s.queue.Submit(context.Background(), del("a"))
-		require.NoError(t, err)
-		for s.sync() {
-		}
-		s.settles(t)
-		require.Empty(t, s.removed, "b still stands there")
-		_, err = s.queue.Submit(context.Background(), set("b", "2"))
-		require.NoError(t, err)
-		s.settles(t)
-		require.Empty(t, s.removed, "another writer may not know yet that a is gone")
-		for s.sync() {
-		}
-		s.settles(t)
-		require.Equal(t, []string{"$sealed0"}, s.removed)
-	})
-	t.Run("an overwritten value stays in the room, for another writer may bring its pointer back", func(t *testing.T) {
-		s := start(t, `{}`)
-		s.opens(t)
-		for _, value := range []string{"1", "2"} {
-			_, err := s.queue.Submit(context.Background(), set("a", value))
-			require.NoError(t, err)
-		}
-		for s.sync() {
-		}
-		s.queue.Close(context.Background())
-		require.Equal(t, []string{"seal", "put", "seal", "put"}, s.did())
-		require.Empty(t, s.removed)
-	})
-	t.Run("a deleted value whose pointer another writer brings back stays", func(t *testing.T) {
-		s := start(t, `{}`)
-		s.opens(t)
-		_, err := s.queue.Submit(context.Background(), set("a", "1"))
-		require.NoError(t, err)
-		for s.sync() {
-		}
-		stale := s.content("")
-		_, err = s.queue.Submit(context.Background(), del("a"))
-		require.NoError(t, err)
-		s.store("", stale)
-		for s.sync() {
-		}
-		s.queue.Close(context.Background())
-		require.Empty(t, s.removed)
-	})
-	t.Run("a value is not sent in the clear once the room is encrypted", func(t *testing.T) {
-		s := serve(t, wire.Layout{}, nil, nil)
-		s.fault = func(context.Context, json.RawMessage) (commit.Outcome, bool) {
-			if !s.encrypt {
-				s.encrypt = true // meanwhile
-				return commit.Outdated, false
-			}
-			return commit.Stored, true
-		}
-		s.opens(t)
-		_, err := s.queue.Submit(context.Background(), set("a", "1"))
-		require.NoError(t, err)
-		s.holds(t, `{"a":{"encrypted_val":"$sealed0"}}`)
-	})
-	t.Run("what this version can't read is not overwritten", func(t *testing.T) {
-		s := start(t, `{"a":{"encrypted_val":"$new"}}`)
-		s.sealed["$new"] = json.RawMessage(`{"a":{"dev.joe.future":1}}`)
-		s.opens(t)
-		_, err := s.queue.Submit(context.Background(), set("a", "1"))
-		require.ErrorIs(t, err, commit.ErrUnreadable)
-		require.Empty(t, s.did())
-	})
-	t.Run("as many as fit", func(t *testing.T) {
-		s := start(t, `{}`)
-		s.sealSize = 100
-		s.opens(t)
-		half := `"` + strings.Repeat("x", 50) + `"`
-		_, err := s.queue.Submit(context.Background(), set("a", half), set("b", half), set("c", "1"))
-		require.NoError(t, err)
-		require.Equal(t, []string{"$sealed0", "$sealed1"}, sorted(s.sealed))
-		for _, content := range s.sealed {
-			require.LessOrEqual(t, len(content), s.sealSize)
-		}
-		_, err = s.queue.Submit(context.Background(), set("a", `"`+strings.Repeat("x", 100)+`"`))
-		require.ErrorIs(t, err, commit.ErrTooLarge)
-	})
-	t.Run("what stands in the clear is encrypted when it is written again", func(t *testing.T) {
-		s := start(t, `{"a":1}`)
-		s.opens(t)
-		_, err := s.queue.Submit(context.Background(), set("a", "1"))
-		require.NoError(t, err)
-		s.holds(t, `{"a":{"encrypted_val":"$sealed0"}}`)
-	})
-	t.Run("an event that nothing came to point at is given up", func(t *testing.T) {
-		s := start(t, `{}`)
-		s.opens(t)
-		s.fault = func(context.Context, json.RawMessage) (commit.Outcome, bool) { return commit.Refused, false }
-		_, err := s.queue.Submit(context.Background(), set("a", "1"))
-		require.ErrorIs(t, err, errRefused)
-		require.Equal(t, []string{"$sealed0"}, s.removed)
-		s.holds(t, `{}`)
-	})
-	t.Run("an event that something may point at is kept", func(t *testing.T) {
-		s := start(t, `{}`)
-		s.opens(t)
-		s.fault = func(context.Context, json.RawMessage) (commit.Outcome, bool) { return commit.Unknown, true }
-		_, err := s.queue.Submit(context.Background(), set("a", "1"))
-		require.ErrorIs(t, err, commit.ErrUnknownOutcome)
-		require.Empty(t, s.removed)
-	})
-	t.Run("not possible", func(t *testing.T) {
-		s := start(t, `{"a":{"encrypted_val":"$lost"}}`)
-		s.denied = errRefused
-		s.opens(t)
-		_, err := s.queue.Submit(context.Background(), set("a", "1"))
-		require.ErrorIs(t, err, errRefused)
-		require.Empty(t, s.did(), "nothing goes out in the clear")
-		_, err = s.queue.Submit(context.Background(), del("a"))
-		require.NoError(t, err)
-	})
-}
-
-func TestChores(t *testing.T) {
-	t.Run("copies the older type once", func(t *testing.T) {
-		s := serve(t, wire.Layout{}, nil, []replica.Event{{ID: "$old", Content: json.RawMessage(`{"a":1}`)}})
-		s.opens(t)
-		s.queue.Wake()
-		require.Eventually(t, func() bool { return len(s.did()) == 1 }, 5*time.Second, time.Millisecond)
-		s.queue.Close(context.Background())
-		s.holds(t, `{"a":1}`)
-	})
-	t.Run("writes come before copying", func(t *testing.T) {
-		var older []replica.Event
-		for i := range 20 {
-			key := fmt.Sprintf("old%d", i)
-			older = append(older, replica.Event{ID: "$" + key, StateKey: key, Content: json.RawMessage(`{"v":1}`)})
-		}
-		s := serve(t, wire.Layout{PerKey: true}, nil, older)
-		g := s.gate()
-		s.opens(t)
-		s.queue.Wake()
-		<-g.entered // the first of them is being copied
-		var err error
-		var submitting sync.WaitGroup
-		submitting.Go(func() { _, err = s.queue.Submit(context.Background(), set("new", "1")) })
-		require.Eventually(t, func() bool { return commit.Pending(s.queue) == 1 }, 5*time.Second, time.Millisecond)
-		close(g.open)
-		submitting.Wait()
-		require.NoError(t, err)
-		s.queue.Close(context.Background())
-		require.Equal(t, "new", s.log[1].StateKey)
-		require.Len(t, s.log, 21)
-	})
-	t.Run("restores what an own write took away", func(t *testing.T) {
-		s := start(t, `{}`)
-		s.store("", json.RawMessage(`{"x":1}`))
-		_, err := s.queue.Submit(context.Background(), set("a", "1"))
-		require.NoError(t, err)
-		for s.sync() {
-		}
-		s.queue.Close(context.Background())
-		s.holds(t, `{"a":1,"x":1}`)
-	})
-	t.Run("does again later what fails", func(t *testing.T) {
-		s := start(t, `{}`)
-		fails := 2
-		s.fault = func(_ context.Context, content json.RawMessage) (commit.Outcome, bool) {
-			if fails > 0 && strings.Contains(string(content), "x") {
-				fails--
-				return commit.Refused, false
-			}
-			return commit.Stored, true
-		}
-		s.store("", json.RawMessage(`{"x":1}`))
-		_, err := s.queue.Submit(context.Background(), set("a", "1"))
-		require.NoError(t, err)
-		for s.sync() {
-		}
-		require.Eventually(t, func() bool { return string(s.content("")) == `{"a":1,"x":1}` }, 30*time.Second, 10*time.Millisecond)
-		s.queue.Close(context.Background())
-		require.Len(t, s.failed, 1, "it is told once")
-	})
-	t.Run("tells what could not be done", func(t *testing.T) {
-		s := serve(t, wire.Layout{}, nil, []replica.Event{{ID: "$old", Content: json.RawMessage(`{"a":1}`)}})
-		s.fault = func(context.Context, json.RawMessage) (commit.Outcome, bool) { return commit.Refused, false }
-		s.opens(t)
-		s.queue.Wake()
-		s.queue.Close(context.Background())
-		require.Len(t, s.failed, 1)
-		require.ErrorIs(t, s.failed[0], errRefused)
-		s.remembers(t, `{"a":1}`)
+		require.ErrorIs(t, short, commit.ErrUnknownOutcome)
+		require.NoError(t, long)
+		m.holds(t, `{"a":1,"b":1,"opener":0}`)
 	})
 }

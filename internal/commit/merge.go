@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/go-joe/matrix-memory/internal/wire"
 )
@@ -35,8 +37,11 @@ func (e *TooLargeError) Unwrap() error { return ErrTooLarge }
 type merge struct {
 	base    wire.Dictionary
 	changes map[string]setting
-	size    int // of the content with the changes, in bytes
+	keep    map[string]bool // keys that are set to what they hold, or deleted where they are not
+	size    int             // of the content with the changes, in bytes, but for a stamp
+	stamp   int             // what the smallest stamp of the changed keys takes; the others are left out where they don't fit
 	limit   int
+	stamped bool // the dictionary says when its keys were changed
 
 	encrypted bool
 	denied    error // why no value can be set
@@ -58,7 +63,9 @@ func (q *Queue) merge(base wire.Dictionary, limit int) *merge {
 	m := &merge{
 		base:      base,
 		changes:   make(map[string]setting),
-		size:      wire.CanonicalSize(base.Content()),
+		keep:      make(map[string]bool),
+		size:      wire.CanonicalSize(base.Content()) + q.room.Reserve(),
+		stamped:   q.room.Reserve() > 0,
 		limit:     limit,
 		sealLimit: q.env.SealLimit,
 		opened:    q.env.Opened,
@@ -86,38 +93,49 @@ func (m *merge) addAll(q *Queue, parts []*part) []*part {
 // add merges changes, all or none, and returns how many of the keys to delete
 // were there.
 func (m *merge) add(changes []Change) (existed int, err error) {
+	undo := m.remember(changes)
 	size := m.size
-	undo := make(map[string]*setting, len(changes))
 	for _, change := range changes {
-		if _, ok := undo[change.Key]; !ok {
-			undo[change.Key] = nil
-			if before, ok := m.changes[change.Key]; ok {
-				undo[change.Key] = &before
-			}
-		}
-		var was bool
-		if was, err = m.apply(change); err != nil {
-			break
+		was, err := m.apply(change)
+		if err != nil {
+			undo()
+			return 0, err
 		}
 		if was && change.Delete {
 			existed++
 		}
 	}
-	if err == nil && m.size > m.limit && m.size > size {
-		err = &TooLargeError{Size: m.size, Limit: m.limit, Keys: m.keys()}
+	// What makes the content no larger is let through: others may have filled it, by
+	// the homeserver's measure.
+	if m.size+m.stamp > m.limit && m.size > size {
+		err := &TooLargeError{Size: m.size + m.stamp, Limit: m.limit, Keys: m.keys()}
+		undo()
+		return 0, err
 	}
-	if err == nil {
-		return existed, nil
-	}
-	m.size = size
-	for key, before := range undo {
-		if before == nil {
-			delete(m.changes, key)
-		} else {
-			m.changes[key] = *before
+	return existed, nil
+}
+
+// remember returns a function that takes back the changes that are merged after it.
+func (m *merge) remember(changes []Change) (undo func()) {
+	size, stamp := m.size, m.stamp
+	changed, kept := make(map[string]setting), make(map[string]bool)
+	for _, change := range changes {
+		if before, ok := m.changes[change.Key]; ok {
+			changed[change.Key] = before
 		}
+		kept[change.Key] = m.keep[change.Key]
 	}
-	return 0, err
+	return func() {
+		m.size, m.stamp = size, stamp
+		for key, was := range kept {
+			delete(m.changes, key)
+			delete(m.keep, key)
+			if was {
+				m.keep[key] = true
+			}
+		}
+		maps.Copy(m.changes, changed)
+	}
 }
 
 // apply merges one change and reports whether the key was there.
@@ -127,6 +145,8 @@ func (m *merge) apply(change Change) (was bool, err error) {
 	if change.Delete {
 		if was {
 			m.put(key, before, setting{})
+		} else {
+			m.keep[key] = true
 		}
 		return was, nil
 	}
@@ -135,6 +155,7 @@ func (m *merge) apply(change Change) (was bool, err error) {
 	}
 	if was {
 		if same, err := m.same(before, entry, change); same || err != nil {
+			m.keep[key] = true
 			return was, err
 		}
 	}
@@ -150,6 +171,17 @@ func (m *merge) apply(change Change) (was bool, err error) {
 	}
 	m.put(key, before, after)
 	return was, nil
+}
+
+// touched returns the keys that were set or deleted, also where that changes nothing.
+func (m *merge) touched() []string {
+	keys := slices.Collect(maps.Keys(m.changes))
+	for key := range m.keep {
+		if _, changed := m.changes[key]; !changed {
+			keys = append(keys, key)
+		}
+	}
+	return keys
 }
 
 // standing returns what stands under a key so far: a change merged before, or
@@ -182,7 +214,13 @@ func (m *merge) same(before setting, entry wire.Entry, change Change) (bool, err
 func (m *merge) put(key string, before, after setting) {
 	m.size += stateSize(key, after) - stateSize(key, before)
 	m.changes[key] = after
+	if stamp := memberSize(key, nil) + stampSize; m.stamped && (m.stamp == 0 || stamp < m.stamp) {
+		m.stamp = stamp
+	}
 }
+
+// stampSize is what a stamp takes beside the name of its key, at most.
+const stampSize = len(`[9007199254740991,"0123456789abcdef"]`)
 
 // stateSize returns how many bytes a setting takes in the state event.
 func stateSize(key string, s setting) int {

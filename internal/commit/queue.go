@@ -13,10 +13,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
-
-	"github.com/cenkalti/backoff/v5"
 
 	"github.com/go-joe/matrix-memory/internal/replica"
 )
@@ -35,21 +34,25 @@ type Outcome int
 
 const (
 	Stored   Outcome = iota // the homeserver answered with an event ID
+	Repeated                // the same, and it may act upon an earlier request later
 	Refused                 // certainly not stored
 	Invalid                 // certainly not stored, on account of its content or size
 	Unknown                 // perhaps stored
 	Outdated                // certainly not stored, as the room has become encrypted meanwhile
 )
 
-// An Env is what a queue needs of the outside world. Its functions are called
-// by the queue's worker, one at a time.
+// An Env is what a queue needs of the outside world. Its functions are called one at a
+// time, by the queue's worker and, once that has ended, by Close.
 type Env struct {
 	// Put stores a state event and returns its ID. It retries as it sees fit
 	// until the context is done. encrypted is what Encrypted said when the content was
 	// made: where it would say something else by now, nothing may be sent.
 	Put func(ctx context.Context, stateKey string, content json.RawMessage, encrypted bool) (eventID string, outcome Outcome, err error)
-	// Read reads a state event; found is false if there is none.
-	Read func(ctx context.Context, stateKey string) (event replica.Event, found bool, err error)
+	// Standing returns what stands in the room under a state key; found is false if
+	// nothing does.
+	Standing func(ctx context.Context, stateKey string) (content json.RawMessage, found bool, err error)
+	// Load loads the room again.
+	Load func(ctx context.Context) error
 	// Limit returns how many bytes of content fit in the event under a state key.
 	Limit func(stateKey string) int
 
@@ -87,15 +90,20 @@ type Queue struct {
 	ctx    context.Context // of the worker's requests; done once Close gives up waiting
 	cancel context.CancelFunc
 	idle   sync.WaitGroup // counts the worker
+	ended  chan struct{}  // closed when Close has done all
 
 	mu      sync.Mutex // owns all below
 	pending []*write
 	wake    bool
 	running bool
 	closed  bool
-	failing bool                        // the last chores failed
-	pause   *backoff.ExponentialBackOff // between chores that fail
-	later   *time.Timer                 // wakes the worker after the pause; nil: no chore has failed
+	later   *time.Timer        // wakes the worker when a chore that was left alone is to be done
+	chored  context.CancelFunc // ends the chore that is under way; nil: none is
+	cut     *time.Timer        // calls that, as somebody waits for the worker
+
+	// The worker's, and then Close's:
+	delays  map[replica.Task]*delay // of chores
+	doubted map[string]bool         // keys of writes whose outcome is unknown
 }
 
 // A write is the changes of one caller, who waits for done. The queue's mu owns
@@ -132,9 +140,10 @@ func (e *KeyError) Unwrap() error { return e.Err }
 // that it waits for.
 func NewQueue(room *replica.Room, env Env, timeout time.Duration) *Queue {
 	ctx, cancel := context.WithCancel(context.Background())
-	pause := backoff.NewExponentialBackOff()
-	pause.InitialInterval, pause.MaxInterval = time.Second, 5*time.Minute
-	return &Queue{room: room, env: env, timeout: timeout, ctx: ctx, cancel: cancel, pause: pause}
+	return &Queue{
+		room: room, env: env, timeout: timeout, ctx: ctx, cancel: cancel,
+		ended: make(chan struct{}), delays: make(map[replica.Task]*delay), doubted: make(map[string]bool),
+	}
 }
 
 // Submit commits changes and waits for the result, until the context is done and at
@@ -157,6 +166,7 @@ func (q *Queue) Submit(ctx context.Context, changes ...Change) (existed int, err
 		return 0, &KeyError{changes[0].Key, ErrClosed}
 	}
 	q.pending = append(q.pending, w)
+	q.hurry()
 	q.start()
 	q.mu.Unlock()
 
@@ -225,19 +235,28 @@ func (q *Queue) Wake() {
 }
 
 // Close refuses new writes, lets the accepted ones finish until the context is
-// done, and waits for the worker.
+// done, waits for the worker, and sees to it that what was written stands in the room.
+// A second one waits for the first, as long as its own context allows.
 func (q *Queue) Close(ctx context.Context) {
 	q.mu.Lock()
+	first := !q.closed
 	q.closed = true
 	if q.later != nil {
 		q.later.Stop()
 	}
+	q.hurry()
 	q.mu.Unlock()
-	defer q.cancel()
 	stop := context.AfterFunc(ctx, q.cancel)
 	defer stop()
+	if !first {
+		<-q.ended
+		return
+	}
+	defer close(q.ended)
+	defer q.cancel()
 	q.idle.Wait()
-	q.gone(q.room.Loose(true))
+	q.prove()
+	q.gone(q.room.Loose())
 }
 
 // start runs the worker unless it runs. The caller holds mu.
@@ -284,12 +303,59 @@ func (q *Queue) end(p *part, existed int, err error) {
 	}
 }
 
-// busy says whether writes wait. If so, the worker looks at its chores again after them.
-func (q *Queue) busy() bool {
+// hold notes that nothing of the parts was sent, until they are begun anew.
+func (q *Queue) hold(parts []*part) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.wake = q.wake || len(q.pending) > 0
-	return len(q.pending) > 0
+	for _, p := range parts {
+		p.begun = false
+	}
+}
+
+// state says whether the queue is closed, and whether writes wait.
+func (q *Queue) state() (closed, busy bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.closed, len(q.pending) > 0
+}
+
+// waits says whether a write to a state event waits.
+func (q *Queue) waits(stateKey string) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return slices.ContainsFunc(q.pending, func(w *write) bool {
+		return slices.ContainsFunc(w.changes, func(c Change) bool { return q.room.StateKey(c.Key) == stateKey })
+	})
+}
+
+// interruptible does what no caller waits for, within the timeout. Once somebody waits for
+// the worker, it may take half of that, so that those who wait have the other half.
+func (q *Queue) interruptible(do func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(q.ctx, q.timeout)
+	defer cancel()
+	q.mu.Lock()
+	q.chored = cancel
+	if len(q.pending) > 0 {
+		q.hurry()
+	}
+	q.mu.Unlock()
+	defer func() {
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		if q.cut != nil {
+			q.cut.Stop()
+		}
+		q.chored, q.cut = nil, nil
+	}()
+	return do(ctx)
+}
+
+// hurry bounds the chore that is under way, if there is one, by half the timeout from
+// now on. The caller holds mu.
+func (q *Queue) hurry() {
+	if q.chored != nil && q.cut == nil {
+		q.cut = time.AfterFunc(q.timeout/2, q.chored)
+	}
 }
 
 // next returns all writes that wait, or false if there is nothing to do, and
@@ -314,23 +380,20 @@ func (q *Queue) work() {
 			return
 		}
 		q.commit(writes)
-		q.rest(q.chores())
+		q.chores()
+		q.gone(q.room.Loose())
 	}
 }
 
-// rest sees to it that chores that failed are done later.
-func (q *Queue) rest(failed bool) {
+// rest wakes the worker after a while, if it is not zero.
+func (q *Queue) rest(wait time.Duration) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.later != nil {
 		q.later.Stop()
 		q.later = nil
 	}
-	q.failing = failed
-	switch {
-	case !failed:
-		q.pause.Reset()
-	case !q.closed:
-		q.later = time.AfterFunc(q.pause.NextBackOff(), q.Wake)
+	if wait > 0 && !q.closed {
+		q.later = time.AfterFunc(wait, q.Wake)
 	}
 }

@@ -27,21 +27,21 @@ type Room struct {
 	id      id.RoomID
 	replica *replica.Room
 	queue   *commit.Queue
-	load    *semaphore.Weighted // held while the state is read
+	loading *semaphore.Weighted // held while the state is read
 	used    sync.Once           // what a room needs at its first use
 	vault   vault
 	misses  atomic.Int32 // encrypted events that Get first asked for since the last read-ahead
-	looking atomic.Bool  // the state is read after a gap of sync, or after sync failed
 
 	mu     sync.RWMutex // owns access
 	access access
 }
 
 func newRoom(rs *Rooms, roomID id.RoomID) *Room {
-	r := &Room{rooms: rs, id: roomID, replica: replica.New(rs.Layout), load: semaphore.NewWeighted(1)}
+	r := &Room{rooms: rs, id: roomID, replica: replica.New(rs.Layout, rs.userID().String()), loading: semaphore.NewWeighted(1)}
 	r.queue = commit.NewQueue(r.replica, commit.Env{
 		Put:       r.put,
-		Read:      r.read,
+		Standing:  r.standing,
+		Load:      func(ctx context.Context) error { return r.load(ctx, nil) },
 		Limit:     r.limit,
 		Encrypted: r.encrypted,
 		Seal:      r.seal,
@@ -66,19 +66,9 @@ func (r *Room) log() logrus.FieldLogger { return r.rooms.Log.WithField("room", r
 // ready loads the room's state unless it is loaded.
 func (r *Room) ready(ctx context.Context) error {
 	if !r.replica.Loaded() {
-		if err := r.load.Acquire(ctx, 1); err != nil {
-			return fmt.Errorf("waiting for the room's state, which is being read: %w", err)
-		}
-		defer r.load.Release(1)
-	}
-	if !r.replica.Loaded() {
-		r.replica.Expect() // first follow, then read: nothing is missed in between
-		state, err := r.rooms.Session.State(ctx, r.id)
-		if err != nil {
-			r.replica.Forget()
+		if err := r.load(ctx, r.replica.Loaded); err != nil {
 			return err
 		}
-		r.restore(state)
 	}
 	r.used.Do(func() {
 		r.queue.Wake() // a memory under the older event type is copied now
@@ -87,83 +77,33 @@ func (r *Room) ready(ctx context.Context) error {
 	return nil
 }
 
-// restore takes over the room's whole state.
-func (r *Room) restore(state []*event.Event) {
-	var latest, older []replica.Event
-	for _, evt := range state {
-		switch eventType := evt.Type.Type; {
-		case eventType == r.rooms.EventType.Type:
-			latest = append(latest, stateEvent(evt))
-		case eventType == r.rooms.OlderType && eventType != "":
-			older = append(older, stateEvent(evt))
-		default:
-			r.note(evt)
-		}
-	}
-	if r.replica.Restore(latest, older) {
-		r.queue.Wake()
-	}
-}
-
 // apply takes over what is new in the room.
 func (r *Room) apply(u session.Update) {
-	todo := false
-	known := make(map[string]bool) // state keys that this update has been about
-	for _, evt := range u.State {
-		if evt.Type.Type != r.rooms.EventType.Type {
-			r.note(evt)
-			continue
-		}
-		event := stateEvent(evt)
-		event.Gap = u.Gap && !known[event.StateKey]
-		known[event.StateKey] = true
-		todo = r.replica.Apply(event) || todo
-	}
+	todo := r.replica.Apply(replica.Update{Gap: u.Gap, State: r.take(u.State), Timeline: r.take(u.Timeline), After: r.take(u.After)})
 	for _, eventID := range u.Redacted {
 		r.vault.forget(eventID.String())
 		if r.replica.Redacted(eventID.String()) {
 			r.log().WithField("event", eventID.String()).
-				Warn("Somebody redacted a state event that holds memory; reading it again")
+				Warn("Somebody redacted a state event that holds memory; what it alone said is gone")
 			todo = true
 		}
 	}
 	if todo {
 		r.queue.Wake()
 	}
-	if u.Gap || u.Resumed {
-		r.look()
-	}
 }
 
-// look reads the room's state after a gap of sync, or when sync works again, in the
-// background: a redaction that sync has left out shows nowhere else, nor does the order
-// of state events where a homeserver has lost it.
-func (r *Room) look() {
-	if !r.replica.Loaded() || r.looking.Swap(true) {
-		return
+// take returns those of a room's state events that are the memory's, and notes what the
+// others say of access.
+func (r *Room) take(events []*event.Event) (ours []replica.Event) {
+	for _, evt := range events {
+		if evt.Type.Type == r.rooms.EventType.Type {
+			ours = append(ours, stateEvent(evt))
+		} else {
+			r.note(evt)
+		}
 	}
-	r.rooms.inBackground(func() {
-		defer r.looking.Store(false)
-		state, err := r.rooms.Session.State(r.rooms.reading, r.id)
-		if err != nil {
-			r.log().WithError(err).
-				Warn("The room's state could not be read after sync had failed or left something out; if a state event was redacted meanwhile, its values are still there")
-			return
-		}
-		var latest []replica.Event
-		for _, evt := range state {
-			if evt.Type.Type == r.rooms.EventType.Type {
-				latest = append(latest, stateEvent(evt))
-			}
-		}
-		if r.replica.Compare(latest) {
-			r.queue.Wake()
-		}
-	})
-}
-
-func stateEvent(evt *event.Event) replica.Event {
-	return replica.Event{ID: evt.ID.String(), StateKey: evt.GetStateKey(), Content: evt.Content.VeryRaw, Time: evt.Timestamp}
+	return ours
 }
 
 // Get returns the value under a key.
@@ -263,6 +203,8 @@ func (r *Room) put(ctx context.Context, stateKey string, content json.RawMessage
 		return nil
 	})
 	switch {
+	case err == nil && acted:
+		return eventID.String(), commit.Repeated, nil
 	case err == nil:
 		return eventID.String(), commit.Stored, nil
 	case acted:
@@ -276,13 +218,9 @@ func (r *Room) put(ctx context.Context, stateKey string, content json.RawMessage
 	}
 }
 
-// read reads a state event: commit.Env's Read.
-func (r *Room) read(ctx context.Context, stateKey string) (replica.Event, bool, error) {
-	evt, err := r.rooms.Session.StateEvent(ctx, r.id, r.rooms.EventType, stateKey)
-	if err != nil || evt == nil {
-		return replica.Event{}, false, err
-	}
-	return stateEvent(evt), true, nil
+// standing returns what stands in the room: commit.Env's Standing.
+func (r *Room) standing(ctx context.Context, stateKey string) (json.RawMessage, bool, error) {
+	return r.rooms.Session.Standing(ctx, r.id, r.rooms.EventType, stateKey)
 }
 
 func (r *Room) limit(stateKey string) int {

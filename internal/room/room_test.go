@@ -42,7 +42,7 @@ func openAt(t *testing.T, url string, account rig.Account, layout wire.Layout, c
 	})
 	require.NoError(t, connection.Open(t.Context(), session.Options{
 		Homeserver: url, AccessToken: account.AccessToken,
-		Types: rooms.Types(), Update: rooms.Update, Timeout: rooms.Timeout, Log: rooms.Log,
+		Types: rooms.Types(), Recent: rig.MemoryType, Update: rooms.Update, Anew: rooms.Anew, Timeout: rooms.Timeout, Log: rooms.Log,
 	}))
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), rooms.Timeout)

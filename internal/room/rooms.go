@@ -156,6 +156,18 @@ func (rs *Rooms) Update(u session.Update) {
 	}
 }
 
+// Anew notes that sync may have missed something in any room, so that what is loaded has to
+// be loaded again.
+func (rs *Rooms) Anew() {
+	rs.mu.RLock()
+	rooms := slices.Collect(maps.Values(rs.byID))
+	rs.mu.RUnlock()
+	for _, r := range rooms {
+		r.replica.Missed()
+		r.queue.Wake()
+	}
+}
+
 // inBackground runs what Close waits for, and says whether it does: not once the
 // rooms are closed.
 func (rs *Rooms) inBackground(work func()) bool {

@@ -1,0 +1,144 @@
+package room
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+
+	"maunium.net/go/mautrix/event"
+
+	"github.com/go-joe/matrix-memory/internal/replica"
+	"github.com/go-joe/matrix-memory/internal/session"
+)
+
+// maxHistory is how many of the memory's earlier events are read where the last ones
+// leave something open.
+const maxHistory = 500
+
+// maxPages is how many requests that takes at most: Dendrite 0.13.8 gives pages of which most
+// is something else.
+const maxPages = 20
+
+// load reads what the homeserver says of the room's memory: its state and its last
+// events, and earlier ones where these leave something open. It does not if done says, once
+// no other load is under way, that there is no need.
+func (r *Room) load(ctx context.Context, done func() bool) error {
+	if err := r.loading.Acquire(ctx, 1); err != nil {
+		return fmt.Errorf("waiting for the room's state, which is being read: %w", err)
+	}
+	defer r.loading.Release(1)
+	if done != nil && done() {
+		return nil
+	}
+	first := !r.replica.Loaded()
+	r.replica.Expect() // first follow, then read: nothing is missed in between
+	err := r.read(ctx)
+	if err != nil && first {
+		r.replica.Forget()
+	}
+	return err
+}
+
+func (r *Room) read(ctx context.Context) error {
+	snapshot, err := r.rooms.Session.Snapshot(ctx, r.id)
+	if err != nil {
+		return err
+	}
+	more, back := r.replica.Load(replica.Snapshot{
+		Older:    r.older(snapshot),
+		State:    r.take(snapshot.State),
+		Timeline: r.take(snapshot.Timeline),
+	})
+	if err := r.readEarlier(ctx, snapshot, more); err != nil {
+		return err
+	}
+	todo, unsure := r.replica.Settle()
+	if !r.rooms.Layout.PerKey {
+		if err := r.compare(ctx); err != nil {
+			return err
+		}
+	}
+	if len(unsure) > 0 {
+		r.log().WithField("keys", unsure).
+			Warn("The homeserver does not give the events that tell when these keys were changed last; what the later event says counts")
+	}
+	if back {
+		r.log().Warn("The homeserver has gone back to what the room held before, as after it was restored from a backup; what was acknowledged since is written again")
+		r.rooms.Session.Restart()
+	}
+	if todo {
+		r.queue.Wake()
+	}
+	return nil
+}
+
+// compare asks what stands in the room, and takes it over if that is no event that is
+// known: what Dendrite 0.13.8 gives of the room's history can lag behind, after it was killed
+// for half a minute.
+func (r *Room) compare(ctx context.Context) error {
+	stateKey := r.rooms.Layout.StateKey
+	count := r.replica.Count(stateKey)
+	content, found, err := r.standing(ctx, stateKey)
+	if err != nil {
+		return err
+	}
+	if heard, _ := r.replica.Answer(stateKey, content, found, count, nil); heard {
+		return nil
+	}
+	evt, err := r.rooms.Session.StateEvent(ctx, r.id, r.rooms.EventType, stateKey)
+	if err != nil || evt == nil {
+		return err
+	}
+	r.replica.Expect()
+	r.replica.Load(replica.Snapshot{State: []replica.Event{stateEvent(evt)}})
+	r.replica.Settle()
+	return nil
+}
+
+// readEarlier reads the memory's events before a snapshot, as long as they are wanted.
+func (r *Room) readEarlier(ctx context.Context, snapshot *session.Snapshot, more bool) error {
+	from := snapshot.Earlier
+	for n, pages := 0, 0; more && snapshot.Limited && from != "" && n < maxHistory && pages < maxPages; pages++ {
+		events, next, err := r.rooms.Session.EarlierEvents(ctx, r.id, from)
+		switch {
+		case session.IsStatus(err, http.StatusForbidden), session.IsStatus(err, http.StatusNotFound):
+			return nil // they can't be had
+		case err != nil:
+			return fmt.Errorf("reading the room's history: %w", err)
+		}
+		n += len(events)
+		more = r.replica.Earlier(r.take(events))
+		from = next
+	}
+	return nil
+}
+
+// older returns the state events of the older type.
+func (r *Room) older(snapshot *session.Snapshot) (older []replica.Event) {
+	if r.rooms.OlderType == "" {
+		return nil
+	}
+	for _, evt := range snapshot.State {
+		if evt.Type.Type == r.rooms.OlderType {
+			older = append(older, stateEvent(evt))
+		}
+	}
+	return older
+}
+
+func stateEvent(evt *event.Event) replica.Event {
+	e := replica.Event{
+		ID:         evt.ID.String(),
+		StateKey:   evt.GetStateKey(),
+		Sender:     evt.Sender.String(),
+		Content:    evt.Content.VeryRaw,
+		Time:       evt.Timestamp,
+		Redacted:   evt.Unsigned.RedactedBecause != nil,
+		Replaces:   evt.Unsigned.ReplacesState.String(),
+		BeforeFrom: evt.Unsigned.PrevSender.String(),
+	}
+	if before := evt.Unsigned.PrevContent; before != nil {
+		e.Before = before.VeryRaw
+	}
+	return e
+}
