@@ -2,6 +2,7 @@ package homeserver
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -32,6 +33,10 @@ type Proxy struct {
 	running  sync.WaitGroup // the listener's goroutine and the requests under way
 }
 
+// open is the key under which a request's context holds the proxy's, which ends when the
+// proxy is closed.
+type open struct{}
+
 // Fault is something that goes wrong with some requests.
 type Fault struct {
 	Match func(*http.Request) bool // which requests; nil: all. It must not read the body
@@ -45,6 +50,7 @@ type Request struct {
 	Path   string    // escaped, with the query if there is one
 	Time   time.Time // of its arrival
 	Status int       // what the client was answered; 0: nothing, or nothing yet
+	Size   int       // of the answer's body in bytes, as far as it was sent
 }
 
 // Proxy starts a proxy in front of the server, on a loopback port of its own.
@@ -83,7 +89,7 @@ func (s *Server) Proxy() (*Proxy, error) {
 	}
 	p.server = &http.Server{
 		Handler:     http.HandlerFunc(p.serve),
-		BaseContext: func(net.Listener) context.Context { return ctx },
+		BaseContext: func(net.Listener) context.Context { return context.WithValue(ctx, open{}, ctx) },
 	}
 	p.running.Go(func() { _ = p.server.Serve(listener) }) // ends by Close only
 	return p, nil
@@ -162,10 +168,11 @@ func (p *Proxy) serve(w http.ResponseWriter, r *http.Request) {
 		panic(http.ErrAbortHandler) // the proxy is closed
 	}
 	defer p.running.Done()
-	w = &statusWriter{ResponseWriter: w, note: func(status int) {
+	w = &noter{ResponseWriter: w, note: func(status, size int) {
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		seen.Status = status
+		seen.Status = cmp.Or(seen.Status, status)
+		seen.Size += size
 	}}
 	if fault == nil {
 		p.real.ServeHTTP(w, r)
@@ -206,27 +213,24 @@ func (p *Proxy) arrive(r *http.Request) (*Request, *Fault) {
 	return seen, nil
 }
 
-// statusWriter notes the status of an answer.
-type statusWriter struct {
+// noter notes the status and the size of an answer.
+type noter struct {
 	http.ResponseWriter
-	note func(status int)
-	done bool
+	note func(status, size int)
 }
 
-func (w *statusWriter) WriteHeader(status int) {
-	if !w.done && status >= 200 {
-		w.done = true
-		w.note(status)
+func (w *noter) WriteHeader(status int) {
+	if status >= 200 {
+		w.note(status, 0)
 	}
 	w.ResponseWriter.WriteHeader(status)
 }
 
-func (w *statusWriter) Write(b []byte) (int, error) {
-	if !w.done {
-		w.WriteHeader(http.StatusOK)
-	}
-	return w.ResponseWriter.Write(b)
+func (w *noter) Write(b []byte) (int, error) {
+	n, err := w.ResponseWriter.Write(b)
+	w.note(http.StatusOK, n)
+	return n, err
 }
 
 // Unwrap lets http.ResponseController flush and hijack.
-func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+func (w *noter) Unwrap() http.ResponseWriter { return w.ResponseWriter }

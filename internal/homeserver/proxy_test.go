@@ -114,7 +114,9 @@ func TestFaultsBeforeARealServer(t *testing.T) {
 			seen := p.Requests()
 			require.Len(t, seen, 2)
 			require.Equal(t, test.status, seen[0].Status)
+			require.Equal(t, len(body), seen[0].Size)
 			require.Equal(t, 200, seen[1].Status)
+			require.NotZero(t, seen[1].Size)
 			require.Equal(t, "/_matrix/client/v3"+path, seen[0].Path)
 		})
 	}

@@ -34,10 +34,16 @@ func (s Server) Login(t testing.TB, name string) Account {
 	return Account{client, password}
 }
 
+// NewAccount makes an account of a new name.
+func (s Server) NewAccount(t testing.TB) Account {
+	t.Helper()
+	return s.Login(t, "u"+strings.ToLower(rand.Text()))
+}
+
 // Register makes an account of a new name on the shared homeserver.
 func Register(t testing.TB) Account {
 	t.Helper()
-	return Shared(t).Login(t, "u"+strings.ToLower(rand.Text()))
+	return Shared(t).NewAccount(t)
 }
 
 // Config returns the settings of a bot with this account, and its device, in a room.

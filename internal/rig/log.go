@@ -12,6 +12,9 @@ import (
 // Log returns a logger that writes to the test's output.
 func Log(t testing.TB) logrus.FieldLogger { return logger(t.Output(), logrus.DebugLevel) }
 
+// Warnings returns a logger that writes only warnings and errors to the test's output.
+func Warnings(t testing.TB) logrus.FieldLogger { return logger(t.Output(), logrus.WarnLevel) }
+
 // Silence returns a logger that writes nothing.
 func Silence() logrus.FieldLogger { return logger(io.Discard, logrus.InfoLevel) }
 

@@ -33,3 +33,19 @@ func Has(t testing.TB, memory *matrix.Memory, key, want string) {
 	require.Equal(t, want != "", ok, "is %q there?", key)
 	require.Equal(t, want, string(value))
 }
+
+// Entries returns all that a memory holds, by key.
+func Entries(t testing.TB, memory *matrix.Memory) map[string]string {
+	t.Helper()
+	keys, err := memory.Keys()
+	require.NoError(t, err)
+	entries := make(map[string]string)
+	for _, key := range keys {
+		value, ok, err := memory.Get(key)
+		require.NoError(t, err)
+		if ok { // somebody may have deleted it since
+			entries[key] = string(value)
+		}
+	}
+	return entries
+}

@@ -1,68 +1,75 @@
 package rig
 
 import (
+	"context"
 	"encoding/json"
-	"os"
-	"slices"
-	"testing"
+	"errors"
+	"fmt"
 
-	"github.com/stretchr/testify/require"
+	"maunium.net/go/mautrix"
+	"maunium.net/go/mautrix/id"
 
 	matrix "github.com/go-joe/matrix-memory"
 )
 
-// A Recording is what a real opsdroid did on a real homeserver, step by step.
-type Recording struct {
-	Name           string          `json:"name"`
-	Encrypted      bool            `json:"encrypted_room"`
-	SingleStateKey any             `json:"single_state_key"`
-	Steps          []RecordingStep `json:"steps"`
+// An Opsdroid is a program that changes a room's memory as opsdroid 0.31 does: it
+// reads the state event and writes it back with its own change, and with all members
+// that it does not know. Nothing is written upon what it could not read.
+type Opsdroid struct {
+	Account
+	Room   id.RoomID
+	Layout matrix.StateKey
 }
 
-// A RecordingStep is one operation of opsdroid's memory: what it was asked for, what
-// it answered, and the memory's state events afterwards.
-type RecordingStep struct {
-	Op       string            `json:"op"` // "put", "get" or "delete"
-	Args     []json.RawMessage `json:"args"`
-	Returned json.RawMessage   `json:"returned"`
-	State    []struct {
-		StateKey string          `json:"state_key"`
-		Content  json.RawMessage `json:"content"`
-	} `json:"state_after"`
-}
+// A Dictionary is the content of a state event, as opsdroid has read it.
+type Dictionary map[string]json.RawMessage
 
-// Recordings returns what opsdroid did in encrypted rooms, or in plain ones: one
-// recording for each layout. The test's package is in a folder of the module's root.
-func Recordings(t testing.TB, encrypted bool) []Recording {
-	t.Helper()
-	text, err := os.ReadFile("../internal/wire/testdata/opsdroid-wire.json")
-	require.NoError(t, err)
-	var all []Recording
-	require.NoError(t, json.Unmarshal(text, &all))
-	all = slices.DeleteFunc(all, func(r Recording) bool { return r.Encrypted != encrypted })
-	require.Len(t, all, len(Layouts))
-	return all
-}
-
-// Layout returns the layout that a recording was made in.
-func (r Recording) Layout() matrix.StateKey {
-	switch key := r.SingleStateKey.(type) {
-	case string:
-		return matrix.StateKey(key)
-	case bool:
-		if !key {
-			return matrix.PerKey
-		}
+// Read returns what stands in the state event of a key. It is empty, and not nil, if
+// there is none.
+func (o Opsdroid) Read(ctx context.Context, key string) (Dictionary, error) {
+	read := Dictionary{}
+	err := o.StateEvent(ctx, o.Room, MemoryType, o.stateKey(key), &read)
+	if err != nil && !errors.Is(err, mautrix.MNotFound) {
+		return nil, fmt.Errorf("reading the state event of %q: %w", key, err)
 	}
-	return matrix.OneStateKey
+	return read, nil
 }
 
-// Keys returns the keys that a step is about. Only to delete are there several.
-func (s RecordingStep) Keys(t testing.TB) (keys []string) {
-	t.Helper()
-	if json.Unmarshal(s.Args[0], &keys) != nil {
-		keys = make([]string, 1)
-		require.NoError(t, json.Unmarshal(s.Args[0], &keys[0]))
+// Write writes what it has read, with whatever was changed in it, as the state event
+// of a key.
+func (o Opsdroid) Write(ctx context.Context, key string, content Dictionary) error {
+	if _, err := o.SendStateEvent(ctx, o.Room, MemoryType, o.stateKey(key), content); err != nil {
+		return fmt.Errorf("writing the state event of %q: %w", key, err)
 	}
-	return keys
+	return nil
+}
+
+// Put stores a value, unless it is there.
+func (o Opsdroid) Put(ctx context.Context, key, value string) error {
+	content, err := o.Read(ctx, key)
+	if err != nil || string(content[key]) == value {
+		return err
+	}
+	content[key] = json.RawMessage(value)
+	return o.Write(ctx, key, content)
+}
+
+// Delete takes keys away, all from the state event of the first. It writes that also
+// if none of them is there.
+func (o Opsdroid) Delete(ctx context.Context, keys ...string) error {
+	content, err := o.Read(ctx, keys[0])
+	if err != nil {
+		return err
+	}
+	for _, key := range keys {
+		delete(content, key)
+	}
+	return o.Write(ctx, keys[0], content)
+}
+
+func (o Opsdroid) stateKey(key string) string {
+	if o.Layout == matrix.PerKey {
+		return key
+	}
+	return string(o.Layout)
 }

@@ -1,9 +1,12 @@
 package rig
 
 import (
+	"maps"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -33,9 +36,9 @@ func StateRead(r *http.Request) bool {
 	return r.Method == http.MethodGet && strings.Contains(r.URL.Path, "/state/"+MemoryType.Type)
 }
 
-// WholeState matches reads of a room's whole state.
-func WholeState(r *http.Request) bool {
-	return r.Method == http.MethodGet && strings.HasSuffix(r.URL.Path, "/state")
+// Load matches what reads a room's memory: its state and its last events.
+func Load(r *http.Request) bool {
+	return r.Method == http.MethodGet && strings.Contains(r.URL.Path, "/context/")
 }
 
 // Forbidden answers that the account may not do that.
@@ -48,6 +51,21 @@ func LostAfter(reached chan<- struct{}, release <-chan struct{}) homeserver.Acti
 			server.ServeHTTP(w, r)
 			reached <- struct{}{}
 			<-release
+		}))
+	}
+}
+
+// Far hands requests on to a homeserver that is far away: so long is one way.
+func Far(way time.Duration) homeserver.Action {
+	return func(w http.ResponseWriter, r *http.Request, server http.Handler) {
+		homeserver.Delay(way)(w, r, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			answer := httptest.NewRecorder()
+			server.ServeHTTP(answer, r)
+			homeserver.Delay(way)(w, r, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				maps.Copy(w.Header(), answer.Header())
+				w.WriteHeader(answer.Code)
+				_, _ = w.Write(answer.Body.Bytes()) // a client that has gone needs no answer
+			}))
 		}))
 	}
 }

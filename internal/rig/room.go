@@ -2,6 +2,7 @@ package rig
 
 import (
 	"crypto/rand"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -44,6 +45,20 @@ var (
 		p.PowerLevelOverride = &event.PowerLevelsEventContent{Events: map[string]int{MemoryType.Type: 0}}
 	})
 )
+
+// Crowded gives a room so many state events of 4 KB that are nobody's memory.
+func Crowded(events int) RoomOption {
+	return roomOption(func(p *plan) {
+		for i := range events {
+			stateKey := fmt.Sprint(i)
+			p.InitialState = append(p.InitialState, &event.Event{
+				Type:     event.Type{Type: "org.example.foreign", Class: event.StateEventType},
+				StateKey: &stateKey,
+				Content:  event.Content{Raw: map[string]any{"text": strings.Repeat("x", 4000)}},
+			})
+		}
+	})
+}
 
 // NewRoom makes a private room that belongs to the account.
 func (a Account) NewRoom(t testing.TB, options ...RoomOption) id.RoomID {

@@ -17,9 +17,10 @@ var syncs = Eventually(10 * time.Second)
 // each n.
 func (p Proxied) News(t testing.TB, n int) {
 	t.Helper()
-	_, err := p.SendStateEvent(t.Context(), p.Room, event.StatePowerLevels, "", map[string]any{
-		"n": n, "users": map[string]int{p.UserID.String(): 100},
-	})
+	var levels map[string]any // who may do what stays
+	require.NoError(t, p.StateEvent(t.Context(), p.Room, event.StatePowerLevels, "", &levels))
+	levels["n"] = n
+	_, err := p.SendStateEvent(t.Context(), p.Room, event.StatePowerLevels, "", levels)
 	require.NoError(t, err)
 }
 
