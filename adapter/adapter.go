@@ -40,7 +40,7 @@ type adapter struct {
 	answering atomic.Pointer[thread]
 	encrypted encryption
 
-	ctx    context.Context // of the lanes' requests; ends with the shutdown
+	ctx    context.Context // of the lanes' requests; ends with the shutdown, or the connection
 	cancel context.CancelFunc
 	lanes  sync.WaitGroup
 	sends  sync.WaitGroup
@@ -64,7 +64,7 @@ func New(memory *matrix.Memory, opts ...Option) joe.Module {
 		rooms:   make(map[id.RoomID]*room),
 	}
 	a.encrypted.rooms = make(map[id.RoomID]bool)
-	a.ctx, a.cancel = context.WithCancel(context.Background())
+	a.ctx, a.cancel = context.WithCancel(a.session.Life())
 	for _, opt := range opts {
 		opt(&a.options)
 	}

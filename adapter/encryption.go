@@ -31,7 +31,11 @@ func (e *encryption) note(room id.RoomID, news *mautrix.SyncJoinedRoom) {
 	is := func(evt *event.Event) bool {
 		return evt.Type.Type == event.StateEncryption.Type && evt.StateKey != nil && *evt.StateKey == ""
 	}
-	if slices.ContainsFunc(news.State.Events, is) || slices.ContainsFunc(news.Timeline.Events, is) {
+	events := slices.Concat(news.State.Events, news.Timeline.Events)
+	if news.StateAfter != nil {
+		events = append(events, news.StateAfter.Events...)
+	}
+	if slices.ContainsFunc(events, is) {
 		e.mu.Lock()
 		e.rooms[room] = true
 		e.mu.Unlock()
@@ -47,13 +51,13 @@ func (a *adapter) isEncrypted(ctx context.Context, room id.RoomID) (bool, error)
 	if ok {
 		return known, nil
 	}
-	evt, err := a.session.StateEvent(ctx, room, event.StateEncryption, "")
+	_, found, err := a.session.Standing(ctx, room, event.StateEncryption, "")
 	if err != nil {
 		return false, fmt.Errorf("reading whether the room is encrypted: %w", err)
 	}
 	a.encrypted.mu.Lock()
 	defer a.encrypted.mu.Unlock()
-	a.encrypted.rooms[room] = a.encrypted.rooms[room] || evt != nil
+	a.encrypted.rooms[room] = a.encrypted.rooms[room] || found
 	return a.encrypted.rooms[room], nil
 }
 

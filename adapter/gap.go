@@ -6,6 +6,8 @@ import (
 
 	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/event"
+
+	"github.com/go-joe/matrix-memory/internal/session"
 )
 
 // How much is followed of a room; variables for the tests.
@@ -92,6 +94,9 @@ func (a *adapter) missed(r *room, from string) []*event.Event {
 		var response *mautrix.RespMessages
 		if _, err := a.session.Try(a.ctx, func(ctx context.Context) (err error) {
 			response, err = a.client.Messages(ctx, r.id, from, "", mautrix.DirectionBackward, nil, page)
+			if err == nil && response == nil {
+				err = session.Missing("chunk")
+			}
 			return err
 		}); err != nil {
 			if a.ctx.Err() == nil {

@@ -2,6 +2,7 @@ package adapter_test
 
 import (
 	"fmt"
+	"net/http"
 	"strings"
 	"testing"
 
@@ -66,6 +67,65 @@ func TestNothingMissedOrRepeatedAfterAGap(t *testing.T) {
 	b.stop()
 	require.Equal(t, said, ids(heard.list()))
 	require.NotContains(t, b.log.String(), "skipped")
+}
+
+// A homeserver that no longer takes the token of the sync is asked without one. What was
+// said meanwhile is heard, once and in order, in a room that the bot joined meanwhile too,
+// and nothing older.
+func TestNothingMissedOrRepeatedWhenSyncBeginsAnew(t *testing.T) {
+	t.Cleanup(adapter.Bound(5, 4, 500, 50))
+	robot, alice := register(t), register(t)
+	known, joined, quiet := alice.newRoom(t, robot), alice.newRoom(t), alice.newRoom(t, robot)
+	alice.say(t, known, "before the bot was here")
+	alice.say(t, joined, "before the bot was here")
+	alice.say(t, quiet, "before the bot was here")
+	var heard record[joe.ReceiveMessageEvent]
+	proxy := rig.Proxy(t)
+	b := start(t, setup{user: robot, homeserver: proxy.URL(), handlers: func(b *bot) { b.Brain.RegisterHandler(heard.add) }})
+	t.Cleanup(b.stop)
+	said := make(map[id.RoomID][]id.EventID)
+	say := func(room id.RoomID, n int) {
+		for range n {
+			said[room] = append(said[room], alice.say(t, room, fmt.Sprint("message ", len(said[room]))))
+		}
+	}
+	all := func() map[id.RoomID][]id.EventID {
+		all := make(map[id.RoomID][]id.EventID)
+		for _, evt := range heard.list() {
+			room := id.RoomID(evt.Channel)
+			all[room] = append(all[room], id.EventID(evt.ID))
+		}
+		return all
+	}
+	say(known, 3)
+	heard.wait(t, 3)
+	for _, n := range []int{2, 16} { // in a timeline, and more than one page
+		mend := proxy.Inject(homeserver.Fault{Match: homeserver.Sync, Do: homeserver.Status(502, nil, `{}`)})
+		say(known, n)
+		if n == 16 {
+			_, err := alice.InviteUser(t.Context(), joined, &mautrix.ReqInviteUser{UserID: robot.UserID})
+			require.NoError(t, err)
+			_, err = robot.JoinRoomByID(t.Context(), joined)
+			require.NoError(t, err)
+			say(joined, n)
+		}
+		anew := false // the proxy calls one matcher at a time
+		proxy.Inject(homeserver.Fault{
+			Match: func(r *http.Request) bool {
+				anew = anew || homeserver.Sync(r) && !rig.FollowUp(r)
+				return rig.FollowUp(r) && !anew
+			},
+			Do: homeserver.Status(400, nil, `{"errcode":"M_UNKNOWN_POS","error":"Unknown position"}`),
+		})
+		mend()
+		eventually(t, func() bool { return len(heard.list()) >= len(said[known])+len(said[joined]) }, "something was missed")
+		require.Equal(t, said, all())
+	}
+	say(known, 1)
+	say(quiet, 1)
+	eventually(t, func() bool { return len(heard.list()) >= len(said[known])+len(said[joined])+1 }, "something was missed")
+	b.stop()
+	require.Equal(t, said, all())
 }
 
 // A gap in a room that the bot has just joined goes back to its joining, and no further.

@@ -7,6 +7,8 @@ import (
 
 	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/event"
+
+	"github.com/go-joe/matrix-memory/internal/session"
 )
 
 // invited answers an invitation.
@@ -25,13 +27,15 @@ func (a *adapter) invited(r *room, state []*event.Event) {
 	log := a.log(r.id).WithField("inviter", invite.Sender.String())
 	joined := false
 	if a.invites.allow(me, invite.Sender) {
-		if err := a.session.Join(a.ctx, r.id.String()); err != nil {
+		if err := a.session.Join(a.ctx, r.id.String()); a.ctx.Err() != nil {
+			return // the invitation stands, and is answered at the next start
+		} else if err != nil {
 			log.WithError(err).Warn("The bot was invited, but could not join; invite it again")
 		} else {
 			log.Info("The bot was invited and has joined")
 			joined = true
 		}
-	} else if joined = a.isMember(r); !joined { // by now, perhaps, as the memory's default room
+	} else if joined = a.isMember(r); !joined && a.ctx.Err() == nil { // by now, perhaps, as the memory's default room
 		log.Warn("The bot was invited and has not joined, as the inviter may not invite it: " +
 			fmt.Sprintf("allow it with adapter.WithInvitesFrom(%q), with WithInvitesFrom(%q) or with WithInvitesFromAnyone()", invite.Sender, invite.Sender.Homeserver()))
 	}
@@ -48,6 +52,9 @@ func (a *adapter) isMember(r *room) bool {
 	var response *mautrix.RespJoinedRooms
 	_, err := a.session.Try(a.ctx, func(ctx context.Context) (err error) {
 		response, err = a.client.JoinedRooms(ctx)
+		if err == nil && response == nil {
+			err = session.Missing("joined_rooms")
+		}
 		return err
 	})
 	return err == nil && slices.Contains(response.JoinedRooms, r.id)

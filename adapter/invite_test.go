@@ -1,6 +1,8 @@
 package adapter_test
 
 import (
+	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/go-joe/joe"
@@ -8,6 +10,7 @@ import (
 	"maunium.net/go/mautrix"
 
 	"github.com/go-joe/matrix-memory/adapter"
+	"github.com/go-joe/matrix-memory/internal/homeserver"
 	"github.com/go-joe/matrix-memory/internal/rig"
 )
 
@@ -123,4 +126,17 @@ func TestInvitedAgain(t *testing.T) {
 	alice.say(t, room, "three")
 	events := heard.wait(t, 2)
 	require.Equal(t, []string{"one", "three"}, []string{events[0].Text, events[1].Text})
+}
+
+// An invitation that the end cuts short stands, and nobody is told to invite the bot again.
+func TestInvitationWhileClosing(t *testing.T) {
+	alice, proxy := register(t), rig.Proxy(t)
+	b := start(t, setup{homeserver: proxy.URL()})
+	joins := func(r *http.Request) bool { return strings.Contains(r.URL.Path, "/join/") }
+	proxy.Inject(homeserver.Fault{Match: joins, Do: homeserver.BlackHole()})
+	_, err := alice.InviteUser(t.Context(), alice.NewRoom(t), &mautrix.ReqInviteUser{UserID: b.user.UserID})
+	require.NoError(t, err)
+	eventually(t, func() bool { return proxy.Count(homeserver.Seen(joins)) > 0 }, "the bot does not join")
+	b.stop()
+	require.NotContains(t, b.log.String(), "could not join")
 }

@@ -42,8 +42,8 @@ type news struct {
 func (a *adapter) synced(_ context.Context, response *mautrix.RespSync, since string) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	initial := since == ""
-	resumed := !initial && !a.primed
+	initial := since == "" && !a.primed // a sync that begins anew later has a gap at most
+	resumed := since != "" && !a.primed
 	a.primed = true
 	for roomID, joined := range response.Rooms.Join {
 		a.encrypted.note(roomID, joined)

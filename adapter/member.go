@@ -2,10 +2,13 @@ package adapter
 
 import (
 	"context"
+	"encoding/json"
 
 	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
+
+	"github.com/go-joe/matrix-memory/internal/session"
 )
 
 // A membershipChange is what a member event means.
@@ -89,15 +92,14 @@ func (a *adapter) name(r *room, user id.UserID) string {
 	if name, ok := r.names[user]; ok {
 		return name
 	}
-	evt, err := a.session.StateEvent(a.ctx, r.id, event.StateMember, user.String())
+	content, _, err := a.session.Standing(a.ctx, r.id, event.StateMember, user.String())
 	if err != nil {
 		a.log(r.id).WithError(err).Debug("A member's display name could not be read")
 		return ""
 	}
-	name := ""
-	if evt != nil {
-		name, _ = evt.Content.Raw["displayname"].(string)
-	}
+	var member map[string]any
+	_ = json.Unmarshal(content, &member)
+	name, _ := member["displayname"].(string)
 	if r.names == nil {
 		r.names = make(map[id.UserID]string)
 	}
@@ -112,8 +114,13 @@ func (a *adapter) crowd(r *room) bool {
 		var response *mautrix.RespJoinedMembers
 		if _, err := a.session.Try(a.ctx, func(ctx context.Context) (err error) {
 			response, err = a.client.JoinedMembers(ctx, r.id)
+			if err == nil && response == nil {
+				err = session.Missing("joined")
+			}
 			return err
-		}); err != nil {
+		}); a.ctx.Err() != nil {
+			return true
+		} else if err != nil {
 			a.log(r.id).WithError(err).Warn("The room's members could not be read; only messages that mention the bot are heard there")
 			return true
 		}

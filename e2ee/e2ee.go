@@ -66,7 +66,7 @@ func (c *crypt) Open(opts bridge.CryptoOptions) (device id.DeviceID, err error) 
 	c.client = c.session.Client()
 	c.asked = make(map[string]time.Time)
 	c.wanted = make(map[id.SessionID]id.RoomID)
-	c.ctx, c.cancel = context.WithCancel(context.Background())
+	c.ctx, c.cancel = context.WithCancel(c.session.Life())
 	if c.store, err = openStore(c.conf.StorePath, c.conf.StoreKey, c.log); err != nil {
 		return "", err
 	}
@@ -104,11 +104,10 @@ func (c *crypt) Start(ctx context.Context) error {
 	if err := store.DB.Upgrade(ctx); err != nil {
 		return fmt.Errorf("preparing the key store %s: %w", c.store.dir, err)
 	}
-	// What changed while the bot was down nobody will tell.
-	if _, err := store.DB.Exec(ctx, `UPDATE crypto_tracked_user SET devices_outdated = TRUE`); err != nil {
+	c.sessions = newSessions(store)
+	if err := c.sessions.markAllOutdated(ctx); err != nil { // the bot was down
 		return fmt.Errorf("the key store %s: %w", c.store.dir, err)
 	}
-	c.sessions = newSessions(store)
 	c.sessions.handedOn = c.handedOn
 	states := mautrix.NewMemoryStateStore()
 	c.client.StateStore = states

@@ -5,6 +5,8 @@ package e2ee_test
 import (
 	"crypto/rand"
 	"fmt"
+	"net/http"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -12,6 +14,7 @@ import (
 	"maunium.net/go/mautrix/id"
 
 	"github.com/go-joe/matrix-memory/internal/homeserver"
+	"github.com/go-joe/matrix-memory/internal/rig"
 )
 
 // Who comes after a value was written can't read it, and who has gone can't read
@@ -79,6 +82,42 @@ func TestNewDeviceGetsTheNextKey(t *testing.T) {
 		_, err := phone.tryDecrypt(t, room, bot.pointers(t, room)["three"])
 		return err == nil
 	}, "a new device does not get the key")
+}
+
+// Of a device that came while sync failed nobody tells a sync that begins anew; it gets the
+// next key all the same.
+func TestDeviceThatComesBeforeSyncBeginsAnew(t *testing.T) {
+	bot, other := register(t), register(t)
+	laptop := newPeer(t, other)
+	room := bot.newRoom(t, laptop.account)
+	conf, proxy := proxied(t, bot.config(t, room))
+	memory := open(t, conf)
+	require.NoError(t, memory.Set("one", []byte(`1`)))
+	laptop.decrypt(t, room, bot.pointers(t, room)["one"])
+
+	mend := proxy.Inject(homeserver.Fault{Match: homeserver.Sync, Do: homeserver.Status(502, nil, "")})
+	require.NoError(t, memory.Set("ends the sync that is under way", []byte(`1`)))
+	eventually(t, func() bool {
+		return proxy.Count(func(r homeserver.Request) bool { return r.Status == 502 }) > 0
+	}, "sync does not fail")
+	phone := newPeer(t, other.anotherDevice(t))
+	var anew atomic.Bool
+	proxy.Inject(homeserver.Fault{
+		Match: func(r *http.Request) bool {
+			anew.CompareAndSwap(false, homeserver.Sync(r) && !rig.FollowUp(r))
+			return rig.FollowUp(r) && !anew.Load()
+		},
+		Do: homeserver.Status(400, nil, `{"errcode":"M_UNKNOWN_POS","error":"Unknown position"}`),
+	})
+	mend()
+	eventually(t, anew.Load, "sync does not begin anew")
+	n := 0
+	eventually(t, func() bool {
+		n++
+		require.NoError(t, memory.Set("two", fmt.Appendf(nil, "%d", n)))
+		_, err := phone.tryDecrypt(t, room, bot.pointers(t, room)["two"])
+		return err == nil
+	}, "the device does not get the key")
 }
 
 // A member's device that comes while the key is being shared gets the key as well.

@@ -59,7 +59,7 @@ func (c *crypt) ask(room id.RoomID, sessionID id.SessionID) {
 		if err == nil {
 			err = c.machine.SendRoomKeyRequest(ctx, room, "", sessionID, "", map[id.UserID][]id.DeviceID{own: {"*"}})
 		}
-		if err != nil {
+		if err != nil && ctx.Err() != context.Canceled {
 			c.askSoon("session " + sessionID.String())
 			c.log.WithField("room", room.String()).WithError(err).Warn("Could not ask the account's other devices for a missing key")
 		}

@@ -88,6 +88,9 @@ func (b *keyBackup) find(ctx context.Context, room id.RoomID, sessionID id.Sessi
 	switch {
 	case errors.Is(err, mautrix.MNotFound):
 		return nil
+	case err != nil && ctx.Err() == context.Canceled: // nobody waits for it any more
+		b.askSoon(what)
+		return nil
 	case err != nil:
 		b.askSoon(what)
 		log.WithError(err).Warn("Could not look for a missing key in the key backup; the next read tries again")

@@ -34,6 +34,7 @@ type sessions struct {
 	dropped  map[id.RoomID]int // how often a room's session was to be dropped
 	olm      map[id.SenderKey]*crypto.OlmSession
 	outdated map[id.UserID]int // how often a user's devices were noted as outdated
+	anew     int               // how often everybody's were
 }
 
 func newSessions(store *crypto.SQLCryptoStore) *sessions {
@@ -89,13 +90,23 @@ func (s *sessions) MarkTrackedUsersOutdated(ctx context.Context, users []id.User
 	return s.SQLCryptoStore.MarkTrackedUsersOutdated(ctx, users)
 }
 
+// markAllOutdated notes that everybody's devices have to be asked for again, since nobody
+// tells what has changed meanwhile.
+func (s *sessions) markAllOutdated(ctx context.Context) error {
+	s.mu.Lock()
+	s.anew++
+	s.mu.Unlock()
+	_, err := s.DB.Exec(ctx, `UPDATE crypto_tracked_user SET devices_outdated = TRUE`)
+	return err
+}
+
 // outdatedCounts returns how often each user's devices were noted as outdated.
 func (s *sessions) outdatedCounts(users []id.UserID) []int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	counts := make([]int, len(users))
 	for i, user := range users {
-		counts[i] = s.outdated[user]
+		counts[i] = s.outdated[user] + s.anew
 	}
 	return counts
 }

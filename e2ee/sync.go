@@ -33,7 +33,11 @@ func (c *crypt) synced(ctx context.Context, response *mautrix.RespSync, since st
 	// mautrix would fetch the changed devices here and now, and forget about those
 	// that it can't fetch. Noted in the store, they are fetched when a key is shared.
 	changed := response.DeviceLists.Changed
-	if err := c.sessions.MarkTrackedUsersOutdated(ctx, changed); err != nil {
+	err := c.sessions.MarkTrackedUsersOutdated(ctx, changed)
+	if err == nil && since == "" { // a sync that begins anew says nothing of what came before
+		err = c.sessions.markAllOutdated(ctx)
+	}
+	if err != nil && ctx.Err() == nil { // at the next start, all are
 		c.log.WithError(err).Error("Could not note in the key store that devices of other users have changed")
 	}
 	for _, user := range changed {

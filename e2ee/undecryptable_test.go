@@ -15,6 +15,7 @@ import (
 	"maunium.net/go/mautrix/id"
 
 	matrix "github.com/go-joe/matrix-memory"
+	"github.com/go-joe/matrix-memory/e2ee"
 	"github.com/go-joe/matrix-memory/internal/homeserver"
 	"github.com/go-joe/matrix-memory/internal/rig"
 )
@@ -149,6 +150,33 @@ func TestMissingKeyComesFromAnotherDevice(t *testing.T) {
 		value, ok, err := memory.Get("tea")
 		return err == nil && ok && string(value) == `"green"`
 	}, "the key did not come")
+}
+
+// Asking for a key that Close cuts short is nothing to warn of.
+func TestCloseWhileAskingForAKey(t *testing.T) {
+	for name, asks := range map[string]func(*http.Request) bool{
+		"other devices": to("PUT", "/sendToDevice/m.room_key_request"),
+		"key backup":    to("GET", "/room_keys/keys/"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			bot := register(t)
+			room := bot.newRoom(t)
+			eventID := newPeer(t, bot).encrypt(t, room, valueType, `{"tea":"green"}`)
+			bot.put(t, room, fmt.Sprintf(`{"tea":{"encrypted_val":%q}}`, eventID))
+			conf, proxy := proxied(t, bot.config(t, room))
+			log, kept := rig.KeepLog()
+			memory := matrix.New(conf, matrix.WithLogger(log), e2ee.Enable())
+			require.NoError(t, memory.Open(t.Context()))
+			before := strings.Count(kept.String(), "level=warning")
+			proxy.Inject(homeserver.Fault{Match: asks, Do: homeserver.BlackHole()})
+			read := make(chan error, 1)
+			go func() { _, _, err := memory.Get("tea"); read <- err }()
+			eventually(t, func() bool { return proxy.Count(homeserver.Seen(asks)) > 0 }, "the key is not asked for")
+			require.NoError(t, memory.Close())
+			require.Error(t, <-read)
+			require.Equal(t, before, strings.Count(kept.String(), "level=warning"), kept.String())
+		})
+	}
 }
 
 // What could not be asked for counts as not asked: neither the other devices, nor the
