@@ -2,6 +2,7 @@ package matrix_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"net/http"
 	"net/http/httptrace"
@@ -33,7 +34,7 @@ func TestWithContext(t *testing.T) {
 		sent  bool                     // the change may have been stored
 	}{
 		"looking up the alias": {directory, []string{"set", "get", "delete", "keys"}, false},
-		"reading the state":    {rig.WholeState, []string{"set", "get", "delete", "keys"}, false},
+		"reading the state":    {rig.Load, []string{"set", "get", "delete", "keys"}, false},
 		"writing":              {homeserver.StateWrite, []string{"set", "delete"}, true},
 	}
 	for name, stage := range stages {
@@ -196,4 +197,38 @@ func TestWithContextHidesItsValues(t *testing.T) {
 	require.NoError(t, handle.Set("tea", "green"))
 	_, err := handle.Get("tea", nil)
 	require.NoError(t, err)
+}
+
+// The errors of decoding say what does not fit, and not the value.
+func TestErrorsOfDecodingShowNoValue(t *testing.T) {
+	bot := rig.Register(t)
+	memory := rig.Open(t, bot.Config(bot.NewRoom(t)))
+	room := memory.InRoom("main")
+	require.NoError(t, room.Set("pin", 987654321))
+	require.NoError(t, room.Set("password", "hunter2"))
+	require.NoError(t, room.Set("person", map[string]any{"age": 987654321}))
+	require.NoError(t, memory.Set("text", []byte("hunter2 is no JSON")))
+
+	var pin uint8
+	_, err := room.Get("pin", &pin)
+	require.ErrorContains(t, err, `get "pin"`)
+	require.ErrorContains(t, err, "decoding the value into a *uint8: a JSON number is no Go uint8")
+	require.NotContains(t, err.Error(), "987654321")
+	var unfit *json.UnmarshalTypeError
+	require.ErrorAs(t, err, &unfit, "the decoder's own error is there")
+
+	var person struct {
+		Age int8 `json:"age"`
+	}
+	_, err = room.Get("person", &person)
+	require.ErrorContains(t, err, "a JSON number is no Go int8, in age")
+	require.NotContains(t, err.Error(), "987654321")
+
+	_, err = room.Get("text", &person)
+	require.ErrorContains(t, err, "it is no JSON, at byte 1")
+
+	var when time.Time
+	_, err = room.Get("password", &when)
+	require.ErrorContains(t, err, "*time.ParseError")
+	require.NotContains(t, err.Error(), "hunter2")
 }

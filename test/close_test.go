@@ -1,12 +1,20 @@
 package test
 
 import (
+	"context"
 	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/go-joe/joe"
 	"github.com/stretchr/testify/require"
+	"maunium.net/go/mautrix"
+	"maunium.net/go/mautrix/event"
 
 	matrix "github.com/go-joe/matrix-memory"
 	"github.com/go-joe/matrix-memory/internal/homeserver"
@@ -81,4 +89,194 @@ func TestCloseGivesUp(t *testing.T) {
 	err := <-result
 	r.Failed(t, err, "set", "tea")
 	require.ErrorIs(t, err, matrix.ErrUnknownOutcome)
+}
+
+// Each Close waits as the first one does.
+func TestSecondCloseWaits(t *testing.T) {
+	rig.NoLeaks(t)
+	r := behind(t, rig.Proxy(t), rig.Register(t), 15*time.Second, matrix.OneStateKey)
+	reached, release := make(chan struct{}), make(chan struct{})
+	r.Front.Inject(homeserver.Fault{Match: homeserver.StateWrite, Times: 1, Do: homeserver.PauseBefore(reached, release)})
+	written := make(chan error, 1)
+	go func() { written <- r.Set("tea", []byte(`"green"`)) }()
+	<-reached
+	var closing sync.WaitGroup
+	var closed atomic.Int32
+	for range 3 {
+		closing.Go(func() {
+			_ = r.Close()
+			closed.Add(1)
+			if value := r.Standing(t, r.Room)[""]; !strings.Contains(value, "green") {
+				t.Errorf("Close has returned before the write that was accepted: %s", value)
+			}
+		})
+	}
+	eventually(t, func() bool { _, _, err := r.Get("tea"); return errors.Is(err, matrix.ErrClosed) }, "Close has begun")
+	require.Zero(t, closed.Load())
+	close(release)
+	require.NoError(t, <-written)
+	closing.Wait()
+}
+
+// inHandler opens a memory whose handler for messages does something, once, on the
+// goroutine that syncs, and says something to it.
+func inHandler(t *testing.T, timeout time.Duration, do func(*matrix.Memory)) (*matrix.Memory, *rig.Buffer) {
+	t.Helper()
+	bot := rig.Register(t)
+	room := bot.NewRoom(t)
+	conf := bot.Config(room)
+	conf.AccessToken, conf.UserID, conf.Password = "", bot.UserID.String(), bot.Password
+	conf.Timeout = timeout
+	log, kept := rig.KeepLog()
+	memory := matrix.New(conf, matrix.WithLogger(log))
+	syncer := memory.Client().Syncer.(*mautrix.DefaultSyncer)
+	syncer.FilterJSON.Room.Timeline.Types = append(syncer.FilterJSON.Room.Timeline.Types, event.EventMessage)
+	var once sync.Once
+	syncer.OnEventType(event.EventMessage, func(context.Context, *event.Event) { once.Do(func() { do(memory) }) })
+	require.NoError(t, memory.Open(t.Context()))
+	_, err := bot.SendText(t.Context(), room, "!quit")
+	require.NoError(t, err)
+	return memory, kept
+}
+
+// A handler that runs on the goroutine that syncs may close the memory, which neither waits
+// for that goroutine nor has it wait long for others.
+func TestCloseInASyncHandler(t *testing.T) {
+	rig.NoLeaks(t)
+	closed := make(chan error, 1)
+	memory, _ := inHandler(t, 15*time.Second, func(memory *matrix.Memory) {
+		_ = memory.Close()
+		closed <- memory.Close()
+	})
+	rig.Within(t, slack, "Close in the handler", func() { require.NoError(t, <-closed) })
+	rig.Within(t, slack, "Close elsewhere", func() { require.NoError(t, memory.Close()) })
+	usedAfterClose(t, memory)
+}
+
+// While Close waits for a handler, the handler may close as well.
+func TestCloseInASyncHandlerWhileClosing(t *testing.T) {
+	rig.NoLeaks(t)
+	entered, closed := make(chan struct{}), make(chan error, 1)
+	memory, kept := inHandler(t, 15*time.Second, func(memory *matrix.Memory) {
+		close(entered)
+		for _, _, err := memory.Get("tea"); !errors.Is(err, matrix.ErrClosed); _, _, err = memory.Get("tea") {
+		}
+		closed <- memory.Close()
+	})
+	<-entered
+	rig.Within(t, slack, "Close elsewhere", func() { require.NoError(t, memory.Close()) })
+	require.Len(t, closed, 1, "Close waits for the handler")
+	require.NoError(t, <-closed)
+	require.NotContains(t, kept.String(), "level=warning")
+}
+
+// A handler that writes all the time ends when the memory is closed.
+func TestSyncHandlerWritesWhileClosing(t *testing.T) {
+	rig.NoLeaks(t)
+	entered, ended := make(chan struct{}), make(chan error, 1)
+	memory, _ := inHandler(t, 15*time.Second, func(memory *matrix.Memory) {
+		close(entered)
+		var err error
+		for i := 0; err == nil; i++ {
+			err = memory.Set("tea", []byte{'0' + byte(i%10)})
+		}
+		ended <- err
+	})
+	<-entered
+	rig.Within(t, slack, "Close", func() { require.NoError(t, memory.Close()) })
+	require.ErrorIs(t, <-ended, matrix.ErrClosed)
+}
+
+// A handler that does not return keeps Close only for a while.
+func TestCloseWithASyncHandlerThatHangs(t *testing.T) {
+	rig.NoLeaks(t)
+	entered, release := make(chan struct{}), make(chan struct{})
+	memory, kept := inHandler(t, 3*time.Second, func(*matrix.Memory) {
+		close(entered)
+		<-release
+	})
+	<-entered
+	rig.Within(t, 3*time.Second+slack, "Close", func() { require.NoError(t, memory.Close()) })
+	require.Contains(t, kept.String(), "A sync handler has not returned")
+	close(release)
+}
+
+// What was acknowledged stands when Close has returned, though a program that had not
+// heard of it has written over it.
+func TestCloseLeavesWhatWasAcknowledged(t *testing.T) {
+	r := crowd(t, rig.Shared(t), 1, matrix.OneStateKey)[0]
+	other := opsdroid(t, rig.Shared(t), r, matrix.OneStateKey)
+	want := map[string]string{"start": `1`}
+	require.NoError(t, r.Set("start", []byte(`1`)))
+	for i := range 5 {
+		r.InStep(t)
+		read, err := other.Read(t.Context(), "")
+		require.NoError(t, err)
+		ours, theirs := fmt.Sprint("ours ", i), fmt.Sprint("theirs ", i)
+		require.NoError(t, r.Set(ours, []byte(`1`)))
+		read[theirs] = []byte(`1`)
+		require.NoError(t, other.Write(t.Context(), "", read))
+		require.NoError(t, r.Memory.Close())
+		want[ours], want[theirs] = `1`, `1`
+		require.Empty(t, compare("the room", want, r.Account.Entries(t, r.Room)))
+		r = rig.Behind(t, rig.Proxy(t), r.Account, r.Config(r.Room))
+	}
+}
+
+// A memory closes right after a write that has overtaken another's, or its process dies.
+// What it has taken away so is back at the latest when a memory opens that knows nothing.
+func TestEndsRightAfterARacedWrite(t *testing.T) {
+	for name, ended := range map[string]struct{ dies, opsdroid bool }{
+		"closes, another memory's":  {},
+		"dies, another memory's":    {dies: true},
+		"closes, another program's": {opsdroid: true},
+		"dies, another program's":   {dies: true, opsdroid: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			owner, confs := newcomers(t, rig.Shared(t), 2, matrix.OneStateKey)
+			conf := confs[0]
+			conf.Timeout = 4 * time.Second
+			r := rig.Behind(t, rig.Proxy(t), owner, conf)
+			require.NoError(t, r.Set("start", []byte(`1`)))
+			r.InStep(t)
+			write := func() { // as a memory that has closed
+				other := rig.Open(t, confs[1])
+				require.NoError(t, other.Set("theirs", []byte(`1`)))
+				require.NoError(t, other.Close())
+			}
+			if ended.opsdroid {
+				other := opsdroid(t, rig.Shared(t), r, matrix.OneStateKey)
+				write = func() { require.NoError(t, other.Put(t.Context(), "theirs", `1`)) }
+			}
+			if ended.dies {
+				r.LoseSync(t) // it will not hear of it
+			}
+			require.NoError(t, overtaken(t, r, func() error { return r.Set("ours", []byte(`1`)) }, write))
+			if ended.dies {
+				r.Front.Inject(homeserver.Fault{Do: homeserver.ResetBefore()}) // nor do anything any more
+			}
+			require.NoError(t, r.Close())
+			want := map[string]string{"start": `1`, "ours": `1`, "theirs": `1`}
+			settle(t, want, lasting, rig.Behind(t, rig.Proxy(t), owner, conf))
+		})
+	}
+}
+
+// That Close ends what the memory does is nothing to warn of.
+func TestCloseWarnsOfNothing(t *testing.T) {
+	bot := rig.Register(t)
+	log, kept := rig.KeepLog()
+	r := behind(t, rig.Proxy(t), bot, 15*time.Second, matrix.OneStateKey, matrix.WithLogger(log))
+	require.NoError(t, r.Set("start", []byte(`1`)))
+	r.InStep(t)
+	restore := r.LoseSync(t)
+	for i := range 25 { // a gap, after which the state is looked at
+		r.News(t, i)
+	}
+	reads := func(q *http.Request) bool { return q.Method == http.MethodGet && !rig.FollowUp(q) }
+	r.Front.Inject(homeserver.Fault{Match: reads, Do: homeserver.BlackHole()})
+	restore()
+	before := kept.String()
+	require.NoError(t, r.Close())
+	require.NotContains(t, strings.TrimPrefix(kept.String(), before), "level=warning")
 }

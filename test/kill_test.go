@@ -2,9 +2,11 @@ package test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -183,4 +185,46 @@ func TestHomeserverKilled(t *testing.T) {
 			holds(t, conf, values)
 		})
 	}
+}
+
+// The homeserver is killed and started again while two memories write. Nothing that was
+// acknowledged is lost, to them neither.
+func TestHomeserverKilledWhileTwoWrite(t *testing.T) {
+	const keys, kills = 100, 2
+	own := rig.Own(t)
+	all := crowd(t, own, 2, matrix.OneStateKey)
+	want := make(map[string]string)
+	var acknowledged atomic.Int32
+	writing := make(chan struct{})
+	for i := range all {
+		for k := range keys {
+			want[fmt.Sprint(i, "-", k)] = `1`
+		}
+	}
+	go func() {
+		defer close(writing)
+		atOnce(t, all, func(i int, r rig.Proxied) error {
+			for k := range keys {
+				key := fmt.Sprint(i, "-", k)
+				err := r.Set(key, []byte(`1`))
+				for err != nil { // its time may be over
+					if errors.Is(err, matrix.ErrClosed) {
+						return nil // the test has failed
+					}
+					err = r.Set(key, []byte(`1`))
+				}
+				acknowledged.Add(1)
+			}
+			return nil
+		})
+	}()
+	for kill := range int32(kills) {
+		rig.Eventually(time.Minute)(t, func() bool { return acknowledged.Load() > (kill+1)*2*keys/(kills+1) }, "they write")
+		require.NoError(t, own.Kill())
+		require.NoError(t, own.Restart(t.Context()))
+	}
+	<-writing
+	settle(t, want, lasting, all...)
+	fresh := rig.Open(t, all[0].Config(all[0].Room))
+	require.Empty(t, compare("a memory that starts now", want, rig.Entries(t, fresh)))
 }

@@ -1,6 +1,7 @@
 package test
 
 import (
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -8,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	matrix "github.com/go-joe/matrix-memory"
+	"github.com/go-joe/matrix-memory/internal/homeserver"
 	"github.com/go-joe/matrix-memory/internal/rig"
 )
 
@@ -63,4 +65,26 @@ func TestDeadTokenWhileRunning(t *testing.T) {
 		return strings.Contains(kept.String(), "Sync fails") && strings.Contains(kept.String(), says)
 	}, "the sync loop says it too")
 	require.NotContains(t, kept.String(), r.AccessToken)
+}
+
+// A login whose answer was lost leaves no device behind: each attempt is for the same one.
+func TestLostLoginLeavesNoDevice(t *testing.T) {
+	bot := rig.Register(t)
+	front := rig.Proxy(t)
+	login := func(r *http.Request) bool { return strings.HasSuffix(r.URL.Path, "/login") }
+	front.Inject(homeserver.Fault{Match: login, Times: 1, Do: homeserver.ResetAfter()})
+	front.Inject(homeserver.Fault{Match: login, Times: 1, Do: homeserver.StatusAfter(http.StatusBadGateway)})
+	devices := func() int {
+		all, err := bot.GetDevicesInfo(t.Context())
+		require.NoError(t, err)
+		return len(all.Devices)
+	}
+	before := devices()
+	memory := rig.Open(t, matrix.Config{
+		Homeserver: front.URL(), UserID: bot.UserID.String(), Password: bot.Password, DefaultRoom: bot.NewRoom(t).String(), Timeout: 15 * time.Second,
+	})
+	require.NoError(t, memory.Set("tea", []byte(`"green"`)))
+	require.Equal(t, before+1, devices())
+	require.NoError(t, memory.Close())
+	require.Equal(t, before, devices())
 }

@@ -31,10 +31,8 @@ func TestOwnEventTypeLeavesTheOlderAlone(t *testing.T) {
 	require.Zero(t, r.Writes())
 	require.NoError(t, memory.Set("k", []byte(`1`)))
 	require.NoError(t, memory.Close())
-	all, err := bot.State(t.Context(), r.Room)
-	require.NoError(t, err)
-	require.JSONEq(t, `{"k":1}`, string(all[event.Type{Type: "org.example.memory", Class: event.StateEventType}][""].Content.VeryRaw))
-	require.NotContains(t, all, rig.MemoryType)
+	require.Equal(t, map[string]string{"": `{"k":1}`}, bot.StandingOf(t, r.Room, event.Type{Type: "org.example.memory", Class: event.StateEventType}))
+	require.Empty(t, bot.Standing(t, r.Room))
 }
 
 // A dictionary of the older type is no key of a memory with a state event for each

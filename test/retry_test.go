@@ -3,6 +3,7 @@ package test
 import (
 	"fmt"
 	"net/http"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -63,6 +64,36 @@ func TestLostAnswers(t *testing.T) {
 	}
 }
 
+// Two memories write, and every third of their writes is stored without their hearing of
+// it, so that they send it once more. Neither undoes what the other wrote in between.
+func TestLostAnswersToTwoMemories(t *testing.T) {
+	const keys = 40
+	for name, lost := range map[string]homeserver.Action{"reset": homeserver.ResetAfter(), "bad gateway": homeserver.StatusAfter(502)} {
+		t.Run(name, func(t *testing.T) {
+			all := crowd(t, rig.Shared(t), 2, matrix.OneStateKey)
+			want := make(map[string]string)
+			for i, r := range all {
+				var n atomic.Int32
+				r.Front.Inject(homeserver.Fault{Do: lost, Match: func(q *http.Request) bool {
+					return homeserver.StateWrite(q) && n.Add(1)%3 == 0
+				}})
+				for k := range keys {
+					want[fmt.Sprint(i, "-", k)] = `1`
+				}
+			}
+			atOnce(t, all, func(i int, r rig.Proxied) error {
+				for k := range keys {
+					if err := r.Set(fmt.Sprint(i, "-", k), []byte(`1`)); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+			settle(t, want, lasting, all...)
+		})
+	}
+}
+
 // Reads that go wrong are made again, and what could not be read is never taken
 // for nothing.
 func TestLostReads(t *testing.T) {
@@ -72,7 +103,7 @@ func TestLostReads(t *testing.T) {
 	bot.Put(t, room, "", map[string]any{"theirs": 1})
 	handle := r.InRoom(room.String())
 
-	remove := r.Front.Inject(homeserver.Fault{Match: rig.WholeState, Do: limited("3600", "")})
+	remove := r.Front.Inject(homeserver.Fault{Match: rig.Load, Do: limited("3600", "")})
 	_, err := handle.Get("theirs", nil)
 	var failure *matrix.Error
 	require.ErrorAs(t, err, &failure)
@@ -90,12 +121,12 @@ func TestLostReads(t *testing.T) {
 		homeserver.Corrupt(`[{"type":"dev.op`),
 		homeserver.Corrupt(""),
 	} {
-		r.Front.Inject(homeserver.Fault{Match: rig.WholeState, Times: 1, Do: do})
+		r.Front.Inject(homeserver.Fault{Match: rig.Load, Times: 1, Do: do})
 	}
 	ok, err := handle.Get("theirs", nil)
 	require.NoError(t, err)
 	require.True(t, ok)
-	require.Len(t, r.Seen(rig.WholeState), 1+2+6, "at the start, when it was limited, and through all faults")
+	require.Len(t, r.Seen(rig.Load), 1+2+6, "at the start, when it was limited, and through all faults")
 }
 
 // Sync goes on after whatever goes wrong with it, and misses nothing.

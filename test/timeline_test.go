@@ -50,33 +50,19 @@ func TestOtherWriters(t *testing.T) {
 	}
 }
 
-// A redacted state event has lost what it held, and the memory says so.
-func TestRedacted(t *testing.T) {
-	bot := rig.Register(t)
-	room := bot.NewRoom(t)
-	memory := rig.Open(t, bot.Config(room))
-	require.NoError(t, memory.Set("tea", []byte(`"green"`)))
-	all, err := bot.State(t.Context(), room)
-	require.NoError(t, err)
-	_, err = bot.RedactEvent(t.Context(), room, all[rig.MemoryType][""].ID)
-	require.NoError(t, err)
-	eventually(t, func() bool { _, ok, err := memory.Get("tea"); return err == nil && !ok }, "the redaction")
-	require.NoError(t, memory.Set("coffee", []byte(`"black"`)))
-	require.JSONEq(t, `{"coffee":"black"}`, bot.Standing(t, room)[""])
-}
-
-// A change that sync announces and whose reading fails shows later, without a write.
+// What the homeserver could not be asked for shows later, without a write.
 func TestReadsAgainWhatItCouldNotRead(t *testing.T) {
 	bot := rig.Register(t)
 	front := rig.Proxy(t)
 	room := bot.NewRoom(t)
-	bot.Put(t, room, "", map[string]any{"k": "old"})
+	front.Inject(homeserver.Fault{Match: rig.FollowUp, Do: homeserver.BlackHole()}) // else sync tells
 	conf := bot.Config(room)
 	conf.Timeout = 3 * time.Second
 	r := rig.Behind(t, front, bot, conf)
 	front.Inject(homeserver.Fault{Match: rig.StateRead, Times: 1, Do: homeserver.RateLimit(time.Minute)})
-	bot.Put(t, room, "", map[string]any{"k": "new"})
-	eventually(t, func() bool { return len(r.Seen(rig.StateRead)) > 0 }, "it is read")
+	unknown(front, homeserver.ResetAfter())
+	require.ErrorIs(t, r.Set("k", []byte(`"new"`)), matrix.ErrUnknownOutcome)
+	eventually(t, func() bool { return len(r.Seen(rig.StateRead)) > 0 }, "it is asked for")
 	eventually(t, func() bool {
 		value, _, err := r.Get("k")
 		return err == nil && string(value) == `"new"`

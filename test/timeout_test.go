@@ -23,7 +23,7 @@ func TestTimeoutBoundsAnOperation(t *testing.T) {
 	slow := homeserver.Delay(2 * r.Timeout / 5)
 	directory := func(q *http.Request) bool { return strings.Contains(q.URL.Path, "/directory/room/") }
 	r.Front.Inject(homeserver.Fault{Match: directory, Times: 1, Do: slow})
-	r.Front.Inject(homeserver.Fault{Match: rig.WholeState, Times: 1, Do: slow})
+	r.Front.Inject(homeserver.Fault{Match: rig.Load, Times: 1, Do: slow})
 	r.Front.Inject(homeserver.Fault{Match: homeserver.StateWrite, Do: homeserver.BlackHole()})
 	start := time.Now()
 	require.Error(t, r.InRoom(alias).Set("k", 1))
@@ -37,7 +37,7 @@ func TestTimeoutBoundsWaitingForOthers(t *testing.T) {
 	bot := rig.Register(t)
 	r := behind(t, rig.Proxy(t), bot, 2*time.Second, matrix.OneStateKey)
 	other := bot.NewRoom(t)
-	r.Front.Inject(homeserver.Fault{Match: rig.WholeState, Do: homeserver.BlackHole()})
+	r.Front.Inject(homeserver.Fault{Match: rig.Load, Do: homeserver.BlackHole()})
 	var reading sync.WaitGroup
 	start := time.Now()
 	for range 4 {

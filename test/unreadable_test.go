@@ -73,7 +73,7 @@ func TestMalformed(t *testing.T) {
 				homeserver.Corrupt(fmt.Sprintf(`[{"type":"m.room.member","state_key":%q,"event_id":"$1","sender":%[1]q,"content":{"membership":"join"}},`+
 					`{"type":"dev.opsdroid.database","state_key":"","event_id":"$2","sender":%[1]q,"content":%s}]`, bot.UserID, content))(w, req, server)
 			}
-			front.Inject(homeserver.Fault{Match: rig.WholeState, Do: garble})
+			front.Inject(homeserver.Fault{Match: rig.Load, Do: garble})
 			conf := bot.Config(room)
 			conf.Homeserver, conf.Timeout = front.URL(), time.Second
 			memory := matrix.New(conf, matrix.WithLogger(rig.Log(t)))

@@ -1,0 +1,106 @@
+package test
+
+import (
+	"fmt"
+	"maps"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	matrix "github.com/go-joe/matrix-memory"
+	"github.com/go-joe/matrix-memory/internal/rig"
+)
+
+// Memories that set different keys of one dictionary at the same moment take each
+// other's away, and nothing says which event is the room's state then: it can be the one
+// that sync brings first. Each time all has every key in the end.
+func TestKeysSetAtTheSameMoment(t *testing.T) {
+	for _, n := range []int{2, 3} {
+		t.Run(fmt.Sprint(n), func(t *testing.T) {
+			all := crowd(t, rig.Shared(t), n, matrix.OneStateKey)
+			want := make(map[string]string)
+			for round := range 15 {
+				atOnce(t, all, func(i int, r rig.Proxied) error {
+					return r.Set(fmt.Sprint(i, "-", round), []byte(`1`))
+				})
+				for i := range all {
+					want[fmt.Sprint(i, "-", round)] = `1`
+				}
+				settle(t, want, 0, all...)
+			}
+		})
+	}
+}
+
+// The same, where each sets key after key as fast as it can.
+func TestKeysSetAsFastAsCanBe(t *testing.T) {
+	const keys = 40
+	all := crowd(t, rig.Shared(t), 3, "my.key")
+	want := make(map[string]string)
+	for i := range all {
+		for k := range keys {
+			want[fmt.Sprint(i, "-", k)] = `1`
+		}
+	}
+	atOnce(t, all, func(i int, r rig.Proxied) error {
+		for k := range keys {
+			if err := r.Set(fmt.Sprint(i, "-", k), []byte(`1`)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	settle(t, want, lasting, all...)
+}
+
+// Memories that set the same key at the same moment agree with the room on who was the
+// last.
+func TestOneKeySetAtTheSameMoment(t *testing.T) {
+	for name, layout := range rig.Layouts {
+		t.Run(name, func(t *testing.T) {
+			all := crowd(t, rig.Shared(t), 2, layout)
+			for round := range 15 {
+				may := make(map[string]bool)
+				for i := range all {
+					may[fmt.Sprint(100*i+round)] = true
+				}
+				atOnce(t, all, func(i int, r rig.Proxied) error {
+					return r.Set("k", fmt.Append(nil, 100*i+round))
+				})
+				var differs difference
+				eventually(t, func() bool {
+					held := all[0].Account.Entries(t, all[0].Room)
+					differs = difference(fmt.Sprintf("; the room has %v", held))
+					same := true
+					for i, r := range all {
+						has := rig.Entries(t, r.Memory)
+						differs += difference(fmt.Sprintf(", memory %d %v", i, has))
+						same = same && maps.Equal(held, has)
+					}
+					return same && may[held["k"]]
+				}, "round %d: all agree%v", round, &differs)
+			}
+		})
+	}
+}
+
+// atOnce lets all memories do something at the same moment, and returns when it is
+// acknowledged.
+func atOnce(t testing.TB, all []rig.Proxied, do func(i int, r rig.Proxied) error) {
+	t.Helper()
+	errs := make([]error, len(all))
+	start := make(chan struct{})
+	var doing sync.WaitGroup
+	for i, r := range all {
+		doing.Go(func() {
+			<-start
+			errs[i] = do(i, r)
+		})
+	}
+	close(start)
+	doing.Wait()
+	for _, err := range errs {
+		require.NoError(t, err)
+	}
+}

@@ -1,0 +1,101 @@
+package test
+
+import (
+	"net/http"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	matrix "github.com/go-joe/matrix-memory"
+	"github.com/go-joe/matrix-memory/internal/homeserver"
+	"github.com/go-joe/matrix-memory/internal/rig"
+)
+
+// A homeserver that refuses a sync token refuses it for good. The memory begins anew,
+// and hears of what others have written meanwhile and write later.
+func TestSyncTokenRefused(t *testing.T) {
+	for name, body := range map[string]string{
+		"unknown position": `{"errcode":"M_UNKNOWN_POS","error":"Unknown position"}`,
+		"bad token":        `{"errcode":"M_UNKNOWN","error":"Invalid stream token"}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := crowd(t, rig.Shared(t), 1, matrix.OneStateKey)[0]
+			other := opsdroid(t, rig.Shared(t), r, matrix.OneStateKey)
+			require.NoError(t, r.Set("tea", []byte(`"green"`)))
+			r.InStep(t)
+			refused := refuseToken(r.Front, homeserver.Status(http.StatusBadRequest, nil, body))
+			r.News(t, 1) // ends the sync under way
+			eventually(t, refused, "the token is refused")
+			require.NoError(t, other.Put(t.Context(), "theirs", `1`))
+			want := map[string]string{"tea": `"green"`, "theirs": `1`}
+			settle(t, want, 0, r)
+			require.NoError(t, other.Put(t.Context(), "more", `1`))
+			require.NoError(t, r.Set("ours", []byte(`1`)))
+			want["more"], want["ours"] = `1`, `1`
+			settle(t, want, lasting, r)
+		})
+	}
+}
+
+// refuseToken lets the next sync's token be refused from now on, and only that one. What
+// it returns says whether it has been.
+func refuseToken(front *homeserver.Proxy, refuse homeserver.Action) (refused func() bool) {
+	var mu sync.Mutex
+	var token string
+	front.Inject(homeserver.Fault{Do: refuse, Match: func(q *http.Request) bool {
+		mu.Lock()
+		defer mu.Unlock()
+		if token == "" && rig.FollowUp(q) {
+			token = q.URL.Query().Get("since")
+		}
+		return rig.FollowUp(q) && q.URL.Query().Get("since") == token
+	}})
+	return func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return token != ""
+	}
+}
+
+// The homeserver is restored from a backup while the memory runs, and has forgotten what
+// it had acknowledged. The memory has not. It puts that back, overwrites nothing that
+// others have written since, and goes on hearing of them.
+func TestHomeserverRestored(t *testing.T) {
+	for name, layout := range rig.Layouts {
+		t.Run(name, func(t *testing.T) {
+			own := rig.Own(t)
+			r := crowd(t, own, 1, layout)[0]
+			other := opsdroid(t, own, r, layout)
+			want := make(map[string]string)
+			set := func(key, value string) {
+				t.Helper()
+				require.NoError(t, r.Set(key, []byte(value)))
+				want[key] = value
+			}
+			set("before", `1`)
+			set("changed", `1`)
+			set("deleted", `1`)
+			r.InStep(t)
+			restore := own.Backup(t)
+			for _, key := range []string{"one", "two", "three"} {
+				set(key, `1`)
+			}
+			set("changed", `2`)
+			_, err := r.Delete("deleted")
+			require.NoError(t, err)
+			delete(want, "deleted")
+			settle(t, want, 0, r)
+
+			restore()
+			require.NoError(t, other.Put(t.Context(), "theirs", `1`))
+			want["theirs"] = `1`
+			set("after", `1`)
+			settle(t, want, lasting, r)
+			require.NoError(t, other.Put(t.Context(), "theirs", `2`))
+			require.NoError(t, other.Put(t.Context(), "more", `1`))
+			want["theirs"], want["more"] = `2`, `1`
+			settle(t, want, lasting, r)
+		})
+	}
+}
