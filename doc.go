@@ -13,24 +13,32 @@
 //
 // Acknowledged means stored: Set and Delete return nil only after the homeserver
 // has stored the change. Until then, and when they fail, Get returns what was
-// there before. If no answer settles it, the error is an [ErrUnknownOutcome].
+// there before. If no answer settles it, the error is an [ErrUnknownOutcome]. What
+// was acknowledged stays until somebody changes that key who had heard of it, or at
+// the same moment.
 //
 // Reads are local: once a room is loaded, Get and Keys don't touch the network. A
 // memory sees its own writes at once, and what others write (a second bot,
-// opsdroid, a person) after the next sync. It never goes back to an older value.
+// opsdroid, a person) after the next sync. It never goes back to an older value,
+// unless somebody redacts the newer one.
 //
-// A write costs one request, and none if the value is there already. Writes that
-// meet are sent together; each caller gets its own result. What can't be read is
-// never taken for "no data" and never overwritten by accident.
+// A write costs one request. If the value is there already, nothing is written, and
+// the request is the question whether that is still so. Writes that meet are sent
+// together; each caller gets its own result. What can't be read is never taken for
+// "no data" and never overwritten by accident.
 //
 // Requests are tried again after a failure that may pass, as long as the
 // homeserver says and in all at most for Config.Timeout. Close waits for the
-// writes that were accepted.
+// writes that were accepted, and until they are known to stand in the room.
 //
 // Matrix has no compare-and-swap. If two programs write the same dictionary at
-// the same moment, the later event takes the earlier one's keys away. A memory
-// notices in the next sync what it took away from others, and stores it again. If
-// both write the same key, one of the two values wins.
+// the same moment, one of the two events becomes the room's state, and the other's
+// keys are not in it. So every dictionary says when its latest changes were made;
+// memories answer from what all events say together, and write that again where
+// something else stands in the room. If both write the same key, one of the two
+// values stays, the same for all. With single_state_key false, a state event for
+// each key, what stands in the room counts. Programs that know nothing of this, as
+// opsdroid, may write as well, on an account of their own.
 //
 // # Rooms
 //

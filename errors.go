@@ -1,6 +1,7 @@
 package matrix
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -21,10 +22,13 @@ var (
 	// Nothing was sent, and nothing else is affected.
 	ErrTooLarge = room.ErrTooLarge
 	// ErrUnknownOutcome: the homeserver may have stored the change or not, as it did not
-	// answer in time, or not in a way that settles it. Unless that answer comes still,
-	// the memory reads the state event again before it writes upon it, and until then Get
-	// returns what was there before. Making the same change again does no harm. A
-	// change that failed with any other error was not stored.
+	// answer in time, or not in a way that settles it, and it may do so later. The
+	// memory asks what stands in the room, and until it finds the change there, or sync
+	// brings it, Get returns what was there before. A change of the same key that is
+	// acknowledged later counts, whenever the first one arrives; with a state event for
+	// each key only as long as the process runs, and if it is not one back to the value
+	// from before. Making the same change again does no harm. A change that failed with
+	// any other error was not stored.
 	ErrUnknownOutcome = room.ErrUnknownOutcome
 	// ErrUndecryptable: the value was sent encrypted, and its key is missing or
 	// unusable.
@@ -60,6 +64,32 @@ func (e *Error) Error() string {
 
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
+
+// undecoded is a decoder's error without its words, which may quote the value.
+type undecoded struct {
+	target any
+	err    error
+}
+
+func (u *undecoded) Error() string {
+	text := fmt.Sprintf("decoding the value into a %T: ", u.target)
+	var unfit *json.UnmarshalTypeError
+	var broken *json.SyntaxError
+	switch {
+	case errors.As(u.err, &unfit):
+		kind, _, _ := strings.Cut(unfit.Value, " ") // of a number, Value has the digits as well
+		text += fmt.Sprintf("a JSON %s is no Go %s", kind, unfit.Type)
+		if unfit.Field != "" {
+			text += ", in " + unfit.Field
+		}
+		return text
+	case errors.As(u.err, &broken):
+		return text + fmt.Sprintf("it is no JSON, at byte %d", broken.Offset)
+	}
+	return text + fmt.Sprintf("%T", u.err)
+}
+
+func (u *undecoded) Unwrap() error { return u.err }
 
 // fail returns the [Error] of an operation on a room, or nil if err is nil. Where the
 // operation was about several keys, the one that failed takes key's place.

@@ -18,9 +18,10 @@ type Option func(*Memory)
 type options struct {
 	log        logrus.FieldLogger
 	encoder    joe.MemoryEncoder // nil: joe's
-	client     *mautrix.Client   // nil: the memory logs in by itself
-	httpClient *http.Client      // nil: one like http.DefaultClient
-	crypto     bridge.Crypto     // nil: encryption is not enabled
+	foreign    bool              // the program logs in by itself, with client
+	client     *mautrix.Client
+	httpClient *http.Client  // nil: one like http.DefaultClient
+	crypto     bridge.Crypto // nil: encryption is not enabled
 }
 
 // WithLogger sets where the memory logs. Without it, entries go to the bot's own
@@ -31,20 +32,23 @@ func WithLogger(logger logrus.FieldLogger) Option {
 
 // WithClient makes the memory use a logged-in client that the program runs, syncs
 // and closes itself. The memory is opened before the client syncs for the first
-// time. The client's filter must let the memory's state events, memberships and
-// redactions through, and the program must have it sync, or the memory does not see
-// what others write. Of the Config, the homeserver, the credentials and the device
-// are not needed then.
+// time. The client's filter must let the memory's state events, power levels,
+// encryption, the room's creation, memberships and redactions through, and the program
+// must have it sync, or the memory does not see what others write. If the homeserver
+// has gone back to what it had before, the log says that the sync has to begin anew. Of
+// the Config, the homeserver, the credentials and the device are not needed then.
 func WithClient(client *mautrix.Client) Option {
-	return func(m *Memory) { m.client = client }
+	return func(m *Memory) { m.foreign, m.client = true, client }
 }
 
 // WithHTTPClient sets what the memory's requests are made with, for instance by way of
 // a proxy, with certificates of the program's own, or traced. Its Transport, CheckRedirect
 // and Jar are used, and not its Timeout: the memory bounds each request itself, and a
-// sync waits half a minute for news. The connections stay the program's to close. With
-// no Transport, as without this option, the memory has a copy of http.DefaultTransport,
-// or, if a program has replaced that by one of another type, that one itself.
+// sync waits half a minute for news. CheckRedirect is asked about redirects that stay on
+// the homeserver's host; no others are followed, as the access token is for no other host.
+// The connections stay the program's to close. With no Transport, as without this option,
+// the memory has a copy of http.DefaultTransport, or, if a program has replaced that by one
+// of another type, that one itself.
 func WithHTTPClient(client *http.Client) Option {
 	return func(m *Memory) { m.httpClient = client }
 }

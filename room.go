@@ -56,7 +56,8 @@ func (r *Room) Set(key string, value interface{}) error {
 }
 
 // Get decodes the value under a key into what value points at, and reports
-// whether there is one. With a nil value it only reports.
+// whether there is one. With a nil value it only reports. An error of decoding does not
+// quote the value; errors.As finds the encoder's own, which may.
 func (r *Room) Get(key string, value interface{}) (bool, error) {
 	b := r.budget()
 	defer b.End()
@@ -67,20 +68,21 @@ func (r *Room) Get(key string, value interface{}) (bool, error) {
 	data, ok, err := found.Get(&b, key)
 	if err == nil && ok && value != nil {
 		if err = r.memory.encoder.Decode(data, value); err != nil {
-			ok, err = false, fmt.Errorf("decoding the value into a %T: %w", value, err)
+			ok, err = false, &undecoded{value, err}
 		}
 	}
 	return ok, r.fail("get", found.ID().String(), key, err)
 }
 
-// Delete removes a key and reports whether it was there.
+// Delete removes a key and reports whether it was there. See [Memory.Delete].
 func (r *Room) Delete(key string) (bool, error) {
 	n, err := r.DeleteAll(key)
 	return n > 0, err
 }
 
-// DeleteAll removes keys and returns how many of them were there. Where the
-// memory is one dictionary, that is one request, and all or none are removed;
+// DeleteAll removes keys and returns how many of them were there. Of those that are
+// not it makes sure as [Memory.Delete] does. Where the memory is one dictionary, that
+// is one request, and all or none are removed;
 // with a state event for each key it is one request for each, and if some fail,
 // the others are removed all the same and counted. The error names the first key
 // that failed, and its text the others too.
