@@ -65,7 +65,7 @@ func BenchmarkSetRequests(b *testing.B) {
 		most string
 	}{
 		{"new", 1, "1"},
-		{"equal", 0, "0"},
+		{"equal", 0, "1"},
 	} {
 		b.Run(test.name, func(b *testing.B) {
 			url, requests := counter(b)

@@ -114,7 +114,7 @@ func lose(ctx context.Context, out io.Writer, server *homeserver.Server, keys st
 		return err
 	}
 
-	fmt.Fprintln(out, "\n2. What the homeserver sees: the key in the state, which refers to an event, and no value.")
+	fmt.Fprintln(out, "\n2. What the homeserver sees: the key in the state, which refers to an event, when it was changed, and no value.")
 	if err := show(ctx, out, person, room); err != nil {
 		return err
 	}
@@ -180,9 +180,7 @@ func withMemory(ctx context.Context, conf matrix.Config, do func(*matrix.Memory)
 // show prints the room's memory as it stands on the homeserver.
 func show(ctx context.Context, out io.Writer, client *mautrix.Client, room id.RoomID) error {
 	memoryType := event.Type{Type: "dev.opsdroid.database", Class: event.StateEventType}
-	var state map[string]struct {
-		Pointer id.EventID `json:"encrypted_val"`
-	}
+	var state map[string]json.RawMessage
 	if err := client.StateEvent(ctx, room, memoryType, "", &state); err != nil {
 		return err
 	}
@@ -191,7 +189,16 @@ func show(ctx context.Context, out io.Writer, client *mautrix.Client, room id.Ro
 		return err
 	}
 	fmt.Fprintf(out, "   state event %s: %s\n", memoryType.Type, text)
-	for _, value := range state {
+	for _, raw := range state {
+		var value struct {
+			Pointer id.EventID `json:"encrypted_val"`
+		}
+		if err := json.Unmarshal(raw, &value); err != nil {
+			return err
+		}
+		if value.Pointer == "" { // what says when the keys were changed
+			continue
+		}
 		evt, err := client.GetEvent(ctx, room, value.Pointer)
 		if err != nil {
 			return err

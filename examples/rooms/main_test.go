@@ -30,13 +30,11 @@ var conversation = []string{
 func TestConversation(t *testing.T) {
 	var stdout, stderr bytes.Buffer
 	require.Equal(t, exitOK, run(t.Context(), []string{"-once"}, &stdout, &stderr), "%s", &stderr)
-	for _, line := range append(conversation,
-		`kitchen    state key "": {"the best tool":"the whisk"}`,
-		`workshop   state key "": {"lunch":"at noon","the best tool":"the hammer"}`,
-		"default    none",
-	) {
+	for _, line := range append(conversation, "default    none") {
 		require.Contains(t, stdout.String(), line)
 	}
+	require.Regexp(t, `kitchen    state key "": {"dev\.joe\.write":{.*},"the best tool":"the whisk"}`, stdout.String())
+	require.Regexp(t, `workshop   state key "": {"dev\.joe\.write":{.*},"lunch":"at noon","the best tool":"the hammer"}`, stdout.String())
 }
 
 // After the conversation the program stays up, and whoever reads how to log in can

@@ -157,7 +157,7 @@ func wait[T any](ctx context.Context, from <-chan T, what string) (T, error) {
 
 // states prints the state events in which the rooms keep their memories.
 func (s *stage) states(ctx context.Context, out io.Writer) error {
-	fmt.Fprintf(out, "\nEach room keeps its own memory, in its state event of type %s:\n", memoryType.Type)
+	fmt.Fprintf(out, "\nEach room keeps its own memory, in its state event of type %s (dev.joe.write says when keys were changed):\n", memoryType.Type)
 	for _, name := range append(invited, "default") {
 		state, err := s.robot.State(ctx, s.rooms[name])
 		if err != nil {
