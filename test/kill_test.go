@@ -220,8 +220,7 @@ func TestHomeserverKilledWhileTwoWrite(t *testing.T) {
 	}()
 	for kill := range int32(kills) {
 		rig.Eventually(time.Minute)(t, func() bool { return acknowledged.Load() > (kill+1)*2*keys/(kills+1) }, "they write")
-		require.NoError(t, own.Kill())
-		require.NoError(t, own.Restart(t.Context()))
+		require.NoError(t, own.Crash(t.Context(), all[0].Front, all[1].Front))
 	}
 	<-writing
 	settle(t, want, lasting, all...)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -65,7 +66,8 @@ type soak struct {
 	t        testing.TB
 	seed     uint64
 	server   rig.Server
-	owner    rig.Proxied // of the room, who only looks at it, and has no memory
+	fronts   []*homeserver.Proxy // of all who write
+	owner    rig.Proxied         // of the room, who only looks at it, and has no memory
 	layout   matrix.StateKey
 	subjects []*subject
 	ledgers  []*ledger // of the memories' writers
@@ -99,6 +101,8 @@ func newSoak(t testing.TB, layout matrix.StateKey, seed uint64) *soak {
 	s.owner = rig.Proxied{Account: owner, Room: id.RoomID(confs[0].Rooms["main"])}
 	s.theirs = newLedger("opsdroid")
 	s.other = opsdroid(t, own, s.owner, layout)
+	front := own.Proxy(t) // in which nothing goes wrong
+	s.other.HomeserverURL, _ = url.Parse(front.URL())
 	s.chaos = newChaos(s.random(0), layout)
 	for i, conf := range confs[1:] {
 		m := &subject{conf: conf, front: own.Proxy(t)}
@@ -110,6 +114,7 @@ func newSoak(t testing.TB, layout matrix.StateKey, seed uint64) *soak {
 			s.ledgers = append(s.ledgers, newLedger(fmt.Sprintf("%d%c", i, 'a'+w)))
 		}
 	}
+	s.fronts = append(slices.Clone(s.chaos.fronts), front)
 	return s
 }
 
@@ -136,10 +141,7 @@ func (s *soak) disrupt(d time.Duration, stop <-chan struct{}) {
 	for n := 0; !stopped(stop, min(d/4, 10*time.Second)); n++ {
 		what, err := "a memory is closed and opened", error(nil)
 		if n%3 == 1 {
-			what, err = "the homeserver is killed", s.server.Kill()
-			if err == nil {
-				err = s.server.Restart(context.Background())
-			}
+			what, err = "the homeserver is killed", s.server.Crash(context.Background(), s.fronts...)
 		} else {
 			err = s.subjects[n/2%2].reopen(s.t, stop)
 		}
@@ -279,9 +281,7 @@ func (s *soak) figures() string {
 	var text strings.Builder
 	var total ledger
 	for _, l := range s.ledgers {
-		total.acknowledged += l.acknowledged
-		total.failed += l.failed
-		total.unknown += l.unknown
+		total.acknowledged, total.failed, total.unknown = total.acknowledged+l.acknowledged, total.failed+l.failed, total.unknown+l.unknown
 	}
 	room := s.owner.Account.Entries(s.t, s.owner.Room)
 	taken := 0

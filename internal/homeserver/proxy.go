@@ -25,6 +25,7 @@ type Proxy struct {
 	server *http.Server
 	cancel context.CancelFunc // ends all requests under way
 	real   http.Handler       // hands a request on to the real server
+	gate   sync.RWMutex       // held for reading while the server has a change, for writing by Hold
 
 	mu       sync.Mutex // guards what follows
 	closed   bool
@@ -65,28 +66,25 @@ func (s *Server) Proxy() (*Proxy, error) {
 		return nil, fmt.Errorf("start a proxy: %w", err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	p := &Proxy{
-		url:    "http://" + listener.Addr().String(),
-		cancel: cancel,
-		real: &httputil.ReverseProxy{
-			Rewrite: func(r *httputil.ProxyRequest) {
-				r.Out.URL.Scheme, r.Out.URL.Host = target.Scheme, target.Host
-				r.Out.URL.RawQuery = r.In.URL.RawQuery // as it came, well-formed or not
-				r.Out.Host = ""
-			},
-			// A connection for each request: one that is kept would be broken,
-			// for the next request to find out, once the server has restarted.
-			Transport:     &http.Transport{DisableKeepAlives: true, DisableCompression: true},
-			FlushInterval: -1,
-			ErrorLog:      log.New(io.Discard, "", 0), // broken connections are its business
-			ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
-				if r.Context().Err() != nil {
-					panic(http.ErrAbortHandler) // nobody waits for an answer any more
-				}
-				answer(w, http.StatusBadGateway, nil, matrixError("M_UNKNOWN", "the homeserver does not answer: "+err.Error()))
-			},
+	p := &Proxy{url: "http://" + listener.Addr().String(), cancel: cancel}
+	p.real = p.gated(&httputil.ReverseProxy{
+		Rewrite: func(r *httputil.ProxyRequest) {
+			r.Out.URL.Scheme, r.Out.URL.Host = target.Scheme, target.Host
+			r.Out.URL.RawQuery = r.In.URL.RawQuery // as it came, well-formed or not
+			r.Out.Host = ""
 		},
-	}
+		// A connection for each request: one that is kept would be broken,
+		// for the next request to find out, once the server has restarted.
+		Transport:     &http.Transport{DisableKeepAlives: true, DisableCompression: true},
+		FlushInterval: -1,
+		ErrorLog:      log.New(io.Discard, "", 0), // broken connections are its business
+		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
+			if r.Context().Err() != nil {
+				panic(http.ErrAbortHandler) // nobody waits for an answer any more
+			}
+			answer(w, http.StatusBadGateway, nil, matrixError("M_UNKNOWN", "the homeserver does not answer: "+err.Error()))
+		},
+	})
 	p.server = &http.Server{
 		Handler:     http.HandlerFunc(p.serve),
 		BaseContext: func(net.Listener) context.Context { return context.WithValue(ctx, open{}, ctx) },

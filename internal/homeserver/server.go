@@ -317,7 +317,7 @@ func (s *Server) Restart(ctx context.Context) error {
 	}
 	// Dendrite 0.13.8 that was killed may panic as it starts, when it still has an event to
 	// hand out: what takes that up can be there before what it asks. A later start goes well.
-	const attempts = 5
+	const attempts = 20
 	for attempt := 1; ; attempt++ {
 		err := s.launch(ctx)
 		if err == nil {
