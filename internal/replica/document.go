@@ -252,31 +252,37 @@ func (d *document) hear(s standing, unchanged bool, self string) (known bool) {
 		}
 	}
 	d.unproved = d.unproved && match == ""
-	late := d.late(s, own) || match != d.id && !d.fork && slices.Contains(d.past, match) // the homeserver has gone back
+	late := func() bool { // or the homeserver has gone back
+		return d.late(s, own) || match != d.id && !d.fork && slices.Contains(d.past, match)
+	}
 	switch {
-	case match == "" && unchanged && d.meaning != nil && d.stored(s):
-		d.ask, d.fork = false, false
-		d.stands(s)
 	case match != "" && match == d.id:
 		d.ask, d.fork, d.sent = false, false, nil
-	case match != "" && (unchanged || !d.superseded(match)):
-		s.id, d.ask, d.fork = match, false, false
-		d.stands(s)
-		if !late {
-			d.follow()
-		}
 	case !unchanged: // the answer may be older than what came meanwhile
+		d.ask = true
+	case match == "" && d.meaning != nil && d.stored(s):
+		d.ask, d.fork = false, false
+		d.stands(s)
+	case match != "":
+		s.id = match
+		d.settle(s, late())
 	case d.meaning != nil && (d.unheard == nil || !equal(*d.unheard, s.dict)):
 		d.unheard = &s.dict
 		return false
 	default: // where the events were loaded again, it does not come down sync
-		d.ask, d.fork = false, false
-		d.stands(s)
-		if !late {
-			d.follow()
-		}
+		d.settle(s, late())
 	}
 	return true
+}
+
+// settle takes what was asked for for what stands in the room, and, unless it is not to be
+// believed, for what counts.
+func (d *document) settle(s standing, disbelieved bool) {
+	d.ask, d.fork = false, false
+	d.stands(s)
+	if !disbelieved {
+		d.follow()
+	}
 }
 
 // stored says whether what stands there is an own attempt, of which no event is known
@@ -292,15 +298,6 @@ func (d *document) stored(s standing) bool {
 		}
 	}
 	return false
-}
-
-// superseded says whether a known event replaced another one.
-func (d *document) superseded(id string) bool {
-	events := d.recent
-	if d.meaning != nil {
-		events = d.meaning.events
-	}
-	return slices.ContainsFunc(events, func(e *event) bool { return e.replaces == id })
 }
 
 // vanish notes that the homeserver no longer has the state event. Matrix has no such

@@ -157,6 +157,7 @@ type world struct {
 
 type server struct {
 	w    *world
+	name string
 	ends []*modelEvent // forward extremities
 	has  []*modelEvent
 	in   map[*modelEvent]bool
@@ -256,6 +257,7 @@ type memory struct {
 	gone  bool
 	tried map[string]*change
 	late  []func()
+	heard []func() // answers that are on their way
 	puts  int
 }
 
@@ -269,7 +271,7 @@ func (w *world) add() *memory {
 }
 
 func (m *memory) start() {
-	m.Room, m.tried = New(wire.Layout{}, account), map[string]*change{}
+	m.Room, m.tried, m.heard = New(wire.Layout{}, account), map[string]*change{}, nil
 	m.random = m.w.r
 	m.load()
 }
@@ -329,15 +331,20 @@ func (m *memory) tasks() {
 	panic("it asks for ever")
 }
 
-func (m *memory) ask() {
+func (m *memory) ask() { m.asks()() }
+
+// asks asks what stands in the room, and returns what is to be done with the answer.
+func (m *memory) asks() func() {
 	count := m.Count("")
 	now := m.hs.current()
 	var content json.RawMessage
 	if now != nil {
 		content = now.event().Content
 	}
-	if heard, _ := m.Answer("", content, now != nil, count, nil); !heard {
-		m.Missed()
+	return func() {
+		if heard, _ := m.Answer("", content, now != nil, count, nil); !heard {
+			m.Missed()
+		}
 	}
 }
 
@@ -585,6 +592,12 @@ func (w *world) play() (bad string) {
 		if m.gone {
 			continue
 		}
+		if r.Intn(8) == 0 {
+			m.heard = append(m.heard, m.asks())
+		} else if len(m.heard) > 0 && r.Intn(4) == 0 {
+			m.heard[0]()
+			m.heard = m.heard[1:]
+		}
 		key := string(rune('a' + r.Intn(w.keys)))
 		switch x := r.Intn(100); {
 		case x < 40:
@@ -708,30 +721,38 @@ func (w *world) rest() (bad string) {
 	}
 	for i := range w.keys {
 		key := string(rune('a' + i))
-		beaten := map[*change]bool{}
-		for _, c := range w.changes {
-			if c.acked && c.key == key {
-				for todo := []*change{c.prev, c.own}; len(todo) > 0; todo = todo[1:] {
-					if p := todo[0]; p != nil && !beaten[p] {
-						beaten[p] = true
-						todo = append(todo, p.prev, p.own)
-					}
-				}
-			}
-		}
-		var may []int
-		ours := false
-		for _, c := range w.changes {
-			if c.key == key && c.done && !beaten[c] {
-				may = append(may, c.value)
-				ours = ours || c.by[0] == 'm' && c.acked
-			}
-		}
-		if len(may) > 0 && ours && !slices.Contains(may, final[key]) {
+		if may := w.may(key); len(may) > 0 && !slices.Contains(may, final[key]) {
 			return fmt.Sprintf("%s is %d, may be %v", key, final[key], may)
 		}
 	}
 	return ""
+}
+
+// may returns what a key may hold: whatever no acknowledged change of somebody who saw it
+// replaced. It is nil if no change of a memory is among that.
+func (w *world) may(key string) (may []int) {
+	beaten := map[*change]bool{}
+	for _, c := range w.changes {
+		if c.acked && c.key == key {
+			for todo := []*change{c.prev, c.own}; len(todo) > 0; todo = todo[1:] {
+				if p := todo[0]; p != nil && !beaten[p] {
+					beaten[p] = true
+					todo = append(todo, p.prev, p.own)
+				}
+			}
+		}
+	}
+	ours := false
+	for _, c := range w.changes {
+		if c.key == key && c.done && !beaten[c] {
+			may = append(may, c.value)
+			ours = ours || c.by[0] == 'm' && c.acked
+		}
+	}
+	if !ours {
+		return nil
+	}
+	return may
 }
 
 func (w *world) describe() {
@@ -742,5 +763,9 @@ func (w *world) describe() {
 		}
 		w.tell("%d %s by %s replaces %d: %s redacted=%v", e.n, e.id, e.sender, replaces, e.content, e.redacted)
 	}
-	w.tell("current: %d", w.hs[0].current().n)
+	for _, s := range w.hs {
+		if now := s.current(); now != nil {
+			w.tell("%s current: %d", s.name, now.n)
+		}
+	}
 }
