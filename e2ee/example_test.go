@@ -59,13 +59,13 @@ func ExampleEnable() {
 	fmt.Println(tea, known, err)
 
 	// The homeserver has the key, and a reference to an event that it can't read.
-	var state map[string]map[string]string
+	var state struct {
+		Tea map[string]string // beside it stands when keys were changed
+	}
 	eventType := event.Type{Type: "dev.opsdroid.database", Class: event.StateEventType}
 	err = memory.Client().StateEvent(context.Background(), id.RoomID(conf.DefaultRoom), eventType, "", &state)
-	for key, value := range state {
-		for name := range value {
-			fmt.Println(key, name, err)
-		}
+	for name := range state.Tea {
+		fmt.Println("tea", name, err)
 	}
 	_, err = os.Stat(filepath.Join(conf.StorePath, "recovery_key"))
 	fmt.Println("recovery key:", err)
