@@ -1,0 +1,266 @@
+package replica
+
+import (
+	"slices"
+
+	"github.com/go-joe/matrix-memory/internal/wire"
+)
+
+// A standing is what stands in the room under a state key, as far as it is known.
+type standing struct {
+	found bool
+	id    string // "": it is not known which event that is
+	dict  wire.Dictionary
+	err   error // why it can't be read
+}
+
+// A sent is an own write that was acknowledged.
+type sent struct {
+	id   string
+	base string // what stood there before, as far as was known; "": that was not known
+}
+
+// An attempt is an own request that may be acted upon later.
+type attempt struct {
+	dict wire.Dictionary
+	then string // what stood there when it was made
+	late int    // how often it was acted upon later
+}
+
+const (
+	maxSent    = 128 // own writes whose echo is waited for
+	maxMine    = 64
+	maxStood   = 32
+	maxTried   = 16
+	maxLate    = 4
+	maxRecent  = 4
+	maxCarried = 100 // so many events in a row may carry a write along
+)
+
+// stands takes an event for what stands in the room.
+func (d *document) stands(s standing) {
+	if d.id != "" && d.id != s.id {
+		d.past = keep(d.past, d.id, maxStood)
+	}
+	d.past = slices.DeleteFunc(d.past, func(id string) bool { return id == s.id })
+	d.standing = s
+}
+
+// ahead says whether what stands there is an own write that sync has not brought yet.
+func (d *document) ahead() bool {
+	return slices.ContainsFunc(d.sent, func(s sent) bool { return s.id == d.id })
+}
+
+// follow makes what stands there what counts, where stamps don't tell.
+func (d *document) follow() {
+	if d.meaning == nil {
+		d.answer(d.standing.dict)
+	}
+}
+
+// observe takes over an event that sync brought: what it says, and what that tells of
+// what stands in the room. Where events were sent at the same moment, neither their order
+// nor anything else here tells which one does, so that it has to be asked for.
+func (d *document) observe(layout wire.Layout, e Event, self string) {
+	said := e.Replaces != "" || !d.found
+	if !said && e.ID != d.last {
+		e.Replaces = d.last // as far as is known
+	}
+	if !e.Bare {
+		d.last = e.ID
+	}
+	known := d.learn(layout, e, false)
+	s := known.standing()
+	if d.meaning != nil {
+		if d.carried++; known.fits {
+			d.carried = 0
+		}
+	}
+	i := slices.IndexFunc(d.sent, func(s sent) bool { return s.id == e.ID })
+	switch {
+	case i >= 0:
+		if said && d.sent[i].base != e.Replaces {
+			d.ask, d.fork = true, true
+		}
+		d.sent = slices.Delete(d.sent, i, i+1)
+	case e.ID == d.id:
+		if e.Redacted {
+			d.emptied()
+		}
+	case slices.Contains(d.past, e.ID):
+	case e.Replaces == d.id && (d.id != "" || !d.found) && !e.Bare && (said || d.sends(s, e.Sender == self)):
+		late := d.late(s, e.Sender == self)
+		if d.sends(s, e.Sender == self) && d.id != d.sending.base {
+			// Dendrite names what sync brought before, though both may have replaced the same one.
+			d.ask, d.fork = true, true
+		}
+		d.stands(s)
+		if !late {
+			d.follow()
+		}
+	case d.id == "" && d.found && equal(d.standing.dict, s.dict):
+		d.id = s.id
+	default:
+		d.ask, d.fork = true, true
+	}
+}
+
+// sends says whether an event is the own one that is under way.
+func (d *document) sends(s standing, own bool) bool {
+	return own && d.sending != nil && equal(d.sending.dict, s.dict)
+}
+
+// late says whether what stands there is an own request that was acted upon only after
+// something later stood there. Another memory of the same account that means what it says
+// is given way to in the end.
+func (d *document) late(s standing, own bool) bool {
+	if d.meaning != nil || !own || s.err != nil {
+		return false
+	}
+	i := slices.IndexFunc(d.tried, func(a attempt) bool { return a.then != d.id && a.late < maxLate && equal(a.dict, s.dict) })
+	if i >= 0 {
+		d.tried[i].late++
+	}
+	return i >= 0
+}
+
+// emptied notes that what stands there was redacted.
+func (d *document) emptied() {
+	d.standing.dict, d.standing.err = wire.Dictionary{}, nil
+	d.follow()
+}
+
+// equal says whether two contents are the same.
+func equal(a, b wire.Dictionary) bool {
+	if (a.Write == nil) != (b.Write == nil) || a.Write != nil && a.Write.ID != b.Write.ID {
+		return false
+	}
+	return len(differences(a, b)) == 0
+}
+
+// hear takes over the homeserver's answer to what stands there. It reports whether that
+// is an event that is known: else its events must be loaded again.
+func (d *document) hear(s standing, unchanged bool, self string) (known bool) {
+	if !s.found {
+		if d.found && !unchanged {
+			return true // it is asked for again
+		}
+		d.ask = false
+		if d.found {
+			d.vanish()
+		}
+		return true
+	}
+	match, own := "", true // an answer does not say who sent it
+	if equal(d.standing.dict, s.dict) && d.found {
+		match = d.id
+	} else {
+		events := d.recent
+		if d.meaning != nil {
+			events = d.meaning.events
+		}
+		for _, e := range events {
+			if e.blank && len(s.dict.Entries) == 0 && s.dict.Write == nil || !e.blank && equal(e.dict, s.dict) {
+				match, own = e.id, e.sender == self
+			}
+		}
+	}
+	d.unproved = d.unproved && match == ""
+	late := func() bool { // or the homeserver has gone back
+		return d.late(s, own) || match != d.id && !d.fork && slices.Contains(d.past, match)
+	}
+	switch {
+	case match != "" && match == d.id:
+		d.ask, d.fork, d.sent = false, false, nil
+	case !unchanged: // the answer may be older than what came meanwhile
+		d.ask = true
+	case match == "" && d.meaning != nil && d.stored(s):
+		d.ask, d.fork = false, false
+		d.stands(s)
+	case match != "":
+		s.id = match
+		d.settle(s, late())
+	case d.meaning != nil && (d.unheard == nil || !equal(*d.unheard, s.dict)):
+		d.unheard = &s.dict
+		return false
+	default: // where the events were loaded again, it does not come down sync
+		d.settle(s, late())
+	}
+	return true
+}
+
+// settle takes what was asked for for what stands in the room, and, unless it is not to be
+// believed, for what counts.
+func (d *document) settle(s standing, disbelieved bool) {
+	d.ask, d.fork = false, false
+	d.stands(s)
+	if !disbelieved {
+		d.follow()
+	}
+}
+
+// stored says whether what stands there is an own attempt, of which no event is known
+// yet, and takes over what it says.
+func (d *document) stored(s standing) bool {
+	for _, a := range d.tried {
+		if a.dict.Write != nil && equal(a.dict, s.dict) {
+			id := "write " + a.dict.Write.ID // it has no event ID yet
+			if d.meaning.byID[id] == nil {
+				d.meaning.include(&event{id: id, dict: a.dict, write: a.dict.Write, fits: true, acked: true}, len(d.meaning.events))
+			}
+			return true
+		}
+	}
+	return false
+}
+
+// vanish notes that the homeserver no longer has the state event. Matrix has no such
+// thing, so what was known is put back.
+func (d *document) vanish() {
+	d.stands(standing{})
+	d.sent = nil
+}
+
+// wrote notes an acknowledged write.
+func (d *document) wrote(draft Draft, id string) {
+	d.mine = keep(d.mine, id, maxMine)
+	d.unproved = true
+	d.top = max(d.top, draft.depth)
+	if draft.repeated {
+		d.attempted(draft, id)
+	}
+	for i, a := range d.tried { // what the homeserver made no new event of is later, too
+		if a.then == id && !equal(a.dict, draft.dict) {
+			d.tried[i].then = ""
+		}
+	}
+	heard := id == d.id || slices.Contains(d.past, id)
+	if d.meaning != nil {
+		heard = heard || d.meaning.heard(id)
+		if !d.meaning.heard(id) {
+			d.meaning.include(&event{id: id, sender: draft.sender, dict: draft.dict, write: draft.dict.Write, fits: true, acked: true}, len(d.meaning.events))
+		}
+		d.carried = 0
+	}
+	if heard { // sync was quicker
+		return
+	}
+	if d.id != draft.base { // something came meanwhile, which may have been replaced or not
+		d.ask, d.fork = true, true
+	}
+	d.sent = keep(d.sent, sent{id: id, base: draft.base}, maxSent)
+	d.stands(standing{found: true, id: id, dict: draft.dict})
+	d.follow()
+	if d.meaning == nil {
+		d.recent = keep(d.recent, &event{id: id, sender: draft.sender, dict: draft.dict}, maxRecent)
+	}
+}
+
+// attempted notes that a request may be acted upon later, where no stamp would tell.
+func (d *document) attempted(draft Draft, then string) {
+	d.top = max(d.top, draft.depth)
+	d.tried = keep(d.tried, attempt{dict: draft.dict, then: then}, maxTried)
+}
+
+// own says whether what stands there is an own event.
+func (d *document) own() bool { return slices.Contains(d.mine, d.id) }
