@@ -109,7 +109,8 @@ func (q *Queue) chore(task replica.Task) error {
 		return nil
 	}
 	if d.pause == nil {
-		if !q.told(task) && q.ctx.Err() == nil && !(q.isClosed() && (task.Load || task.Ask)) {
+		closed, _ := q.state()
+		if !q.told(task) && q.ctx.Err() == nil && !(closed && (task.Load || task.Ask)) {
 			q.env.Failed(task.StateKey, fmt.Errorf("%w; it is tried again", err))
 		}
 		d.pause = backoff.NewExponentialBackOff()
@@ -117,12 +118,6 @@ func (q *Queue) chore(task replica.Task) error {
 	}
 	d.until = time.Now().Add(d.pause.NextBackOff())
 	return err
-}
-
-func (q *Queue) isClosed() bool {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return q.closed
 }
 
 // told says whether a task of the same kind has failed already, and was told of.
@@ -178,7 +173,7 @@ func (q *Queue) prove() {
 				done = true
 			}
 		}
-		if n == 0 && q.room.Reserve() > 0 && len(q.room.Ahead()) > 0 {
+		if n == 0 && q.room.Unplaced() {
 			do(replica.Task{Load: true})
 		}
 		for _, stateKey := range q.room.Unproved() {

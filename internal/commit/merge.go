@@ -60,12 +60,13 @@ type setting struct {
 var pointerSize = len(wire.EncodePointer("$")) + 64
 
 func (q *Queue) merge(base wire.Dictionary, limit int) *merge {
+	reserve := q.room.Reserve()
 	m := &merge{
 		base:      base,
 		changes:   make(map[string]setting),
 		keep:      make(map[string]bool),
-		size:      wire.CanonicalSize(base.Content()) + q.room.Reserve(),
-		stamped:   q.room.Reserve() > 0,
+		size:      wire.CanonicalSize(base.Content()) + reserve,
+		stamped:   reserve > 0,
 		limit:     limit,
 		sealLimit: q.env.SealLimit,
 		opened:    q.env.Opened,

@@ -92,6 +92,9 @@ func (d *document) learn(layout wire.Layout, e Event, old bool) *event {
 	return one
 }
 
+// wants says whether older events would tell more of what the dictionary means.
+func (d *document) wants() bool { return d.meaning != nil && d.meaning.wants() }
+
 // needsMending says whether something else stands in the room than what reads are
 // answered from.
 func (d *document) needsMending() bool {

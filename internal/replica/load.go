@@ -79,16 +79,12 @@ func (r *Room) Load(s Snapshot) (more, back bool) {
 				doc.follow()
 			}
 		case doc.found && doc.id != "" && !seen[doc.id] && slices.Contains(doc.past, now.id):
-			doc.stands(now) // what is known is put back
+			doc.take(now, true) // what is known is put back
 			doc.sent, back = nil, true
 		default:
 			doc.ask, doc.fork = unsure[stateKey], unsure[stateKey]
-			late := doc.late(now, true)
-			doc.stands(now)
+			doc.take(now, doc.late(now, true))
 			doc.sent = nil
-			if !late {
-				doc.follow()
-			}
 		}
 		r.refresh(stateKey, doc)
 	}

@@ -87,20 +87,20 @@ func (r *Room) Behind(stateKey string) bool {
 		return false
 	}
 	doc, ok := r.docs[stateKey]
-	return r.behind > 0 || ok && doc.meaning != nil && doc.meaning.wants()
+	return r.behind > 0 || ok && doc.wants()
 }
 
-// Ahead returns the state keys of own writes that are not known to stand in the room.
-func (r *Room) Ahead() []string {
+// Unplaced says whether own writes of a dictionary were acknowledged of which it is not
+// known what they replaced.
+func (r *Room) Unplaced() bool {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	var ahead []string
-	for stateKey, doc := range r.docs {
-		if doc.ahead() || doc.meaning != nil && doc.meaning.unplaced() {
-			ahead = append(ahead, stateKey)
+	for _, doc := range r.docs {
+		if doc.meaning != nil && (doc.ahead() || doc.meaning.unplaced()) {
+			return true
 		}
 	}
-	return ahead
+	return false
 }
 
 // Unproved returns the state keys of dictionaries of which the homeserver was not asked

@@ -51,6 +51,15 @@ func (d *document) ahead() bool {
 	return slices.ContainsFunc(d.sent, func(s sent) bool { return s.id == d.id })
 }
 
+// take takes an event for what stands in the room, and, unless it is not to be believed,
+// for what counts.
+func (d *document) take(s standing, disbelieved bool) {
+	d.stands(s)
+	if !disbelieved {
+		d.follow()
+	}
+}
+
 // follow makes what stands there what counts, where stamps don't tell.
 func (d *document) follow() {
 	if d.meaning == nil {
@@ -94,10 +103,7 @@ func (d *document) observe(layout wire.Layout, e Event, self string) {
 			// Dendrite names what sync brought before, though both may have replaced the same one.
 			d.ask, d.fork = true, true
 		}
-		d.stands(s)
-		if !late {
-			d.follow()
-		}
+		d.take(s, late)
 	case d.id == "" && d.found && equal(d.standing.dict, s.dict):
 		d.id = s.id
 	default:
@@ -175,8 +181,7 @@ func (d *document) hear(s standing, unchanged bool, self string) (known bool) {
 	case !unchanged: // the answer may be older than what came meanwhile
 		d.ask = true
 	case match == "" && d.meaning != nil && d.stored(s):
-		d.ask, d.fork = false, false
-		d.stands(s)
+		d.settle(s, false)
 	case match != "":
 		s.id = match
 		d.settle(s, late())
@@ -189,14 +194,10 @@ func (d *document) hear(s standing, unchanged bool, self string) (known bool) {
 	return true
 }
 
-// settle takes what was asked for for what stands in the room, and, unless it is not to be
-// believed, for what counts.
+// settle takes the homeserver's answer for what stands in the room.
 func (d *document) settle(s standing, disbelieved bool) {
 	d.ask, d.fork = false, false
-	d.stands(s)
-	if !disbelieved {
-		d.follow()
-	}
+	d.take(s, disbelieved)
 }
 
 // stored says whether what stands there is an own attempt, of which no event is known

@@ -59,8 +59,7 @@ func (r *Room) apply(u Update) {
 		if r.layout.Owns(e.StateKey) {
 			doc := r.document(e.StateKey)
 			doc.ask = false
-			doc.stands(doc.learn(r.layout, e, false).standing())
-			doc.follow()
+			doc.take(doc.learn(r.layout, e, false).standing(), false)
 			changed[e.StateKey] = true
 		}
 	}
@@ -87,7 +86,7 @@ func (r *Room) refresh(stateKey string, doc *document) {
 
 // see notes whether a document needs something done.
 func (r *Room) see(stateKey string, doc *document) {
-	if doc.ask || doc.older || doc.needsMending() || len(doc.loose) > 0 || doc.meaning != nil && doc.meaning.wants() {
+	if doc.ask || doc.older || doc.needsMending() || len(doc.loose) > 0 || doc.wants() {
 		r.busy[stateKey] = true
 	} else {
 		delete(r.busy, stateKey)

@@ -46,7 +46,7 @@ func (r *Room) Task(stateKey string) (Task, bool) {
 
 func (d *document) task() (Task, bool) {
 	switch {
-	case d.meaning != nil && d.meaning.wants():
+	case d.wants():
 		return Task{Load: true}, true
 	case d.ask:
 		return Task{Ask: true}, true
