@@ -64,39 +64,48 @@ var tolerated = map[string]int{
 }
 
 func TestModel(t *testing.T) {
+	for name, k := range plays {
+		t.Run(name, func(t *testing.T) {
+			playAll(t, 150, tolerated[name], func(seed int) *world { return newWorld(k, seed) })
+		})
+	}
+}
+
+// A game is one history that is played.
+type game interface {
+	play() (bad string)
+	puts() int // at rest
+	telling(tell func(string, ...any))
+	describe()
+}
+
+// playAll plays many histories, of which so many of 10,000 may fail; or, if a seed is
+// given, that one, told step by step.
+func playAll[G game](t *testing.T, seeds, tolerated int, begin func(seed int) G) {
 	if *modelSeed >= 0 {
-		for name, k := range plays {
-			t.Run(name, func(t *testing.T) {
-				w := newWorld(k, *modelSeed)
-				w.tell = t.Logf
-				if bad := w.play(); bad != "" {
-					w.describe()
-					t.Error(bad)
-				}
-			})
+		g := begin(*modelSeed)
+		g.telling(t.Logf)
+		if bad := g.play(); bad != "" {
+			g.describe()
+			t.Error(bad)
 		}
 		return
 	}
-	for name, k := range plays {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			runs, failed, most, first := 0, 0, 0, ""
-			started := time.Now()
-			for seed := 0; *modelFor > 0 && time.Since(started) < *modelFor || *modelFor == 0 && seed < 150; seed++ {
-				w := newWorld(k, seed)
-				runs++
-				if bad := w.play(); bad != "" {
-					if failed++; first == "" {
-						first = fmt.Sprintf("-model.seed=%d: %s", seed, bad)
-					}
-				}
-				most = max(most, w.atRest)
+	t.Parallel()
+	runs, failed, most, first := 0, 0, 0, ""
+	started := time.Now()
+	for ; *modelFor > 0 && time.Since(started) < *modelFor || *modelFor == 0 && runs < seeds; runs++ {
+		g := begin(runs)
+		if bad := g.play(); bad != "" {
+			if failed++; first == "" {
+				first = fmt.Sprintf("-model.seed=%d: %s", runs, bad)
 			}
-			t.Logf("%d of %d runs fail; at most %d puts at rest; %s", failed, runs, most, first)
-			if failed*10_000 > tolerated[name]*runs {
-				t.Errorf("%d of %d runs fail, such as %s", failed, runs, first)
-			}
-		})
+		}
+		most = max(most, g.puts())
+	}
+	t.Logf("%d of %d runs fail; at most %d puts at rest; %s", failed, runs, most, first)
+	if failed*10_000 > tolerated*runs {
+		t.Errorf("%d of %d runs fail, such as %s", failed, runs, first)
 	}
 }
 
@@ -551,6 +560,9 @@ func (w *world) forge(key string) {
 	c.in = append(c.in, e)
 	w.byStamp[key+" "+e.id] = c
 }
+
+func (w *world) puts() int                         { return w.atRest }
+func (w *world) telling(tell func(string, ...any)) { w.tell = tell }
 
 func (w *world) play() (bad string) {
 	r := w.r

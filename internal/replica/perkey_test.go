@@ -6,7 +6,6 @@ import (
 	"maps"
 	"slices"
 	"testing"
-	"time"
 
 	"github.com/go-joe/matrix-memory/internal/wire"
 )
@@ -23,32 +22,7 @@ func TestPerKey(t *testing.T) {
 		"a program": {memories: 2, restarts: true, program: true, kind: kind{forks: 0.05}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if *modelSeed >= 0 {
-				w := newKeyWorld(k, *modelSeed)
-				w.tell = t.Logf
-				if bad := w.play(); bad != "" {
-					w.describe()
-					t.Error(bad)
-				}
-				return
-			}
-			t.Parallel()
-			runs, failed, most, first := 0, 0, 0, ""
-			started := time.Now()
-			for seed := 0; *modelFor > 0 && time.Since(started) < *modelFor || *modelFor == 0 && seed < 300; seed++ {
-				w := newKeyWorld(k, seed)
-				if bad := w.play(); bad != "" {
-					if failed++; first == "" {
-						first = fmt.Sprintf("-model.seed=%d: %s", seed, bad)
-					}
-				}
-				runs++
-				most = max(most, w.atRest)
-			}
-			t.Logf("%s: %d of %d runs fail; at most %d puts at rest; %s", name, failed, runs, most, first)
-			if failed > 0 {
-				t.Errorf("%d of %d runs fail, such as %s", failed, runs, first)
-			}
+			playAll(t, 300, 0, func(seed int) *keyWorld { return newKeyWorld(k, seed) })
 		})
 	}
 }
