@@ -158,3 +158,24 @@ func compare(where string, want, got map[string]string) (d difference) {
 	}
 	return d
 }
+
+// fill lets all at once set keys of their own, each one after the other, and returns what
+// then is to be there.
+func fill(t testing.TB, all []rig.Proxied, keys int) map[string]string {
+	t.Helper()
+	want := make(map[string]string)
+	for i := range all {
+		for k := range keys {
+			want[fmt.Sprint(i, "-", k)] = `1`
+		}
+	}
+	atOnce(t, all, func(i int, r rig.Proxied) error {
+		for k := range keys {
+			if err := r.Set(fmt.Sprint(i, "-", k), []byte(`1`)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return want
+}

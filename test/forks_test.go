@@ -35,23 +35,8 @@ func TestKeysSetAtTheSameMoment(t *testing.T) {
 
 // The same, where each sets key after key as fast as it can.
 func TestKeysSetAsFastAsCanBe(t *testing.T) {
-	const keys = 40
 	all := crowd(t, rig.Shared(t), 3, "my.key")
-	want := make(map[string]string)
-	for i := range all {
-		for k := range keys {
-			want[fmt.Sprint(i, "-", k)] = `1`
-		}
-	}
-	atOnce(t, all, func(i int, r rig.Proxied) error {
-		for k := range keys {
-			if err := r.Set(fmt.Sprint(i, "-", k), []byte(`1`)); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	settle(t, want, lasting, all...)
+	settle(t, fill(t, all, 40), lasting, all...)
 }
 
 // Memories that set the same key at the same moment agree with the room on who was the

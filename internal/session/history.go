@@ -2,8 +2,6 @@ package session
 
 import (
 	"context"
-	"encoding/json"
-	"net/http"
 	"slices"
 
 	"maunium.net/go/mautrix"
@@ -56,17 +54,4 @@ func (s *Session) page(ctx context.Context, room id.RoomID, from string, filter 
 		return err
 	})
 	return page, err
-}
-
-// Standing returns the content of the state event that stands under a state key, and
-// whether there is one. It is right on Synapse for a redacted event, too.
-func (s *Session) Standing(ctx context.Context, room id.RoomID, eventType event.Type, stateKey string) (content json.RawMessage, found bool, err error) {
-	_, err = s.Try(ctx, func(ctx context.Context) error {
-		content = nil
-		return s.client.StateEvent(ctx, room, eventType, stateKey, &content)
-	})
-	if IsStatus(err, http.StatusNotFound) {
-		return nil, false, nil
-	}
-	return content, err == nil, err
 }

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"cmp"
 	"context"
 	"maps"
 	"net/http"
@@ -62,9 +63,7 @@ func (a *syncAnswer) response() *mautrix.RespSync {
 		if joined == nil {
 			continue
 		}
-		if joined.StateAfter == nil {
-			joined.StateAfter = joined.Unstable
-		}
+		joined.StateAfter = cmp.Or(joined.StateAfter, joined.Unstable)
 		response.Rooms.Join[room] = &joined.SyncJoinedRoom
 	}
 	response.Rooms.Leave = make(map[id.RoomID]*mautrix.SyncLeftRoom, len(a.Rooms.Leave))
@@ -72,9 +71,7 @@ func (a *syncAnswer) response() *mautrix.RespSync {
 		if left == nil {
 			continue
 		}
-		if left.StateAfter == nil {
-			left.StateAfter = left.Unstable
-		}
+		left.StateAfter = cmp.Or(left.StateAfter, left.Unstable)
 		response.Rooms.Leave[room] = &left.SyncLeftRoom
 	}
 	return response

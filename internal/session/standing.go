@@ -2,11 +2,25 @@ package session
 
 import (
 	"context"
+	"encoding/json"
 	"net/http"
 
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
 )
+
+// Standing returns the content of the state event that stands under a state key, and
+// whether there is one. It is right on Synapse for a redacted event, too.
+func (s *Session) Standing(ctx context.Context, room id.RoomID, eventType event.Type, stateKey string) (content json.RawMessage, found bool, err error) {
+	_, err = s.Try(ctx, func(ctx context.Context) error {
+		content = nil
+		return s.client.StateEvent(ctx, room, eventType, stateKey, &content)
+	})
+	if IsStatus(err, http.StatusNotFound) {
+		return nil, false, nil
+	}
+	return content, err == nil, err
+}
 
 // StateEvent returns the state event that stands under a state key. It returns nil if
 // none does, or if the homeserver does not say which: Synapse 1.98 gives no event ID.
