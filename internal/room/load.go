@@ -53,11 +53,6 @@ func (r *Room) read(ctx context.Context) error {
 		return err
 	}
 	todo, unsure := r.replica.Settle()
-	if !r.rooms.Layout.PerKey {
-		if err := r.compare(ctx); err != nil {
-			return err
-		}
-	}
 	if len(unsure) > 0 {
 		r.log().WithField("keys", unsure).
 			Warn("The homeserver does not give the events that tell when these keys were changed last; what the later event says counts")
@@ -66,10 +61,13 @@ func (r *Room) read(ctx context.Context) error {
 		r.log().Warn("The homeserver has gone back to what the room held before, as after it was restored from a backup; what was acknowledged since is written again")
 		r.rooms.Session.Restart()
 	}
+	if !r.rooms.Layout.PerKey {
+		err = r.compare(ctx)
+	}
 	if todo {
 		r.queue.Wake()
 	}
-	return nil
+	return err
 }
 
 // compare asks what stands in the room, and takes it over if that is no event that is
