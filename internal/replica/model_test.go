@@ -27,7 +27,6 @@ var (
 // A kind is a kind of history.
 type kind struct {
 	memories, programs int
-	sameAccount        bool
 	people             bool
 	forks, repeats     float64 // shares of writes and of requests
 	redactions         bool
@@ -55,12 +54,14 @@ var plays = map[string]kind{
 	"one joins late":           {blind: true, keys: 12, forks: 0.05},
 	"forged depths":            {forged: true},
 	"people":                   {people: true},
+	"crashes":                  {crashes: true, forks: 0.1, repeats: 0.1},
 }
 
 // tolerated is how many runs of 10,000 of a play may fail: where a program that knows of
 // no writes, or a process that died, leaves what can't be told.
 var tolerated = map[string]int{
 	"at rest all are gone": 5,
+	"crashes":              14,
 }
 
 func TestModel(t *testing.T) {
@@ -580,10 +581,6 @@ func (w *world) play() (bad string) {
 	for i := range w.programs {
 		ps = append(ps, &program{name: fmt.Sprintf("o%d", i), hs: w.hs[i%len(w.hs)]})
 	}
-	opsdroid := "@opsdroid:x"
-	if w.sameAccount {
-		opsdroid = account
-	}
 	total := 5 + r.Intn(w.steps)
 	for step := range total {
 		if w.ms[0].gone && step > total/2 && w.ms[0].hs.current() != nil {
@@ -656,7 +653,7 @@ func (w *world) play() (bad string) {
 					w.tell("%s reads %d", p.name, now.n)
 				}
 			} else {
-				w.foreign(p.hs, p.name, opsdroid, p.read, true, key)
+				w.foreign(p.hs, p.name, "@opsdroid:x", p.read, true, key)
 				p.read = nil
 			}
 		}

@@ -84,12 +84,7 @@ func (m *keyMemory) start() {
 	m.load()
 }
 
-func (m *keyMemory) account() string {
-	if m.w.sameAccount {
-		return account
-	}
-	return "@" + m.name + ":x"
-}
+func (m *keyMemory) account() string { return "@" + m.name + ":x" }
 
 func (m *keyMemory) load() {
 	m.Expect()
