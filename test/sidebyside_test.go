@@ -2,6 +2,7 @@ package test
 
 import (
 	"fmt"
+	"maps"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -134,6 +135,44 @@ func restless(t testing.TB, o rig.Opsdroid, stop <-chan struct{}) error {
 		}
 		if err := o.Delete(t.Context(), "fleeting"); err != nil {
 			return err
+		}
+	}
+}
+
+// What somebody by hand puts in a dictionary's place, without its member, is a change of what
+// stood there, also where the memory was opened just before and where it is opened just after.
+func TestAPersonChangesADictionaryAroundAStart(t *testing.T) {
+	for _, layout := range []matrix.StateKey{matrix.OneStateKey, "my.key"} {
+		for name, openedBefore := range map[string]bool{"before": true, "after": false} {
+			t.Run(string(layout)+"/opened "+name, func(t *testing.T) {
+				bot := rig.Register(t)
+				room := bot.NewRoom(t)
+				conf := bot.Config(room)
+				conf.SingleStateKey = layout
+				memory := rig.Open(t, conf)
+				for i := range 25 { // more than are read at a start
+					require.NoError(t, memory.Set("count", fmt.Append(nil, i)))
+				}
+				require.NoError(t, memory.Close())
+				put := func() { bot.Put(t, room, string(layout), object(t, `{"count": 7, "theirs": 1}`)) }
+				if !openedBefore {
+					put()
+				}
+				memory = rig.Open(t, conf)
+				if openedBefore {
+					put()
+				}
+				want := map[string]string{"count": `7`, "theirs": `1`}
+				agree := func() bool {
+					return maps.Equal(want, rig.Entries(t, memory)) && maps.Equal(want, bot.Entries(t, room))
+				}
+				eventually(t, agree, "what the person put counts")
+				want["ours"] = `1`
+				require.NoError(t, memory.Set("ours", []byte(`1`)))
+				require.NoError(t, memory.Close())
+				memory = rig.Open(t, conf)
+				require.True(t, agree())
+			})
 		}
 	}
 }

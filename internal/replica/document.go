@@ -19,7 +19,7 @@ type document struct {
 	ask      bool     // what stands in the room has to be asked for
 	fork     bool     // because events came of which it is not known which replaced which
 	past     []string // what stood there before, as far as it matters
-	last     string   // the last event that sync brought
+	last     string   // the last event that sync or a snapshot brought, unless some may be missing since
 	unproved bool     // the homeserver was not asked since the last own write
 
 	sending *Draft           // the own write that is under way

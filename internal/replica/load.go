@@ -1,6 +1,9 @@
 package replica
 
-import "slices"
+import (
+	"cmp"
+	"slices"
+)
 
 // A Snapshot is what the homeserver says of the memory's state events in a room.
 type Snapshot struct {
@@ -40,6 +43,7 @@ func (r *Room) Load(s Snapshot) (more, back bool) {
 	unsure := make(map[string]bool)   // more than one event may
 	seen := make(map[string]bool)
 	stands := make(map[string]bool) // the state has it, and not the timeline
+	latest := make(map[string]string)
 	for _, e := range bare(s.State) {
 		if r.layout.Owns(e.StateKey) {
 			seen[e.ID] = true
@@ -54,9 +58,10 @@ func (r *Room) Load(s Snapshot) (more, back bool) {
 		now, ok := last[e.StateKey]
 		next := ok && e.Replaces == now.id
 		unsure[e.StateKey] = unsure[e.StateKey] || ok && !next
-		if ok && e.Replaces == "" && !stands[e.StateKey] {
-			e.Replaces = now.id // as far as is known
+		if e.Replaces == "" {
+			e.Replaces = cmp.Or(latest[e.StateKey], now.id) // as far as is known
 		}
+		latest[e.StateKey] = e.ID
 		known := r.document(e.StateKey).learn(r.layout, e, false)
 		if next || !stands[e.StateKey] {
 			last[e.StateKey] = known.standing()
@@ -64,6 +69,9 @@ func (r *Room) Load(s Snapshot) (more, back bool) {
 	}
 	for stateKey, doc := range r.docs {
 		now, ok := last[stateKey]
+		if doc.changed <= r.began { // else sync goes on from what it brought
+			doc.last = cmp.Or(latest[stateKey], doc.last, now.id)
+		}
 		switch {
 		case doc.changed > r.began, doc.ahead(): // there may be later news than the snapshot
 			doc.ask = doc.ask || !ok || now.id != doc.id

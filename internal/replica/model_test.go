@@ -37,6 +37,7 @@ type kind struct {
 	servers, skew      int
 	blind              bool // one memory joins in the middle, and can't read what was before
 	forged             bool
+	silent             bool // the homeserver does not say what an event replaced
 }
 
 var plays = map[string]kind{
@@ -54,6 +55,10 @@ var plays = map[string]kind{
 	"one joins late":           {blind: true, keys: 12, forks: 0.05},
 	"forged depths":            {forged: true},
 	"people":                   {people: true},
+	"people, silent":           {people: true, silent: true},
+	"a program, silent":        {programs: 1, silent: true},
+	"many people, silent":      {people: true, silent: true, keys: 12, steps: 100},
+	"memories, silent":         {silent: true, repeats: 0.1, steps: 60},
 	"crashes":                  {crashes: true, forks: 0.1, repeats: 0.1},
 }
 
@@ -132,6 +137,7 @@ type modelEvent struct {
 	ts       int64
 	prev     []*modelEvent
 	truth    map[string]*change
+	silent   bool
 }
 
 func (e *modelEvent) event() Event {
@@ -139,7 +145,7 @@ func (e *modelEvent) event() Event {
 	if e.redacted {
 		out.Content = json.RawMessage(`{}`)
 	}
-	if b := e.replaces; b != nil {
+	if b := e.replaces; b != nil && !e.silent {
 		out.Replaces, out.BeforeFrom, out.Before = b.id, b.sender, b.content
 		if b.redacted {
 			out.Before = json.RawMessage(`{}`)
@@ -226,7 +232,7 @@ func (s *server) put(content json.RawMessage, sender string, truth map[string]*c
 		return now
 	}
 	e := &modelEvent{n: len(w.events), id: fmt.Sprintf("$%08x", w.r.Uint32()), content: content, replaces: now, sender: sender,
-		truth: truth, ts: w.now + s.skew, prev: prev}
+		truth: truth, ts: w.now + s.skew, prev: prev, silent: w.silent}
 	w.events = append(w.events, e)
 	w.byID[e.id] = e
 	s.accept(e)
@@ -299,7 +305,7 @@ func (m *memory) load() {
 	}
 	if len(s.Timeline) == 0 && m.hs.current() != nil {
 		s.State = append(s.State, m.hs.current().event())
-	} else if len(s.Timeline) > 0 {
+	} else if len(s.Timeline) > 0 && !m.w.silent {
 		if b := m.w.byID[s.Timeline[0].ID].replaces; b != nil {
 			s.State = append(s.State, b.event())
 		}

@@ -72,11 +72,14 @@ func (d *document) follow() {
 // nor anything else here tells which one does, so that it has to be asked for.
 func (d *document) observe(layout wire.Layout, e Event, self string) {
 	said := e.Replaces != "" || !d.found
-	if !said && e.ID != d.last {
-		e.Replaces = d.last // as far as is known
-	}
-	if !e.Bare {
+	switch {
+	case e.Bare:
+	case said:
 		d.last = e.ID
+	case e.ID == d.last: // once more
+		e.Bare = true
+	default:
+		e.Replaces, d.last = d.last, e.ID // as far as is known
 	}
 	known := d.learn(layout, e, false)
 	s := known.standing()
