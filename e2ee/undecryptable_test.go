@@ -35,6 +35,26 @@ func requireUndecryptable(t testing.TB, memory *matrix.Memory, room id.RoomID, k
 	require.ErrorContains(t, err, cause)
 }
 
+// JSON in the place of an encrypted event that is none says nothing of the value, and does no harm.
+func TestAnswerThatIsNoEvent(t *testing.T) {
+	bot := register(t)
+	room := bot.newRoom(t)
+	conf, proxy := proxied(t, bot.config(t, room))
+	memory := open(t, conf)
+	require.NoError(t, memory.Set("tea", []byte(`"green"`)))
+	require.NoError(t, memory.Close())
+	for _, body := range []string{"null", "{}", "[]", "17", `{"content":{}}`, "<html>"} {
+		memory := open(t, conf) // which has read nothing yet
+		remove := proxy.Inject(homeserver.Fault{Match: to("GET", "/event/"), Times: 1, Do: homeserver.Status(http.StatusOK, nil, body)})
+		value, ok, err := memory.Get("tea")
+		require.NoError(t, err, body)
+		require.True(t, ok, body)
+		require.Equal(t, `"green"`, string(value))
+		remove()
+		require.NoError(t, memory.Close())
+	}
+}
+
 func TestEventThatIsNotTheValue(t *testing.T) {
 	bot, other := register(t), newPeer(t, register(t))
 	room, elsewhere := bot.newRoom(t, other.account), bot.newRoom(t, other.account)

@@ -132,6 +132,27 @@ func TestAnswersHaveWhatWasAskedFor(t *testing.T) {
 			}
 		})
 	}
+	for _, part := range []string{"/state/m.room.member/", "/messages", "/context/", "/state/" + rig.MemoryType.Type + "/"} {
+		t.Run("read "+part, func(t *testing.T) {
+			room := bot.NewRoom(t)
+			bot.Put(t, room, "", map[string]int{"tea": 1})
+			conf := bot.Config(room)
+			conf.Homeserver = front.URL()
+			for _, body := range others {
+				if strings.HasPrefix(body, "{") && part == "/state/"+rig.MemoryType.Type+"/" {
+					continue // that may stand there
+				}
+				front.Reset()
+				remove := front.Inject(homeserver.Fault{Match: inPath(part), Times: 1, Do: homeserver.Status(http.StatusOK, nil, body)})
+				memory := matrix.New(conf, matrix.WithLogger(rig.Log(t)))
+				require.NoError(t, memory.Open(t.Context()), body)
+				rig.Has(t, memory, "tea", `1`)
+				require.NoError(t, memory.Close())
+				remove()
+				require.GreaterOrEqual(t, front.Count(homeserver.Seen(inPath(part))), 2, body)
+			}
+		})
+	}
 	t.Run("write", func(t *testing.T) {
 		r := behind(t, front, bot, 15*time.Second, matrix.OneStateKey)
 		for i, body := range append(slices.Clone(others), `{"event_id":""}`, `{"event_id":17}`, `{"event_id":"green"}`, `{"room_id":"$x"}`) {
@@ -141,6 +162,28 @@ func TestAnswersHaveWhatWasAskedFor(t *testing.T) {
 			require.JSONEq(t, fmt.Sprintf(`{"tea":%d}`, i), r.Standing(t, r.Room)[""], body)
 		}
 	})
+}
+
+// That something in front does not know a path says nothing of the room, and nothing of what
+// stands there.
+func TestUnrecognizedIsNoUnknownRoom(t *testing.T) {
+	bot := rig.Register(t)
+	r := behind(t, rig.Proxy(t), bot, 2*time.Second, matrix.OneStateKey)
+	require.NoError(t, r.Set("tea", []byte(`"green"`)))
+	remove := r.Front.Inject(homeserver.Fault{
+		Match: func(r *http.Request) bool { return !homeserver.Sync(r) },
+		Do:    homeserver.Status(http.StatusNotFound, nil, `{"errcode":"M_UNRECOGNIZED","error":"Unrecognized request"}`),
+	})
+	err := r.Set("tea", []byte(`"black"`))
+	r.Failed(t, err, "set", "tea")
+	answered(t, err, "M_UNRECOGNIZED")
+	require.NotErrorIs(t, err, matrix.ErrUnknownRoom)
+	_, err = r.InRoom(bot.NewRoom(t).String()).Get("tea", nil)
+	answered(t, err, "M_UNRECOGNIZED")
+	require.NotErrorIs(t, err, matrix.ErrUnknownRoom)
+	rig.Has(t, r.Memory, "tea", `"green"`)
+	remove()
+	require.NoError(t, r.Set("tea", []byte(`"black"`)))
 }
 
 // The decoder's words about an answer that can't be decoded may quote it, and are not told.

@@ -43,7 +43,7 @@ func benchmarkSet(b *testing.B, layout wire.Layout, n int, state []replica.Event
 	room := replica.New(layout, "@bot:x")
 	room.Expect()
 	room.Load(replica.Snapshot{State: state})
-	room.Settle()
+	room.Settle(false)
 	stands := make(map[string]replica.Event)
 	for _, e := range state {
 		stands[e.StateKey] = e

@@ -167,7 +167,7 @@ func (m *memory) load(ctx context.Context) error {
 	for page := 5; more && len(earlier) > 0; earlier = earlier[min(page, len(earlier)):] {
 		more = m.room.Earlier(earlier[:min(page, len(earlier))])
 	}
-	if todo, _ := m.room.Settle(); todo {
+	if todo, _ := m.room.Settle(false); todo {
 		m.queue.Wake()
 	}
 	return nil

@@ -36,7 +36,7 @@ func benchmarkSet(b *testing.B, layout wire.Layout, keys int, state []Event) {
 	room := New(layout, account)
 	room.Expect()
 	room.Load(Snapshot{State: state})
-	room.Settle()
+	room.Settle(false)
 	stands := make(map[string]Event)
 	for _, e := range state {
 		stands[e.StateKey] = e

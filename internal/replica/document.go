@@ -20,6 +20,7 @@ type document struct {
 	fork     bool     // because events came of which it is not known which replaced which
 	past     []string // what stood there before, as far as it matters
 	last     string   // the last event that sync or a snapshot brought, unless some may be missing since
+	first    string   // the first event that the last load brought
 	unproved bool     // the homeserver was not asked since the last own write
 
 	sending *Draft           // the own write that is under way
@@ -77,13 +78,13 @@ func (d *document) learn(layout wire.Layout, e Event, old bool) *event {
 		if known := d.meaning.add(e, old); known != nil {
 			return known
 		}
-		return newEvent(layout, e) // it was forgotten
+		return newEvent(layout, e, old) // it was forgotten
 	}
 	i := slices.IndexFunc(d.recent, func(o *event) bool { return o.id == e.ID })
 	if i >= 0 && !e.Redacted {
 		return d.recent[i]
 	}
-	one := newEvent(layout, e)
+	one := newEvent(layout, e, old)
 	if i >= 0 {
 		d.recent[i] = one
 	} else if !old {

@@ -16,6 +16,7 @@ type Event struct {
 	Redacted bool
 	Bare     bool // it comes from the room's state, and so without what it replaced
 
+	Silent     bool            // the homeserver never says what an event under this state key replaced
 	Replaces   string          // unsigned.replaces_state; "": nothing, or the homeserver does not say
 	Before     json.RawMessage // unsigned.prev_content: what the event that it replaced holds; nil: the homeserver does not say
 	BeforeFrom string          // who sent that one
@@ -33,6 +34,7 @@ type event struct {
 	blank    bool        // it is redacted, or can't be read: it says nothing
 	partial  bool        // what it replaced itself is not known
 	bare     bool        // (partial) from the room's state, and not from the event that replaced it
+	guessed  bool        // what it replaced is what its author had built it upon, as far as is known
 	acked    bool        // an own event that sync has not brought yet: what it replaced is still to come
 	lost     bool        // what it replaced can't be had
 
@@ -43,22 +45,34 @@ type event struct {
 	frozen  bool     // that stays, as the events that it follows from may be forgotten
 }
 
-// newEvent takes an event for one of a dictionary.
-func newEvent(layout wire.Layout, e Event) *event {
-	out := &event{id: e.ID, replaces: e.Replaces, sender: e.Sender, blank: e.Redacted, partial: e.Bare, bare: e.Bare}
-	if out.blank {
-		return out
+// newEvent takes an event for one of a dictionary. old says that it comes from the history.
+func newEvent(layout wire.Layout, e Event, old bool) *event {
+	out := &event{id: e.ID, sender: e.Sender, blank: e.Redacted}
+	if !out.blank {
+		out.dict, out.err = layout.Decode(e.StateKey, e.Content)
+		out.blank = out.err != nil
 	}
-	if out.dict, out.err = layout.Decode(e.StateKey, e.Content); out.err != nil {
-		out.blank = true
-		return out
+	if !out.blank {
+		out.write = out.dict.Write
+		if out.write != nil && e.Time > 0 && out.write.Depth > e.Time {
+			out.write = nil // forged: nobody has made as many changes as milliseconds have passed since 1970
+		}
+		out.fits = out.write != nil && wire.Authored(e.Content, e.Sender)
 	}
-	out.write = out.dict.Write
-	if out.write != nil && e.Time > 0 && out.write.Depth > e.Time {
-		out.write = nil // forged: nobody has made as many changes as milliseconds have passed since 1970
-	}
-	out.fits = out.write != nil && wire.Authored(e.Content, e.Sender)
+	out.place(e, old)
 	return out
+}
+
+// place notes what an event replaced. Where nothing else tells, that is what its author
+// had built it upon, but for the last few events.
+func (e *event) place(from Event, old bool) {
+	untold := from.Silent && from.Replaces == "" && !from.Bare
+	e.replaces, e.guessed, e.acked = from.Replaces, untold && old && e.fits && e.write.Base != "", false
+	if e.guessed {
+		e.replaces = e.write.Base
+	}
+	e.partial = from.Bare || untold && !e.guessed
+	e.bare = e.partial
 }
 
 // standing returns what stands in the room with the event.

@@ -42,12 +42,13 @@ func (r *Room) Load(s Snapshot) (more, back bool) {
 	last := make(map[string]standing) // what stands there by the snapshot
 	unsure := make(map[string]bool)   // more than one event may
 	seen := make(map[string]bool)
-	stands := make(map[string]bool) // the state has it, and not the timeline
-	latest := make(map[string]string)
+	stands := make(map[string]bool)   // the state has it, and not the timeline
+	latest := make(map[string]string) // the last one in the timeline
 	for _, e := range bare(s.State) {
 		if r.layout.Owns(e.StateKey) {
 			seen[e.ID] = true
-			last[e.StateKey], stands[e.StateKey] = r.document(e.StateKey).learn(r.layout, e, false).standing(), true
+			doc := r.document(e.StateKey)
+			last[e.StateKey], stands[e.StateKey], doc.first = doc.learn(r.layout, e, false).standing(), true, e.ID
 		}
 	}
 	for _, e := range s.Timeline {
@@ -61,8 +62,12 @@ func (r *Room) Load(s Snapshot) (more, back bool) {
 		if e.Replaces == "" {
 			e.Replaces = cmp.Or(latest[e.StateKey], now.id) // as far as is known
 		}
+		doc := r.document(e.StateKey)
+		known := doc.learn(r.layout, e, false)
+		if !ok {
+			doc.first = e.ID
+		}
 		latest[e.StateKey] = e.ID
-		known := r.document(e.StateKey).learn(r.layout, e, false)
 		if next || !stands[e.StateKey] {
 			last[e.StateKey] = known.standing()
 		}
@@ -140,27 +145,23 @@ func (r *Room) wants() bool {
 func (r *Room) Earlier(events []Event) (more bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for i, e := range events {
+	for _, e := range events {
 		doc, ok := r.docs[e.StateKey]
-		if !ok {
+		if !ok || doc.meaning == nil {
 			continue
 		}
-		if e.Replaces == "" {
-			for _, older := range events[i+1:] {
-				if older.StateKey == e.StateKey {
-					e.Replaces = older.ID // as far as is known
-					break
-				}
-			}
-		}
 		doc.learn(r.layout, e, true)
+		if e.Silent {
+			doc.meaning.follows(doc.first, e.ID)
+			doc.first = e.ID
+		}
 	}
 	return r.wants()
 }
 
-// Settle ends a load. Whatever is still not known then can't be had. It reports whether
-// there is something to do, and the keys of which it can't be told for sure what they hold.
-func (r *Room) Settle() (todo bool, unsure []string) {
+// Settle ends a load; whole says that it brought the room's first event. Whatever is still
+// not known then can't be had. It reports whether there is something to do, and the keys of which it can't be told for sure what they hold.
+func (r *Room) Settle(whole bool) (todo bool, unsure []string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if !r.loaded && !r.loading {
@@ -170,6 +171,9 @@ func (r *Room) Settle() (todo bool, unsure []string) {
 	first := !r.loaded
 	for stateKey, doc := range r.docs {
 		if m := doc.meaning; m != nil {
+			if whole {
+				m.follows(doc.first, "")
+			}
 			unsure = append(unsure, m.rule()...)
 			if first {
 				doc.top = m.next() - 1 + restartDepth // an attempt from before may still arrive

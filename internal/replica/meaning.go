@@ -56,8 +56,8 @@ func (m *meaning) add(e Event, old bool) *event {
 		switch {
 		case e.Redacted, emptied:
 			m.redact(e.ID)
-		case !e.Bare && (have.partial || have.acked || have.replaces == "" && e.Replaces != ""):
-			have.replaces, have.partial, have.bare, have.acked = e.Replaces, false, false, false
+		case !e.Bare && (have.partial || have.acked || e.Replaces != "" && (have.guessed || have.replaces == "")):
+			have.place(e, old)
 			m.changed()
 			m.before(e)
 		}
@@ -73,7 +73,7 @@ func (m *meaning) add(e Event, old bool) *event {
 	if old {
 		i = 0
 	}
-	one := newEvent(m.layout, e)
+	one := newEvent(m.layout, e, old)
 	m.include(one, i)
 	m.before(e)
 	return one
@@ -85,9 +85,18 @@ func (m *meaning) before(e Event) {
 	if have := m.byID[e.Replaces]; have != nil {
 		have.bare = false
 	} else if ok && !slices.Contains(m.past, before.ID) {
-		one := newEvent(m.layout, before)
+		one := newEvent(m.layout, before, true)
 		one.partial = true
 		m.include(one, slices.Index(m.events, m.byID[e.ID]))
+	}
+}
+
+// follows notes that by their order an event replaced another, or none, where nothing else
+// tells.
+func (m *meaning) follows(id, before string) {
+	if e := m.byID[id]; e != nil && id != before && (e.guessed || e.partial) {
+		e.replaces, e.guessed, e.partial, e.bare = before, false, false, false
+		m.changed()
 	}
 }
 

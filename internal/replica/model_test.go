@@ -41,25 +41,27 @@ type kind struct {
 }
 
 var plays = map[string]kind{
-	"memories":                 {},
-	"many memories":            {memories: 5, steps: 60},
-	"forks":                    {forks: 0.1, repeats: 0.1},
-	"many keys":                {forks: 0.1, repeats: 0.1, keys: 26, steps: 60},
-	"forgotten":                {forks: 0.1, repeats: 0.1, keys: 26, steps: 200},
-	"at rest all are gone":     {forks: 0.1, repeats: 0.1, fresh: true},
-	"little can be had":        {forks: 0.1, repeats: 0.1, keys: 26, steps: 60, look: 8},
-	"two homeservers":          {servers: 2, skew: 20, forks: 0.05, repeats: 0.05},
-	"a program":                {programs: 1, repeats: 0.05},
-	"a program, little is had": {programs: 1, repeats: 0.05, look: 8, steps: 60},
-	"redactions":               {redactions: true, forks: 0.05},
-	"one joins late":           {blind: true, keys: 12, forks: 0.05},
-	"forged depths":            {forged: true},
-	"people":                   {people: true},
-	"people, silent":           {people: true, silent: true},
-	"a program, silent":        {programs: 1, silent: true},
-	"many people, silent":      {people: true, silent: true, keys: 12, steps: 100},
-	"memories, silent":         {silent: true, repeats: 0.1, steps: 60},
-	"crashes":                  {crashes: true, forks: 0.1, repeats: 0.1},
+	"memories":                        {},
+	"many memories":                   {memories: 5, steps: 60},
+	"forks":                           {forks: 0.1, repeats: 0.1},
+	"many keys":                       {forks: 0.1, repeats: 0.1, keys: 26, steps: 60},
+	"forgotten":                       {forks: 0.1, repeats: 0.1, keys: 26, steps: 200},
+	"at rest all are gone":            {forks: 0.1, repeats: 0.1, fresh: true},
+	"little can be had":               {forks: 0.1, repeats: 0.1, keys: 26, steps: 60, look: 8},
+	"two homeservers":                 {servers: 2, skew: 20, forks: 0.05, repeats: 0.05},
+	"a program":                       {programs: 1, repeats: 0.05},
+	"a program, little is had":        {programs: 1, repeats: 0.05, look: 8, steps: 60},
+	"redactions":                      {redactions: true, forks: 0.05},
+	"one joins late":                  {blind: true, keys: 12, forks: 0.05},
+	"forged depths":                   {forged: true},
+	"people":                          {people: true},
+	"people, silent":                  {people: true, silent: true},
+	"many keys, silent":               {silent: true, keys: 26, steps: 100, window: 3, repeats: 0.1},
+	"a program and many keys, silent": {programs: 1, silent: true, keys: 26, steps: 100, window: 5},
+	"a program, silent":               {programs: 1, silent: true},
+	"many people, silent":             {people: true, silent: true, keys: 12, steps: 100},
+	"memories, silent":                {silent: true, repeats: 0.1, steps: 60},
+	"crashes":                         {crashes: true, forks: 0.1, repeats: 0.1},
 }
 
 // tolerated is how many runs of 10,000 of a play may fail: where a program that knows of
@@ -141,7 +143,7 @@ type modelEvent struct {
 }
 
 func (e *modelEvent) event() Event {
-	out := Event{ID: e.id, Sender: e.sender, Content: e.content, Time: e.ts, Redacted: e.redacted}
+	out := Event{ID: e.id, Silent: e.silent, Sender: e.sender, Content: e.content, Time: e.ts, Redacted: e.redacted}
 	if e.redacted {
 		out.Content = json.RawMessage(`{}`)
 	}
@@ -327,7 +329,7 @@ func (m *memory) load() {
 		n += len(page)
 		more = m.Earlier(page)
 	}
-	m.Settle()
+	m.Settle(from == 0 && m.blind == 0)
 	m.tasks()
 }
 

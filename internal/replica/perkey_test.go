@@ -121,7 +121,7 @@ func (m *keyMemory) load() {
 	if _, back := m.Load(s); back {
 		panic("the server has not gone back")
 	}
-	m.Settle()
+	m.Settle(false)
 	m.tasks()
 }
 

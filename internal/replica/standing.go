@@ -72,6 +72,7 @@ func (d *document) follow() {
 // nor anything else here tells which one does, so that it has to be asked for.
 func (d *document) observe(layout wire.Layout, e Event, self string) {
 	said := e.Replaces != "" || !d.found
+	e.Silent = e.Silent && d.found // else it is the first one
 	switch {
 	case e.Bare:
 	case said:

@@ -230,7 +230,7 @@ func (r *Room) Answer(stateKey string, content json.RawMessage, found bool, coun
 	}
 	var s standing
 	if found {
-		s = newEvent(r.layout, Event{StateKey: stateKey, Content: content}).standing()
+		s = newEvent(r.layout, Event{StateKey: stateKey, Content: content}, false).standing()
 	}
 	if _, ok := r.docs[stateKey]; !ok && !found {
 		return true, true

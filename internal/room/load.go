@@ -49,10 +49,11 @@ func (r *Room) read(ctx context.Context) error {
 		State:    r.take(snapshot.State),
 		Timeline: r.take(snapshot.Timeline),
 	})
-	if err := r.readEarlier(ctx, snapshot, more); err != nil {
+	whole, err := r.readEarlier(ctx, snapshot, more)
+	if err != nil {
 		return err
 	}
-	todo, unsure := r.replica.Settle()
+	todo, unsure := r.replica.Settle(whole)
 	if len(unsure) > 0 {
 		r.log().WithField("keys", unsure).
 			Warn("The homeserver does not give the events that tell when these keys were changed last; what the later event says counts")
@@ -88,27 +89,31 @@ func (r *Room) compare(ctx context.Context) error {
 		return err
 	}
 	r.replica.Expect()
-	r.replica.Load(replica.Snapshot{State: []replica.Event{stateEvent(evt)}})
-	r.replica.Settle()
+	r.replica.Load(replica.Snapshot{State: []replica.Event{r.stateEvent(evt)}})
+	r.replica.Settle(false)
 	return nil
 }
 
-// readEarlier reads the memory's events before a snapshot, as long as they are wanted.
-func (r *Room) readEarlier(ctx context.Context, snapshot *session.Snapshot, more bool) error {
+// readEarlier reads the memory's events before a snapshot, as long as they are wanted. It
+// reports whether the room has no others.
+func (r *Room) readEarlier(ctx context.Context, snapshot *session.Snapshot, more bool) (whole bool, err error) {
+	if !snapshot.Limited {
+		return true, nil
+	}
 	from := snapshot.Earlier
-	for n, pages := 0, 0; more && snapshot.Limited && from != "" && n < maxHistory && pages < maxPages; pages++ {
+	for n, pages := 0, 0; more && from != "" && n < maxHistory && pages < maxPages; pages++ {
 		events, next, err := r.rooms.Session.EarlierEvents(ctx, r.id, from)
 		switch {
 		case session.IsStatus(err, http.StatusForbidden), session.IsStatus(err, http.StatusNotFound):
-			return nil // they can't be had
+			return false, nil // they can't be had
 		case err != nil:
-			return fmt.Errorf("reading the room's history: %w", err)
+			return false, fmt.Errorf("reading the room's history: %w", err)
 		}
 		n += len(events)
 		more = r.replica.Earlier(r.take(events))
 		from = next
 	}
-	return nil
+	return from == "", nil
 }
 
 // older returns the state events of the older type.
@@ -118,13 +123,13 @@ func (r *Room) older(snapshot *session.Snapshot) (older []replica.Event) {
 	}
 	for _, evt := range snapshot.State {
 		if evt.Type.Type == r.rooms.OlderType {
-			older = append(older, stateEvent(evt))
+			older = append(older, r.stateEvent(evt))
 		}
 	}
 	return older
 }
 
-func stateEvent(evt *event.Event) replica.Event {
+func (r *Room) stateEvent(evt *event.Event) replica.Event {
 	e := replica.Event{
 		ID:         evt.ID.String(),
 		StateKey:   evt.GetStateKey(),
@@ -132,6 +137,7 @@ func stateEvent(evt *event.Event) replica.Event {
 		Content:    evt.Content.VeryRaw,
 		Time:       evt.Timestamp,
 		Redacted:   evt.Unsigned.RedactedBecause != nil,
+		Silent:     r.rooms.Session.Silent(evt.GetStateKey()),
 		Replaces:   evt.Unsigned.ReplacesState.String(),
 		BeforeFrom: evt.Unsigned.PrevSender.String(),
 	}

@@ -98,7 +98,7 @@ func (r *Room) apply(u session.Update) {
 func (r *Room) take(events []*event.Event) (ours []replica.Event) {
 	for _, evt := range events {
 		if evt.Type.Type == r.rooms.EventType.Type {
-			ours = append(ours, stateEvent(evt))
+			ours = append(ours, r.stateEvent(evt))
 		} else {
 			r.note(evt)
 		}

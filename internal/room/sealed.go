@@ -135,6 +135,9 @@ func (r *Room) fetch(ctx context.Context, s *sealed, eventID id.EventID) error {
 	var evt *event.Event
 	_, err := r.rooms.Session.Try(ctx, func(ctx context.Context) (err error) {
 		evt, err = r.rooms.Session.Client().GetEvent(ctx, r.id, eventID)
+		if err == nil && (evt == nil || evt.ID == "") {
+			err = session.Missing("event_id")
+		}
 		return err
 	})
 	switch {

@@ -63,8 +63,9 @@ const unread = "failed to read response body"
 // Missing is the error of an answer that lacks what was asked for.
 func Missing(what string) error { return fmt.Errorf("the homeserver's answer has no %s", what) }
 
-// IsStatus says whether an error is a homeserver's answer with this status.
+// IsStatus says whether an error is a homeserver's answer with this status. That it does not
+// know a path, as where something in front changes it, says nothing of a room.
 func IsStatus(err error, status int) bool {
 	var failure mautrix.HTTPError
-	return errors.As(err, &failure) && failure.IsStatus(status) && !isPage(failure)
+	return errors.As(err, &failure) && failure.IsStatus(status) && !isPage(failure) && !errors.Is(err, mautrix.MUnrecognized)
 }

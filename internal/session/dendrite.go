@@ -31,11 +31,18 @@ func (s *Session) knowDendrite(token string) bool {
 // under any state key but a user's it is the one of the same type with the state key "".
 // (Besides, the content of the replaced event is there though that was redacted since.)
 func mend(evt *event.Event) {
-	key := evt.GetStateKey()
-	if _, _, err := id.UserID(key).Parse(); key != "" && err != nil {
+	if silent(evt.GetStateKey()) {
 		evt.Unsigned.ReplacesState, evt.Unsigned.PrevContent, evt.Unsigned.PrevSender = "", nil, ""
 	}
 }
+
+func silent(stateKey string) bool {
+	_, _, err := id.UserID(stateKey).Parse()
+	return stateKey != "" && err != nil
+}
+
+// Silent says whether the homeserver never says what an event under a state key replaced.
+func (s *Session) Silent(stateKey string) bool { return s.dendrite.Load() && silent(stateKey) }
 
 // nobodysSecret are the types of state events whose content need not be checked.
 var nobodysSecret = []string{event.StateCreate.Type, event.StatePowerLevels.Type, event.StateEncryption.Type}

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"net/http"
@@ -14,7 +15,11 @@ import (
 func (s *Session) Standing(ctx context.Context, room id.RoomID, eventType event.Type, stateKey string) (content json.RawMessage, found bool, err error) {
 	_, err = s.Try(ctx, func(ctx context.Context) error {
 		content = nil
-		return s.client.StateEvent(ctx, room, eventType, stateKey, &content)
+		err := s.client.StateEvent(ctx, room, eventType, stateKey, &content)
+		if err == nil && !bytes.HasPrefix(bytes.TrimSpace(content), []byte("{")) {
+			err = Missing("content")
+		}
+		return err
 	})
 	if IsStatus(err, http.StatusNotFound) {
 		return nil, false, nil
