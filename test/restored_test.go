@@ -59,43 +59,52 @@ func refuseToken(front *homeserver.Proxy, refuse homeserver.Action) (refused fun
 }
 
 // The homeserver is restored from a backup while the memory runs, and has forgotten what
-// it had acknowledged. The memory has not. It puts that back, overwrites nothing that
-// others have written since, and goes on hearing of them.
+// it had acknowledged, perhaps all of it. The memory has not. It puts that back, overwrites
+// nothing that others have written since, and goes on hearing of them.
 func TestHomeserverRestored(t *testing.T) {
 	for name, layout := range rig.Layouts {
-		t.Run(name, func(t *testing.T) {
-			own := rig.Own(t)
-			r := crowd(t, own, 1, layout)[0]
-			other := opsdroid(t, own, r, layout)
-			want := make(map[string]string)
-			set := func(key, value string) {
-				t.Helper()
-				require.NoError(t, r.Set(key, []byte(value)))
-				want[key] = value
-			}
-			set("before", `1`)
-			set("changed", `1`)
-			set("deleted", `1`)
-			r.InStep(t)
-			restore := own.Backup(t)
-			for _, key := range []string{"one", "two", "three"} {
-				set(key, `1`)
-			}
-			set("changed", `2`)
-			_, err := r.Delete("deleted")
-			require.NoError(t, err)
-			delete(want, "deleted")
-			settle(t, want, 0, r)
-
-			restore()
-			require.NoError(t, other.Put(t.Context(), "theirs", `1`))
-			want["theirs"] = `1`
-			set("after", `1`)
-			settle(t, want, lasting, r)
-			require.NoError(t, other.Put(t.Context(), "theirs", `2`))
-			require.NoError(t, other.Put(t.Context(), "more", `1`))
-			want["theirs"], want["more"] = `2`, `1`
-			settle(t, want, lasting, r)
-		})
+		t.Run(name, func(t *testing.T) { restored(t, layout, false) })
+		t.Run(name+"/to an empty room", func(t *testing.T) { restored(t, layout, true) })
 	}
+}
+
+func restored(t *testing.T, layout matrix.StateKey, empty bool) {
+	own := rig.Own(t)
+	r := crowd(t, own, 1, layout)[0]
+	other := opsdroid(t, own, r, layout)
+	want := make(map[string]string)
+	set := func(key, value string) {
+		t.Helper()
+		require.NoError(t, r.Set(key, []byte(value)))
+		want[key] = value
+	}
+	var restore func()
+	if empty {
+		restore = own.Backup(t)
+	}
+	set("before", `1`)
+	set("changed", `1`)
+	set("deleted", `1`)
+	r.InStep(t)
+	if !empty {
+		restore = own.Backup(t)
+	}
+	for _, key := range []string{"one", "two", "three"} {
+		set(key, `1`)
+	}
+	set("changed", `2`)
+	_, err := r.Delete("deleted")
+	require.NoError(t, err)
+	delete(want, "deleted")
+	settle(t, want, 0, r)
+
+	restore()
+	require.NoError(t, other.Put(t.Context(), "theirs", `1`))
+	want["theirs"] = `1`
+	set("after", `1`)
+	settle(t, want, lasting, r)
+	require.NoError(t, other.Put(t.Context(), "theirs", `2`))
+	require.NoError(t, other.Put(t.Context(), "more", `1`))
+	want["theirs"], want["more"] = `2`, `1`
+	settle(t, want, lasting, r)
 }
