@@ -3,6 +3,8 @@ package replica
 import (
 	"cmp"
 	"slices"
+
+	"github.com/go-joe/matrix-memory/internal/wire"
 )
 
 // A Snapshot is what the homeserver says of the memory's state events in a room.
@@ -39,69 +41,109 @@ func (r *Room) Load(s Snapshot) (more, back bool) {
 	for _, e := range s.Older {
 		r.older(e)
 	}
-	last := make(map[string]standing) // what stands there by the snapshot
-	unsure := make(map[string]bool)   // more than one event may
 	seen := make(map[string]bool)
-	stands := make(map[string]bool)   // the state has it, and not the timeline
-	latest := make(map[string]string) // the last one in the timeline
-	for _, e := range bare(s.State) {
-		if r.layout.Owns(e.StateKey) {
-			seen[e.ID] = true
-			doc := r.document(e.StateKey)
-			last[e.StateKey], stands[e.StateKey], doc.first = doc.learn(r.layout, e, false).standing(), true, e.ID
-		}
-	}
-	for _, e := range s.Timeline {
+	tracks := make(map[string]*track)
+	for _, e := range slices.Concat(bare(s.State), s.Timeline) {
 		if !r.layout.Owns(e.StateKey) {
 			continue
 		}
 		seen[e.ID] = true
-		now, ok := last[e.StateKey]
-		next := ok && e.Replaces == now.id
-		unsure[e.StateKey] = unsure[e.StateKey] || ok && !next
-		if e.Replaces == "" {
-			e.Replaces = cmp.Or(latest[e.StateKey], now.id) // as far as is known
+		t := tracks[e.StateKey]
+		if t == nil {
+			t = &track{bare: e.Bare}
+			tracks[e.StateKey] = t
 		}
-		doc := r.document(e.StateKey)
-		known := doc.learn(r.layout, e, false)
-		if !ok {
-			doc.first = e.ID
-		}
-		latest[e.StateKey] = e.ID
-		if next || !stands[e.StateKey] {
-			last[e.StateKey] = known.standing()
-		}
+		t.add(r.document(e.StateKey), r.layout, e, r.self)
 	}
 	for stateKey, doc := range r.docs {
-		now, ok := last[stateKey]
-		if doc.changed <= r.began { // else sync goes on from what it brought
-			doc.last = cmp.Or(latest[stateKey], doc.last, now.id)
+		before := doc.id
+		back = doc.load(tracks[stateKey], doc.changed > r.began, seen) || back
+		if doc.id != before { // an answer that is on its way may be older
+			r.touch(stateKey)
+		} else {
+			r.refresh(stateKey, doc)
 		}
-		switch {
-		case doc.changed > r.began, doc.ahead(): // there may be later news than the snapshot
-			doc.ask = doc.ask || !ok || now.id != doc.id
-		case !ok && doc.found:
-			doc.vanish()
-			back = true
-		case !ok:
-		case now.id == doc.id:
-			doc.ask, doc.fork = unsure[stateKey], unsure[stateKey]
-			changed := !equal(doc.standing.dict, now.dict)
-			doc.standing = now
-			if changed { // else it may be a late own request, which is not followed
-				doc.follow()
-			}
-		case doc.found && doc.id != "" && !seen[doc.id] && slices.Contains(doc.past, now.id):
-			doc.take(now, true) // what is known is put back
-			doc.sent, back = nil, true
-		default:
-			doc.ask, doc.fork = unsure[stateKey], unsure[stateKey]
-			doc.take(now, doc.late(now, true))
-			doc.sent = nil
-		}
-		r.refresh(stateKey, doc)
 	}
 	return r.wants(), back
+}
+
+// A track is what a snapshot says of one state event.
+type track struct {
+	steps  []step // what stood there one after the other; the last one does
+	unsure bool   // or another one does
+	bare   bool   // the first one comes from the state
+	latest string // the last event of the timeline
+}
+
+type step struct {
+	standing
+	own bool
+}
+
+// add takes the next event.
+func (t *track) add(doc *document, layout wire.Layout, e Event, self string) {
+	now := ""
+	if len(t.steps) > 0 {
+		now = t.steps[len(t.steps)-1].id
+	} else {
+		doc.first = e.ID
+	}
+	next := now == "" || e.Replaces == now
+	t.unsure = t.unsure || !next
+	if e.Replaces == "" && !e.Bare {
+		e.Replaces = cmp.Or(t.latest, now) // as far as is known
+	}
+	if !e.Bare {
+		t.latest = e.ID
+	}
+	known := doc.learn(layout, e, false)
+	if next || !t.bare {
+		t.steps = append(t.steps, step{known.standing(), e.Sender == self})
+	}
+}
+
+// load takes over what a snapshot says. news says that sync has brought something since
+// it was asked for. It reports whether the homeserver has gone back.
+func (d *document) load(t *track, news bool, seen map[string]bool) (back bool) {
+	switch {
+	case t == nil && (news || d.ahead()):
+		d.ask = true
+		return false
+	case t == nil && d.found:
+		d.vanish()
+		return true
+	case t == nil:
+		return false
+	}
+	now := t.steps[len(t.steps)-1].standing
+	if !news { // else sync goes on from what it brought
+		d.last = cmp.Or(t.latest, d.last, now.id)
+	}
+	at := slices.IndexFunc(t.steps, func(s step) bool { return s.id == d.id })
+	switch {
+	case news, d.ahead(): // there may be later news than the snapshot
+		d.ask = d.ask || now.id != d.id || t.unsure
+	case now.id == d.id:
+		d.ask, d.fork = t.unsure, t.unsure
+		changed := !equal(d.standing.dict, now.dict)
+		d.standing = now
+		if changed { // else it may be a late own request, which is not followed
+			d.follow()
+		}
+	case d.found && d.id != "" && !seen[d.id] && slices.Contains(d.past, now.id):
+		d.take(now, true) // what is known is put back
+		d.sent = nil
+		return true
+	case t.unsure && d.found && at < 0:
+		d.ask, d.fork = true, true
+	default:
+		d.ask, d.fork = t.unsure, t.unsure
+		for _, s := range t.steps[at+1:] {
+			d.take(s.standing, d.late(s.standing, s.own))
+		}
+		d.sent = nil
+	}
+	return false
 }
 
 // bare marks events that come from the room's state.

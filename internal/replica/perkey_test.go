@@ -16,13 +16,15 @@ import (
 // lose none where requests don't.
 func TestPerKey(t *testing.T) {
 	for name, k := range map[string]keyKind{
-		"alone":     {memories: 1, late: true},
-		"several":   {memories: 3, restarts: true},
-		"forks":     {memories: 3, restarts: true, kind: kind{forks: 0.1}},
-		"a program": {memories: 2, restarts: true, program: true, kind: kind{forks: 0.05}},
+		"alone":         {memories: 1, late: true},
+		"several":       {memories: 3, restarts: true, tolerated: 2},
+		"several, late": {memories: 3, late: true, tolerated: 2},
+		"silent":        {memories: 3, restarts: true, tolerated: 2, kind: kind{silent: true}},
+		"forks":         {memories: 3, restarts: true, tolerated: 15, kind: kind{forks: 0.1}},
+		"a program":     {memories: 2, restarts: true, program: true, tolerated: 15, kind: kind{forks: 0.05}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			playAll(t, 300, 0, func(seed int) *keyWorld { return newKeyWorld(k, seed) })
+			playAll(t, 300, k.tolerated, func(seed int) *keyWorld { return newKeyWorld(k, seed) })
 		})
 	}
 }
@@ -33,6 +35,10 @@ type keyKind struct {
 	program  bool
 	restarts bool
 	late     bool // requests come late, and repeatedly
+
+	// tolerated is how many runs of 10,000 may fail: a request whose outcome is unknown can't
+	// always be told from a late one, and here a fork can swallow a change after it was acknowledged.
+	tolerated int
 }
 
 // A keyWorld has a server for each key.
@@ -104,7 +110,7 @@ func (m *keyMemory) load() {
 	for _, e := range all {
 		if key := name[e]; !seen[key] {
 			seen[key] = true
-			if e.replaces != nil {
+			if e.replaces != nil && !e.silent {
 				s.State = append(s.State, m.w.event(key, e.replaces))
 			}
 		}
@@ -329,6 +335,7 @@ func (w *keyWorld) rest() (bad string) {
 				w.now++
 				m.sync(key, 1<<20)
 			}
+			m.tasks()
 			moved = m.mends() || moved
 			for len(m.late) > 0 {
 				f := m.late[0]

@@ -121,17 +121,22 @@ func (d *document) sends(s standing, own bool) bool {
 }
 
 // late says whether what stands there is an own request that was acted upon only after
-// something later stood there. Another memory of the same account that means what it says
-// is given way to in the end.
+// something later stood there, and counts that. Another memory of the same account that
+// means what it says is given way to in the end.
 func (d *document) late(s standing, own bool) bool {
-	if d.meaning != nil || !own || s.err != nil {
-		return false
-	}
-	i := slices.IndexFunc(d.tried, func(a attempt) bool { return a.then != d.id && a.late < maxLate && equal(a.dict, s.dict) })
+	i := d.lateAttempt(s, own)
 	if i >= 0 {
 		d.tried[i].late++
 	}
 	return i >= 0
+}
+
+// lateAttempt returns the attempt that was acted upon late; -1 if it is none.
+func (d *document) lateAttempt(s standing, own bool) int {
+	if d.meaning != nil || !own || s.err != nil {
+		return -1
+	}
+	return slices.IndexFunc(d.tried, func(a attempt) bool { return a.then != d.id && a.late < maxLate && equal(a.dict, s.dict) })
 }
 
 // emptied notes that what stands there was redacted.
@@ -150,7 +155,7 @@ func equal(a, b wire.Dictionary) bool {
 
 // hear takes over the homeserver's answer to what stands there. It reports whether that
 // is an event that is known: else its events must be loaded again.
-func (d *document) hear(s standing, unchanged bool, self string) (known bool) {
+func (d *document) hear(s standing, unchanged bool, self string) (heard bool) {
 	if !s.found {
 		if d.found && !unchanged {
 			return true // it is asked for again
@@ -162,7 +167,8 @@ func (d *document) hear(s standing, unchanged bool, self string) (known bool) {
 		return true
 	}
 	match, own := "", true // an answer does not say who sent it
-	if equal(d.standing.dict, s.dict) && d.found {
+	known := d.found && equal(d.standing.dict, s.dict)
+	if known {
 		match = d.id
 	} else {
 		events := d.recent
@@ -176,24 +182,21 @@ func (d *document) hear(s standing, unchanged bool, self string) (known bool) {
 		}
 	}
 	d.unproved = d.unproved && match == ""
-	late := func() bool { // or the homeserver has gone back
-		return d.late(s, own) || match != d.id && !d.fork && slices.Contains(d.past, match)
-	}
+	back := match != d.id && !d.fork && slices.Contains(d.past, match)
+	first := d.unheard == nil || !equal(*d.unheard, s.dict)
 	switch {
-	case match != "" && match == d.id:
+	case known, match != "" && match == d.id:
 		d.ask, d.fork, d.sent = false, false, nil
 	case !unchanged: // the answer may be older than what came meanwhile
 		d.ask = true
 	case match == "" && d.meaning != nil && d.stored(s):
 		d.settle(s, false)
-	case match != "":
-		s.id = match
-		d.settle(s, late())
-	case d.meaning != nil && (d.unheard == nil || !equal(*d.unheard, s.dict)):
+	case first && (back || d.lateAttempt(s, own) >= 0 || match == "" && d.meaning != nil): // the events tell more
 		d.unheard = &s.dict
 		return false
 	default: // where the events were loaded again, it does not come down sync
-		d.settle(s, late())
+		s.id = match
+		d.settle(s, d.late(s, own) || back) // or the homeserver has gone back
 	}
 	return true
 }
@@ -247,7 +250,12 @@ func (d *document) wrote(draft Draft, id string) {
 		}
 		d.carried = 0
 	}
-	if heard { // sync was quicker
+	if heard { // sync was quicker, or the homeserver has made no new event
+		if id == d.id {
+			d.follow()
+		} else {
+			d.ask, d.fork = true, true
+		}
 		return
 	}
 	if d.id != draft.base { // something came meanwhile, which may have been replaced or not
