@@ -55,6 +55,10 @@ var plays = map[string]kind{
 	"one joins late":                  {blind: true, keys: 12, forks: 0.05},
 	"forged depths":                   {forged: true},
 	"people":                          {people: true},
+	"three programs":                  {programs: 3},
+	"people and forks":                {people: true, forks: 0.05},
+	"a program and forks":             {programs: 1, forks: 0.1, repeats: 0.05},
+	"eight memories":                  {memories: 8, forks: 0.1, repeats: 0.1},
 	"people, silent":                  {people: true, silent: true},
 	"many keys, silent":               {silent: true, keys: 26, steps: 100, window: 3, repeats: 0.1},
 	"a program and many keys, silent": {programs: 1, silent: true, keys: 26, steps: 100, window: 5},
@@ -67,6 +71,8 @@ var plays = map[string]kind{
 // tolerated is how many runs of 10,000 of a play may fail: where a program that knows of
 // no writes, or a process that died, leaves what can't be told.
 var tolerated = map[string]int{
+	"three programs":       9,
+	"people and forks":     7,
 	"at rest all are gone": 5,
 	"crashes":              14,
 }
