@@ -136,7 +136,9 @@ func (d *document) lateAttempt(s standing, own bool) int {
 	if d.meaning != nil || !own || s.err != nil {
 		return -1
 	}
-	return slices.IndexFunc(d.tried, func(a attempt) bool { return a.then != d.id && a.late < maxLate && equal(a.dict, s.dict) })
+	return slices.IndexFunc(d.tried, func(a attempt) bool {
+		return a.then != d.id && (a.then != s.id || s.id == "") && a.late < maxLate && equal(a.dict, s.dict)
+	})
 }
 
 // emptied notes that what stands there was redacted.
