@@ -192,8 +192,9 @@ func (r *Room) Earlier(events []Event) (more bool) {
 		if !ok || doc.meaning == nil {
 			continue
 		}
+		placed := doc.meaning.placed(e.ID) // a page may bring events once more
 		doc.learn(r.layout, e, true)
-		if e.Silent {
+		if e.Silent && !placed {
 			doc.meaning.follows(doc.first, e.ID)
 			doc.first = e.ID
 		}
@@ -202,7 +203,8 @@ func (r *Room) Earlier(events []Event) (more bool) {
 }
 
 // Settle ends a load; whole says that it brought the room's first event. Whatever is still
-// not known then can't be had. It reports whether there is something to do, and the keys of which it can't be told for sure what they hold.
+// not known then can't be had. It reports whether there is something to do, and the keys of
+// which it can't be told for sure what they hold.
 func (r *Room) Settle(whole bool) (todo bool, unsure []string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -91,6 +91,12 @@ func (m *meaning) before(e Event) {
 	}
 }
 
+// placed says whether it is known what an event replaced.
+func (m *meaning) placed(id string) bool {
+	e := m.byID[id]
+	return e != nil && !e.partial && !e.acked && !e.guessed
+}
+
 // follows notes that by their order an event replaced another, or none, where nothing else
 // tells.
 func (m *meaning) follows(id, before string) {

@@ -322,6 +322,9 @@ func (m *memory) load() {
 		s.State[i].Replaces, s.State[i].Before = "", nil
 	}
 	more, _ := m.Load(s)
+	if m.w.silent && from > 0 { // a page may bring once more what is known
+		from = min(m.pos, from+2)
+	}
 	for n := 0; more && from > 0 && n < m.w.look; {
 		var page []Event
 		for ; from > 0 && len(page) < 5; from-- {
