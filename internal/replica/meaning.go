@@ -91,10 +91,12 @@ func (m *meaning) before(e Event) {
 	}
 }
 
-// placed says whether it is known what an event replaced.
+// placed says whether it is known what an event replaced, or was.
 func (m *meaning) placed(id string) bool {
-	e := m.byID[id]
-	return e != nil && !e.partial && !e.acked && !e.guessed
+	if e := m.byID[id]; e != nil {
+		return !e.partial && !e.acked && !e.guessed
+	}
+	return slices.Contains(m.past, id)
 }
 
 // follows notes that by their order an event replaced another, or none, where nothing else

@@ -77,7 +77,7 @@ func (d *document) observe(layout wire.Layout, e Event, self string) {
 	case e.Bare:
 	case said:
 		d.last = e.ID
-	case e.ID == d.last: // once more
+	case e.ID == d.last, d.last != "" && d.meaning != nil && d.meaning.placed(e.ID): // once more
 		e.Bare = true
 	default:
 		e.Replaces, d.last = d.last, e.ID // as far as is known
