@@ -37,6 +37,7 @@ type kind struct {
 	servers, skew      int
 	blind              bool // one memory joins in the middle, and can't read what was before
 	forged             bool
+	stale              bool // sync brings old events once more
 	silent             bool // the homeserver does not say what an event replaced
 }
 
@@ -60,6 +61,8 @@ var plays = map[string]kind{
 	"a program and forks":             {programs: 1, forks: 0.1, repeats: 0.05},
 	"eight memories":                  {memories: 8, forks: 0.1, repeats: 0.1},
 	"people, silent":                  {people: true, silent: true},
+	"stale":                           {stale: true, forks: 0.1, repeats: 0.1},
+	"stale, silent":                   {stale: true, silent: true, people: true, repeats: 0.1},
 	"many keys, silent":               {silent: true, keys: 26, steps: 100, window: 3, repeats: 0.1},
 	"a program and many keys, silent": {programs: 1, silent: true, keys: 26, steps: 100, window: 5},
 	"a program, silent":               {programs: 1, silent: true},
@@ -623,6 +626,10 @@ func (w *world) play() (bad string) {
 		} else if len(m.heard) > 0 && r.Intn(4) == 0 {
 			m.heard[0]()
 			m.heard = m.heard[1:]
+		}
+		if w.stale && m.pos > 0 && r.Intn(8) == 0 {
+			m.Apply(Update{Timeline: []Event{m.hs.has[r.Intn(m.pos)].event()}})
+			m.tasks()
 		}
 		key := string(rune('a' + r.Intn(w.keys)))
 		switch x := r.Intn(100); {
