@@ -169,7 +169,7 @@ func (r *Room) Keys() ([]string, error) {
 func (r *Room) document(stateKey string) *document {
 	doc, ok := r.docs[stateKey]
 	if !ok {
-		doc = &document{}
+		doc = &document{start: r.loaded && r.behind == 0}
 		if !r.layout.PerKey {
 			doc.meaning, doc.top = newMeaning(r.layout), restartDepth
 		}

@@ -72,7 +72,7 @@ func (d *document) follow() {
 // nor anything else here tells which one does, so that it has to be asked for.
 func (d *document) observe(layout wire.Layout, e Event, self string) {
 	said := e.Replaces != "" || !d.found
-	e.Silent = e.Silent && d.found // else it is the first one
+	e.Silent = e.Silent && d.found && !d.start // else it is the first one
 	switch {
 	case e.Bare:
 	case said:
@@ -82,6 +82,7 @@ func (d *document) observe(layout wire.Layout, e Event, self string) {
 	default:
 		e.Replaces, d.last = d.last, e.ID // as far as is known
 	}
+	d.start = d.start && e.Bare
 	known := d.learn(layout, e, false)
 	s := known.standing()
 	if d.meaning != nil {

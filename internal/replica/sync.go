@@ -24,7 +24,7 @@ func (r *Room) Missed() {
 // skip notes that sync has left out events, so that it is not known what the next ones replaced.
 func (r *Room) skip() {
 	for _, doc := range r.docs {
-		doc.last = ""
+		doc.last, doc.start = "", false
 	}
 }
 
