@@ -64,11 +64,7 @@ func TestRedactionInAGapOfSync(t *testing.T) {
 			require.NoError(t, r.Set("secret", []byte(`1`)))
 			r.InStep(t)
 			secret := latest(t, r, layout, "secret")
-			restore := r.LoseSync(t)
-			redact(t, r, secret)
-			for i := range 25 {
-				r.News(t, i)
-			}
+			restore := r.Gap(t, func() { redact(t, r, secret) })
 			restore()
 			eventually(t, func() bool {
 				_, ok, err := r.Get("secret")
@@ -92,15 +88,7 @@ func TestRedactionInASecondGapOfSync(t *testing.T) {
 			require.NoError(t, r.Set("secret", []byte(`1`)))
 			r.InStep(t)
 			secret := latest(t, r, layout, "secret")
-			gap := func(begin func()) (restore func()) {
-				restore = r.LoseSync(t)
-				begin()
-				for i := range 25 {
-					r.News(t, i)
-				}
-				return restore
-			}
-			restore := gap(func() {})
+			restore := r.Gap(t, func() {})
 			reached, release := make(chan struct{}), make(chan struct{})
 			r.Front.Inject(homeserver.Fault{Match: looksAtState, Times: 1, Do: homeserver.PauseAfter(reached, release)})
 			restore()
@@ -108,7 +96,7 @@ func TestRedactionInASecondGapOfSync(t *testing.T) {
 			case <-reached:
 			case <-time.After(slack): // it needs no look: so much the better
 			}
-			restore = gap(func() { redact(t, r, secret) })
+			restore = r.Gap(t, func() { redact(t, r, secret) })
 			restore()
 			close(release)
 			settle(t, map[string]string{}, 0, r)

@@ -51,6 +51,18 @@ func (p Proxied) LoseSync(t testing.TB) (restore func()) {
 	}
 }
 
+// Gap loses sync, does something, and lets so much happen besides that sync leaves some of
+// it out. It returns what LoseSync does.
+func (p Proxied) Gap(t testing.TB, during func()) (restore func()) {
+	t.Helper()
+	restore = p.LoseSync(t)
+	during()
+	for i := range 25 {
+		p.News(t, i)
+	}
+	return restore
+}
+
 // InStep waits until sync has brought what the memory wrote so far.
 func (p Proxied) InStep(t testing.TB) {
 	t.Helper()
