@@ -164,8 +164,8 @@ const maxProofs = 16
 // its event is heard, so where others may have changed other keys the events are loaded.
 // What fails is not tried again. The worker has ended.
 func (q *Queue) prove() {
-	failed := make(map[replica.Task]bool)
-	for n := range maxProofs {
+	failed, placed := make(map[replica.Task]bool), make(map[string]bool)
+	for range maxProofs {
 		done := false
 		do := func(task replica.Task) {
 			if !failed[task] && q.ctx.Err() == nil {
@@ -173,7 +173,12 @@ func (q *Queue) prove() {
 				done = true
 			}
 		}
-		if n == 0 && q.room.Unplaced() {
+		fresh := false // also what is written here
+		for _, id := range q.room.Unplaced() {
+			fresh = fresh || !placed[id]
+			placed[id] = true
+		}
+		if fresh {
 			do(replica.Task{Load: true})
 		}
 		for _, stateKey := range q.room.Unproved() {

@@ -54,10 +54,13 @@ type memory struct {
 	sealSize int
 	timeout  time.Duration
 
+	// The server's mu owns these:
+	synced int // how many events sync brought
+	knows  int // how many were heard of
+
 	own     sync.Mutex // owns all below
 	faults             // what tests set
-	synced  int
-	calls   []string // "put", "ask", "load", "seal", in their order
+	calls   []string   // "put", "ask", "load", "seal", in their order
 	sealed  map[string]json.RawMessage
 	removed []string
 	failed  []error
@@ -161,6 +164,7 @@ func (m *memory) load(ctx context.Context) error {
 			return err
 		}
 	}
+	m.hears()
 	now, earlier := m.snapshot()
 	now.Older = m.older
 	more, _ := m.room.Load(now)
@@ -209,6 +213,7 @@ func (m *memory) standing(ctx context.Context, stateKey string) (json.RawMessage
 			return nil, false, err
 		}
 	}
+	m.hears()
 	m.server.mu.Lock()
 	defer m.server.mu.Unlock()
 	n, ok := m.state[stateKey]
@@ -216,6 +221,13 @@ func (m *memory) standing(ctx context.Context, stateKey string) (json.RawMessage
 		return nil, false, nil
 	}
 	return m.log[n].Content, true, nil
+}
+
+// hears notes that the memory is about to be told of all events.
+func (m *memory) hears() {
+	m.server.mu.Lock()
+	defer m.server.mu.Unlock()
+	m.knows = len(m.log)
 }
 
 func (m *memory) seal(_ context.Context, content json.RawMessage) (string, error) {
@@ -247,6 +259,7 @@ func (m *memory) sync() bool {
 	}
 	e := m.event(m.synced)
 	m.synced++
+	m.knows = max(m.knows, m.synced)
 	m.server.mu.Unlock()
 	if m.room.Apply(replica.Update{Timeline: []replica.Event{e}}) {
 		m.queue.Wake()

@@ -28,6 +28,7 @@ type server struct {
 	log   []replica.Event // in the order in which sync brings them
 	state map[string]int  // what stands there, in the log, by state key
 	late  []func()        // requests that are still on their way
+	came  int             // how many events there were after the last one of these
 }
 
 // add stores a state event and returns its ID; the same content again is the same event.
@@ -131,6 +132,9 @@ func (s *server) deliver() bool {
 	s.late = s.late[1:]
 	s.mu.Unlock()
 	arrives()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.came = len(s.log)
 	return true
 }
 

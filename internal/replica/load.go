@@ -175,7 +175,7 @@ func (r *Room) wants() bool {
 		return false
 	}
 	for _, doc := range r.docs {
-		if doc.meaning.wants() || doc.meaning.unplaced() {
+		if doc.meaning.wants() || len(doc.meaning.unplaced()) > 0 {
 			return true
 		}
 	}

@@ -226,10 +226,15 @@ func (m *meaning) wants() bool {
 	})
 }
 
-// unplaced says whether it is not known what an own event replaced. Sync tells, unless it
-// leaves the event out.
-func (m *meaning) unplaced() bool {
-	return slices.ContainsFunc(m.events, func(e *event) bool { return e.acked && !e.lost })
+// unplaced returns the own events of which it is not known what they replaced. Sync
+// tells, unless it leaves the event out.
+func (m *meaning) unplaced() (ids []string) {
+	for _, e := range m.events {
+		if e.acked && !e.lost {
+			ids = append(ids, e.id)
+		}
+	}
+	return ids
 }
 
 // lacks says whether it is not known what an event replaced.

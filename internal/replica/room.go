@@ -90,17 +90,22 @@ func (r *Room) Behind(stateKey string) bool {
 	return r.behind > 0 || ok && doc.wants()
 }
 
-// Unplaced says whether own writes of a dictionary were acknowledged of which it is not
-// known what they replaced.
-func (r *Room) Unplaced() bool {
+// Unplaced returns the own writes of dictionaries that were acknowledged and of which it
+// is not known what they replaced.
+func (r *Room) Unplaced() []string {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
+	var unplaced []string
 	for _, doc := range r.docs {
-		if doc.meaning != nil && (doc.ahead() || doc.meaning.unplaced()) {
-			return true
+		if doc.meaning == nil {
+			continue
 		}
+		if doc.ahead() {
+			unplaced = append(unplaced, doc.id)
+		}
+		unplaced = append(unplaced, doc.meaning.unplaced()...)
 	}
-	return false
+	return unplaced
 }
 
 // Unproved returns the state keys of dictionaries of which the homeserver was not asked

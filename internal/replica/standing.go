@@ -23,8 +23,8 @@ type sent struct {
 // An attempt is an own request that may be acted upon later.
 type attempt struct {
 	dict wire.Dictionary
-	then string // what stood there when it was made
-	late int    // how often it was acted upon later
+	then standing // what stood there when it was made
+	late int      // how often it was acted upon later
 }
 
 const (
@@ -138,8 +138,13 @@ func (d *document) lateAttempt(s standing, own bool) int {
 		return -1
 	}
 	return slices.IndexFunc(d.tried, func(a attempt) bool {
-		return a.then != d.id && (a.then != s.id || s.id == "") && a.late < maxLate && equal(a.dict, s.dict)
+		return !a.then.is(d.standing) && (a.then.id != s.id || s.id == "") && a.late < maxLate && equal(a.dict, s.dict)
 	})
+}
+
+// is says whether the same stands there still.
+func (s standing) is(now standing) bool {
+	return s.found == now.found && s.id == now.id && (s.id != "" || equal(s.dict, now.dict))
 }
 
 // emptied notes that what stands there was redacted.
@@ -238,11 +243,11 @@ func (d *document) wrote(draft Draft, id string) {
 	d.unproved = true
 	d.top = max(d.top, draft.depth)
 	if draft.repeated {
-		d.attempted(draft, id)
+		d.attempted(draft, standing{found: true, id: id, dict: draft.dict})
 	}
 	for i, a := range d.tried { // what the homeserver made no new event of is later, too
-		if a.then == id && !equal(a.dict, draft.dict) {
-			d.tried[i].then = ""
+		if a.then.id == id && !equal(a.dict, draft.dict) {
+			d.tried[i].then = standing{}
 		}
 	}
 	heard := id == d.id || slices.Contains(d.past, id)
@@ -273,7 +278,7 @@ func (d *document) wrote(draft Draft, id string) {
 }
 
 // attempted notes that a request may be acted upon later, where no stamp would tell.
-func (d *document) attempted(draft Draft, then string) {
+func (d *document) attempted(draft Draft, then standing) {
 	d.top = max(d.top, draft.depth)
 	d.tried = keep(d.tried, attempt{dict: draft.dict, then: then}, maxTried)
 }

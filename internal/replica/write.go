@@ -202,7 +202,7 @@ func (r *Room) Doubt(stateKey string, draft Draft) {
 	defer r.mu.Unlock()
 	if r.loaded {
 		doc := r.document(stateKey)
-		doc.attempted(draft, doc.id)
+		doc.attempted(draft, doc.standing)
 		doc.ask = true
 		r.touch(stateKey)
 	}
