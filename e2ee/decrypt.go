@@ -46,6 +46,7 @@ func (c *crypt) decrypt(ctx context.Context, evt *event.Event, message bool) (*e
 	if err := c.belongs(ctx, session, evt.Sender); err != nil {
 		return nil, err
 	}
+	defer c.judge(ctx, false)()
 	return c.machine.DecryptMegolmEvent(ctx, evt)
 }
 

@@ -32,11 +32,19 @@ func (c *crypt) fetchDevices(ctx context.Context, users []id.UserID) error {
 	})
 }
 
+// fetchKeys asks the homeserver for the devices of users.
+func (c *crypt) fetchKeys(ctx context.Context, users []id.UserID) (map[id.UserID]map[id.DeviceID]*id.Device, error) {
+	if slices.Contains(users, c.client.UserID) {
+		defer c.judge(ctx, true)()
+	}
+	return c.machine.FetchKeys(ctx, users, true)
+}
+
 // queryDevices asks for the devices of users. Who has others by the time that
 // the answer is there stays noted as such.
 func (c *crypt) queryDevices(ctx context.Context, users []id.UserID) (map[id.UserID]map[id.DeviceID]*id.Device, error) {
 	before := c.sessions.outdatedCounts(users)
-	devices, err := c.machine.FetchKeys(ctx, users, true)
+	devices, err := c.fetchKeys(ctx, users)
 	if err != nil {
 		return nil, err
 	}

@@ -45,6 +45,7 @@ type crypt struct {
 
 	encrypting exsync.KeyedMutex[id.RoomID] // held while a room's event is encrypted
 	lookups    sync.Mutex                   // held while a sender's devices are asked for
+	judging    sync.RWMutex                 // see judge
 
 	publishAt time.Time // when one-time keys may be published again; only sync looks at it
 
@@ -133,7 +134,7 @@ func (c *crypt) Start(ctx context.Context) error {
 func (c *crypt) publishDevice(ctx context.Context) error {
 	var devices map[id.DeviceID]*id.Device
 	if err := c.try(ctx, func(ctx context.Context) error {
-		all, err := c.machine.FetchKeys(ctx, []id.UserID{c.client.UserID}, true)
+		all, err := c.fetchKeys(ctx, []id.UserID{c.client.UserID})
 		devices = all[c.client.UserID]
 		return err
 	}); err != nil {

@@ -82,6 +82,7 @@ func (c *crypt) outbound(ctx context.Context, room id.RoomID) (*crypto.OutboundG
 			continue
 		}
 		if err := c.try(ctx, func(ctx context.Context) error {
+			defer c.judge(ctx, false)()
 			return c.machine.ShareGroupSession(ctx, room, members)
 		}); err != nil {
 			return nil, fmt.Errorf("sharing the key with the room's members: %w", err)

@@ -9,6 +9,7 @@ import (
 
 	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/event"
+	"maunium.net/go/mautrix/id"
 )
 
 // followSync subscribes to what sync brings of keys, devices and members. It is
@@ -47,10 +48,18 @@ func (c *crypt) synced(ctx context.Context, response *mautrix.RespSync, since st
 	rest := *response
 	rest.DeviceLists = mautrix.DeviceLists{}
 	rest.DeviceOTKCount.SignedCurve25519 = enoughKeys // publishKeys sees to them
-	rest.ToDevice.Events = slices.DeleteFunc(slices.Clone(rest.ToDevice.Events), c.answerSecretRequest)
-	c.machine.ProcessSyncResponse(ctx, &rest, since)
+	rest.ToDevice.Events = slices.DeleteFunc(slices.Clone(rest.ToDevice.Events), c.answerRequest)
+	c.process(ctx, &rest, since)
 	c.publishKeys(ctx, response.DeviceOTKCount.SignedCurve25519)
 	return true
+}
+
+func (c *crypt) process(ctx context.Context, response *mautrix.RespSync, since string) {
+	defer c.judge(ctx, slices.ContainsFunc(response.ToDevice.Events, func(evt *event.Event) bool {
+		key, _ := evt.Content.Raw["sender_key"].(string)
+		return c.newSender(ctx, evt.Sender, id.SenderKey(key))
+	}))()
+	c.machine.ProcessSyncResponse(ctx, response, since)
 }
 
 const (
@@ -73,18 +82,26 @@ func (c *crypt) publishKeys(ctx context.Context, left int) {
 	}
 }
 
-// answerSecretRequest has the machine answer another device that asks for the
-// account's secrets, in the background: it takes requests. It reports false for
-// what is no such event.
-func (c *crypt) answerSecretRequest(evt *event.Event) bool {
-	if evt.Type.Type != event.ToDeviceSecretRequest.Type {
+// answerRequest has the machine answer another device that asks for a session or for the
+// account's secrets, in the background: it makes requests. It reports false for what is no
+// such event.
+func (c *crypt) answerRequest(evt *event.Event) bool {
+	if evt.Type.Type != event.ToDeviceSecretRequest.Type && evt.Type.Type != event.ToDeviceRoomKeyRequest.Type {
 		return false
 	}
+	request := *evt // the syncer goes on to parse the event
+	request.Type.Class = event.ToDeviceEventType
+	if err := request.Content.ParseRaw(request.Type); err != nil {
+		return true
+	}
 	c.run(func(ctx context.Context) {
-		evt.Type.Class = event.ToDeviceEventType
-		if err := evt.Content.ParseRaw(evt.Type); err == nil {
-			c.machine.HandleToDeviceEvent(ctx, evt)
+		device, _ := request.Content.Raw["requesting_device_id"].(string)
+		defer c.judge(ctx, c.newDevice(ctx, request.Sender, id.DeviceID(device)))()
+		if asked, ok := request.Content.Parsed.(*event.RoomKeyRequestEventContent); ok { // else the machine starts a goroutine
+			c.machine.HandleRoomKeyRequest(c.client.Log.WithContext(ctx), request.Sender, asked)
+			return
 		}
+		c.machine.HandleToDeviceEvent(ctx, &request)
 	})
 	return true
 }
