@@ -113,3 +113,22 @@ func (p *peer) trusts(t testing.TB, owner account, device id.DeviceID) id.TrustS
 	require.NoError(t, err)
 	return trust
 }
+
+// However often a bot starts, the homeserver has no more of its one-time keys than its
+// store keeps: with one that is forgotten nobody can send it a key.
+func TestStartsPublishNoMoreOneTimeKeys(t *testing.T) {
+	bot := register(t)
+	conf := bot.config(t, bot.newRoom(t))
+	var first int
+	for n := range 4 {
+		memory := open(t, conf)
+		published, err := memory.Client().UploadKeys(t.Context(), &mautrix.ReqUploadKeys{})
+		require.NoError(t, err)
+		count := published.OneTimeKeyCounts.SignedCurve25519
+		if n == 0 {
+			first = count
+		}
+		require.Equal(t, first, count)
+		require.NoError(t, memory.Close())
+	}
+}

@@ -69,14 +69,16 @@ const (
 
 // publishKeys gives the homeserver new one-time keys when it has few. Sync waits
 // for that, because the machine guards the keys by nothing else, but not for long
-// nor often.
+// nor often. The homeserver is asked how many it has: sync may leave that out, as
+// Dendrite's first one does, and of too many the device forgets the oldest, with which
+// others go on sending.
 func (c *crypt) publishKeys(ctx context.Context, left int) {
 	if left >= enoughKeys || time.Now().Before(c.publishAt) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	if err := c.machine.ShareKeys(ctx, left); err != nil && ctx.Err() != context.Canceled {
+	if err := c.machine.ShareKeys(ctx, -1); err != nil && ctx.Err() != context.Canceled {
 		c.log.WithError(err).Warn("Could not publish one-time keys, by which others send keys to the bot's device; it will be tried again")
 		c.publishAt = time.Now().Add(publishAgain)
 	}
