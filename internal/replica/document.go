@@ -21,6 +21,7 @@ type document struct {
 	past     []string // what stood there before, as far as it matters
 	last     string   // the last event that sync or a snapshot brought, unless some may be missing since
 	first    string   // the first event that the last load brought
+	told     bool     // the homeserver says what events replaced
 	start    bool     // what sync brings next is the first event there
 	unproved bool     // the homeserver was not asked since the last own write
 

@@ -90,6 +90,7 @@ func (t *track) add(doc *document, layout wire.Layout, e Event, self string) {
 	}
 	next := now == "" || e.Replaces == now
 	t.unsure = t.unsure || !next
+	doc.told = doc.told || e.Replaces != ""
 	if e.Replaces == "" && !e.Bare {
 		e.Replaces = cmp.Or(t.latest, now) // as far as is known
 	}

@@ -72,11 +72,13 @@ func (d *document) follow() {
 // nor anything else here tells which one does, so that it has to be asked for.
 func (d *document) observe(layout wire.Layout, e Event, self string) {
 	said := e.Replaces != "" || !d.found
+	d.told = d.told || e.Replaces != ""
 	e.Silent = e.Silent && d.found && !d.start // else it is the first one
 	switch {
 	case e.Bare:
 	case said:
 		d.last = e.ID
+	case d.told && !e.Redacted: // the first one of all, once more
 	case e.ID == d.last, d.last != "" && d.meaning != nil && d.meaning.placed(e.ID): // once more
 		e.Bare = true
 	default:
