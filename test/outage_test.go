@@ -2,6 +2,8 @@ package test
 
 import (
 	"context"
+	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -86,4 +88,23 @@ func TestBlackHole(t *testing.T) {
 	rig.Has(t, r.Memory, "tea", "")
 	rig.Within(t, 2*r.Timeout+slack, "Close", func() { require.NoError(t, r.Close()) })
 	require.Empty(t, r.Standing(t, r.Room))
+}
+
+// A homeserver that gives nothing of a room keeps a bot's start no longer than the timeout.
+func TestOpenWhileTheRoomIsEmpty(t *testing.T) {
+	rig.NoLeaks(t)
+	bot := rig.Register(t)
+	conf, front := bot.Config(bot.NewRoom(t)), rig.Proxy(t)
+	conf.Homeserver, conf.Timeout = front.URL(), 2*time.Second
+	history := func(r *http.Request) bool { return strings.HasSuffix(r.URL.Path, "/messages") }
+	front.Inject(homeserver.Fault{Match: history, Do: homeserver.Edit(func(answer any) {
+		answer.(map[string]any)["chunk"] = []any{}
+	})})
+	memory := matrix.New(conf, matrix.WithLogger(rig.Silence()))
+	defer memory.Close()
+	rig.Within(t, conf.Timeout+slack, "Open", func() {
+		err := memory.Open(t.Context())
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		require.ErrorContains(t, err, "the homeserver does not give any of its events yet, after 2s")
+	})
 }

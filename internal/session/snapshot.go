@@ -29,13 +29,15 @@ const recentEvents = 10
 // Synapse nor Dendrite saves work where a filter names the rooms of a sync.
 func (s *Session) Snapshot(ctx context.Context, room id.RoomID) (*Snapshot, error) {
 	pause := backOff(50*time.Millisecond, time.Second)
-	for {
+	for over := time.After(s.Timeout); ; {
 		snapshot, err := s.reads.ask(ctx, room)
 		if !errors.Is(err, errNoEvents) {
 			return snapshot, err
 		}
 		select {
 		case <-time.After(pause.NextBackOff()):
+		case <-over:
+			return nil, late{fmt.Errorf("%w, after %s", err, s.Timeout)}
 		case <-ctx.Done():
 			return nil, fmt.Errorf("%w: %w", err, ctx.Err())
 		case <-s.life.Done():
@@ -45,7 +47,7 @@ func (s *Session) Snapshot(ctx context.Context, room id.RoomID) (*Snapshot, erro
 }
 
 // errNoEvents says that a room is not there to be read yet: what Dendrite lets clients
-// read lags behind a join.
+// read lags behind a join, and after it was killed may never come.
 var errNoEvents = errors.New("the bot is in the room, but the homeserver does not give any of its events yet")
 
 // snapshot reads a snapshot.
