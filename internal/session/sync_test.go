@@ -170,7 +170,8 @@ func TestNoHotLoop(t *testing.T) {
 		"the same": `{"next_batch":"nothing new","rooms":{"join":{"` + room.String() + `":{"timeline":{"events":[]}}}}}`,
 	} {
 		t.Run(name, func(t *testing.T) {
-			real := c.tokens()[len(c.tokens())-1]
+			tokens := c.tokens()
+			real := tokens[len(tokens)-1]
 			remove := c.Front.Inject(homeserver.Fault{Match: rig.FollowUp, Do: homeserver.Status(http.StatusOK, nil, answer)})
 			account.Put(t, room, "", map[string]int{"n": 1}) // ends the sync that is under way
 			before := c.count(rig.FollowUp)
