@@ -109,7 +109,7 @@ func TestHomeserverKilled(t *testing.T) {
 		if step.said { // and Dendrite does not lose it again
 			person.answers(t, room, robot.UserID, len(want))
 		}
-		require.NoError(t, own.Kill())
+		require.NoError(t, own.Kill(front))
 		close(release)
 		require.NoError(t, own.Restart(t.Context()))
 		require.Equal(t, want, bodies(person.answers(t, room, robot.UserID, len(want))))

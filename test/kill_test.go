@@ -170,8 +170,12 @@ func TestHomeserverKilled(t *testing.T) {
 				written := make(chan error, 1)
 				value := fmt.Sprint(step)
 				go func() { written <- memory.Set("tea", []byte(value)) }()
-				<-reached
-				require.NoError(t, own.Kill())
+				select {
+				case <-reached:
+				case err := <-written:
+					require.FailNow(t, "the write has not come to the homeserver", "%v", err)
+				}
+				require.NoError(t, own.Kill(front))
 				close(release)
 				require.NoError(t, own.Restart(t.Context()))
 				require.NoError(t, <-written)
@@ -179,7 +183,7 @@ func TestHomeserverKilled(t *testing.T) {
 			}
 			require.NoError(t, memory.Set("coffee", []byte(`"acknowledged"`)))
 			values["coffee"] = `"acknowledged"`
-			require.NoError(t, own.Kill())
+			require.NoError(t, own.Kill(front))
 			require.NoError(t, own.Restart(t.Context()))
 			require.NoError(t, memory.Close())
 			holds(t, conf, values)
@@ -220,7 +224,8 @@ func TestHomeserverKilledWhileTwoWrite(t *testing.T) {
 	}()
 	for kill := range int32(kills) {
 		rig.Eventually(time.Minute)(t, func() bool { return acknowledged.Load() > (kill+1)*2*keys/(kills+1) }, "they write")
-		require.NoError(t, own.Crash(t.Context(), all[0].Front, all[1].Front))
+		require.NoError(t, own.Kill(all[0].Front, all[1].Front))
+		require.NoError(t, own.Restart(t.Context()))
 	}
 	<-writing
 	settle(t, want, lasting, all...)

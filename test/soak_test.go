@@ -141,7 +141,10 @@ func (s *soak) disrupt(d time.Duration, stop <-chan struct{}) {
 	for n := 0; !stopped(stop, min(d/4, 10*time.Second)); n++ {
 		what, err := "a memory is closed and opened", error(nil)
 		if n%3 == 1 {
-			what, err = "the homeserver is killed", s.server.Crash(context.Background(), s.fronts...)
+			what, err = "the homeserver is killed", s.server.Kill(s.fronts...)
+			if err == nil {
+				err = s.server.Restart(context.Background())
+			}
 		} else {
 			err = s.subjects[n/2%2].reopen(s.t, stop)
 		}

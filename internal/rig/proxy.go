@@ -48,9 +48,7 @@ var Forbidden = homeserver.Status(http.StatusForbidden, nil, `{"errcode":"M_FORB
 func LostAfter(reached chan<- struct{}, release <-chan struct{}) homeserver.Action {
 	return func(w http.ResponseWriter, r *http.Request, server http.Handler) {
 		homeserver.ResetAfter()(w, r, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			server.ServeHTTP(w, r)
-			reached <- struct{}{}
-			<-release
+			homeserver.PauseAfter(reached, release)(w, r, server)
 		}))
 	}
 }
