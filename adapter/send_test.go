@@ -56,11 +56,11 @@ func TestSendIsBounded(t *testing.T) {
 	robot := register(t)
 	home := robot.newRoom(t)
 	proxy := rig.Proxy(t)
-	const timeout = 3 * time.Second
+	const timeout = 8 * time.Second
 	b := start(t, setup{user: robot, home: home, homeserver: proxy.URL(), config: func(conf *matrix.Config) { conf.Timeout = timeout }})
 	t.Cleanup(b.stop)
 
-	proxy.Inject(homeserver.Fault{Match: homeserver.EventSend, Do: homeserver.Delay(timeout / 5)}) // well within that of one request
+	proxy.Inject(homeserver.Fault{Match: homeserver.EventSend, Do: homeserver.Delay(timeout / 4)}) // well within that of one request
 	began := time.Now()
 	err := b.Adapter.Send(strings.Repeat("word ", 60_000), "main") // with the race detector a longer one takes long to render
 	require.ErrorContains(t, err, "parts")
