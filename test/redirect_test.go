@@ -138,7 +138,7 @@ func TestRedirectOfAProgramsClient(t *testing.T) {
 	front.Inject(homeserver.Fault{Match: homeserver.StateWrite, Do: homeserver.Redirect(http.StatusFound, rig.Shared(t).URL())})
 	client, err := mautrix.NewClient(front.URL(), bot.UserID, bot.AccessToken)
 	require.NoError(t, err)
-	memory := rig.Open(t, matrix.Config{DefaultRoom: full.String(), Timeout: time.Second}, matrix.WithClient(client))
+	memory := rig.Open(t, matrix.Config{DefaultRoom: full.String(), Timeout: 4 * time.Second}, matrix.WithClient(client))
 	for _, room := range []id.RoomID{full, empty} {
 		handle := memory.InRoom(room.String())
 		err := handle.Set("tea", "green")
@@ -207,6 +207,6 @@ func TestLookUp(t *testing.T) {
 		require.ErrorContains(t, err, "looking up the homeserver of "+conf.Homeserver)
 		require.ErrorContains(t, err, "redirects to http://elsewhere.example")
 	})
-	conf.Timeout = time.Second
+	conf.Timeout = 3 * time.Second
 	require.ErrorContains(t, open(says(http.StatusOK, "{}")), "has no base_url")
 }
