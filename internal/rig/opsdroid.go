@@ -27,12 +27,18 @@ type Dictionary map[string]json.RawMessage
 // Read returns what stands in the state event of a key. It is empty, and not nil, if
 // there is none.
 func (o Opsdroid) Read(ctx context.Context, key string) (Dictionary, error) {
-	read := Dictionary{}
-	err := o.StateEvent(ctx, o.Room, MemoryType, o.stateKey(key), &read)
+	read, _, err := o.read(ctx, key)
+	return read, err
+}
+
+// read is Read, and says whether there is a state event.
+func (o Opsdroid) read(ctx context.Context, key string) (read Dictionary, found bool, err error) {
+	read = Dictionary{}
+	err = o.StateEvent(ctx, o.Room, MemoryType, o.stateKey(key), &read)
 	if err != nil && !errors.Is(err, mautrix.MNotFound) {
-		return nil, fmt.Errorf("reading the state event of %q: %w", key, err)
+		return nil, false, fmt.Errorf("reading the state event of %q: %w", key, err)
 	}
-	return read, nil
+	return read, err == nil, nil
 }
 
 // Write writes what it has read, with whatever was changed in it, as the state event
@@ -55,10 +61,10 @@ func (o Opsdroid) Put(ctx context.Context, key, value string) error {
 }
 
 // Delete takes keys away, all from the state event of the first. It writes that also
-// if none of them is there.
+// if none of them is in it, but not if there is no such event.
 func (o Opsdroid) Delete(ctx context.Context, keys ...string) error {
-	content, err := o.Read(ctx, keys[0])
-	if err != nil {
+	content, found, err := o.read(ctx, keys[0])
+	if err != nil || !found {
 		return err
 	}
 	for _, key := range keys {
