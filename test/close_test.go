@@ -25,11 +25,7 @@ import (
 func TestCloseWhileWriting(t *testing.T) {
 	rig.NoLeaks(t)
 	r := behind(t, rig.Proxy(t), rig.Register(t), 15*time.Second, matrix.OneStateKey)
-	reached, release := make(chan struct{}), make(chan struct{})
-	r.Front.Inject(homeserver.Fault{Match: homeserver.StateWrite, Times: 1, Do: homeserver.PauseBefore(reached, release)})
-	results := make(chan error, 2)
-	go func() { results <- r.Set("one", []byte(`1`)) }()
-	<-reached
+	release, first := paused(t, r.Front, homeserver.PauseBefore, func() error { return r.Set("one", []byte(`1`)) })
 	accepted := make(chan error, 1)
 	go func() { accepted <- r.Set("two", []byte(`2`)) }()
 
@@ -38,8 +34,8 @@ func TestCloseWhileWriting(t *testing.T) {
 	eventually(t, func() bool { _, _, err := r.Get("one"); return errors.Is(err, matrix.ErrClosed) }, "Close has begun")
 	usedAfterClose(t, r.Memory)
 	require.Empty(t, closed, "Close waits")
-	close(release)
-	require.NoError(t, <-results)
+	release()
+	require.NoError(t, <-first)
 	second := <-accepted // a write that came too late is refused, and else it is stored
 	require.NoError(t, <-closed)
 	require.NoError(t, r.Close(), "again")
@@ -95,11 +91,7 @@ func TestCloseGivesUp(t *testing.T) {
 func TestSecondCloseWaits(t *testing.T) {
 	rig.NoLeaks(t)
 	r := behind(t, rig.Proxy(t), rig.Register(t), 15*time.Second, matrix.OneStateKey)
-	reached, release := make(chan struct{}), make(chan struct{})
-	r.Front.Inject(homeserver.Fault{Match: homeserver.StateWrite, Times: 1, Do: homeserver.PauseBefore(reached, release)})
-	written := make(chan error, 1)
-	go func() { written <- r.Set("tea", []byte(`"green"`)) }()
-	<-reached
+	release, written := paused(t, r.Front, homeserver.PauseBefore, func() error { return r.Set("tea", []byte(`"green"`)) })
 	var closing sync.WaitGroup
 	var closed atomic.Int32
 	for range 3 {
@@ -113,7 +105,7 @@ func TestSecondCloseWaits(t *testing.T) {
 	}
 	eventually(t, func() bool { _, _, err := r.Get("tea"); return errors.Is(err, matrix.ErrClosed) }, "Close has begun")
 	require.Zero(t, closed.Load())
-	close(release)
+	release()
 	require.NoError(t, <-written)
 	closing.Wait()
 }

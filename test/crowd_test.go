@@ -60,17 +60,28 @@ func opsdroid(t testing.TB, on rig.Server, r rig.Proxied, layout matrix.StateKey
 	return rig.Opsdroid{Account: account, Room: r.Room, Layout: layout}
 }
 
+// paused begins a write and returns once its request is paused, as [homeserver.PauseBefore]
+// and its like do. release lets the request go on.
+func paused(t testing.TB, front *homeserver.Proxy, pause func(chan<- struct{}, <-chan struct{}) homeserver.Action, write func() error) (release func(), result <-chan error) {
+	t.Helper()
+	reached, goOn, ended := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+	front.Inject(homeserver.Fault{Match: homeserver.StateWrite, Times: 1, Do: pause(reached, goOn)})
+	go func() { ended <- write() }()
+	select {
+	case <-reached:
+	case err := <-ended:
+		require.FailNow(t, "the write has not come to the homeserver", "%v", err)
+	}
+	return func() { close(goOn) }, ended
+}
+
 // overtaken begins a write and lets something else happen before the homeserver sees
 // it. Then it returns the write's result.
 func overtaken(t testing.TB, r rig.Proxied, write func() error, by func()) error {
 	t.Helper()
-	reached, release := make(chan struct{}), make(chan struct{})
-	r.Front.Inject(homeserver.Fault{Match: homeserver.StateWrite, Times: 1, Do: homeserver.PauseBefore(reached, release)})
-	result := make(chan error, 1)
-	go func() { result <- write() }()
-	<-reached
+	release, result := paused(t, r.Front, homeserver.PauseBefore, write)
 	by()
-	close(release)
+	release()
 	return <-result
 }
 

@@ -165,18 +165,10 @@ func TestHomeserverKilled(t *testing.T) {
 			values := map[string]string{"tea": old, "coffee": old, "other": old}
 
 			for step, pause := range []func(chan<- struct{}, <-chan struct{}) homeserver.Action{homeserver.PauseBefore, homeserver.PauseAfter, rig.LostAfter} {
-				reached, release := make(chan struct{}), make(chan struct{})
-				front.Inject(homeserver.Fault{Match: homeserver.StateWrite, Times: 1, Do: pause(reached, release)})
-				written := make(chan error, 1)
 				value := fmt.Sprint(step)
-				go func() { written <- memory.Set("tea", []byte(value)) }()
-				select {
-				case <-reached:
-				case err := <-written:
-					require.FailNow(t, "the write has not come to the homeserver", "%v", err)
-				}
+				release, written := paused(t, front, pause, func() error { return memory.Set("tea", []byte(value)) })
 				require.NoError(t, own.Kill(front))
-				close(release)
+				release()
 				require.NoError(t, own.Restart(t.Context()))
 				require.NoError(t, <-written)
 				values["tea"] = value
