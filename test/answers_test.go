@@ -50,7 +50,7 @@ func TestPagesAreWaitedOut(t *testing.T) {
 // may say anything once the homeserver has acted.
 func TestPageThatStays(t *testing.T) {
 	bot := rig.Register(t)
-	r := behind(t, rig.Proxy(t), bot, 2*time.Second, matrix.OneStateKey)
+	r := behind(t, rig.Proxy(t), bot, 5*time.Second, matrix.OneStateKey)
 	for _, status := range []int{200, 403, 404} {
 		remove := r.Front.Inject(homeserver.Fault{Match: homeserver.StateWrite, Do: homeserver.Page(status)})
 		err := r.Set("tea", []byte(`"secret"`))
@@ -168,7 +168,7 @@ func TestAnswersHaveWhatWasAskedFor(t *testing.T) {
 // stands there.
 func TestUnrecognizedIsNoUnknownRoom(t *testing.T) {
 	bot := rig.Register(t)
-	r := behind(t, rig.Proxy(t), bot, 2*time.Second, matrix.OneStateKey)
+	r := behind(t, rig.Proxy(t), bot, 5*time.Second, matrix.OneStateKey)
 	require.NoError(t, r.Set("tea", []byte(`"green"`)))
 	remove := r.Front.Inject(homeserver.Fault{
 		Match: func(r *http.Request) bool { return !homeserver.Sync(r) },

@@ -183,12 +183,12 @@ func TestSyncHandlerWritesWhileClosing(t *testing.T) {
 func TestCloseWithASyncHandlerThatHangs(t *testing.T) {
 	rig.NoLeaks(t)
 	entered, release := make(chan struct{}), make(chan struct{})
-	memory, kept := inHandler(t, 3*time.Second, func(*matrix.Memory) {
+	memory, kept := inHandler(t, 5*time.Second, func(*matrix.Memory) {
 		close(entered)
 		<-release
 	})
 	<-entered
-	rig.Within(t, 3*time.Second+slack, "Close", func() { require.NoError(t, memory.Close()) })
+	rig.Within(t, 5*time.Second+slack, "Close", func() { require.NoError(t, memory.Close()) })
 	require.Contains(t, kept.String(), "A sync handler has not returned")
 	close(release)
 }

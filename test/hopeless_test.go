@@ -117,7 +117,7 @@ func TestHopelessWhileRunning(t *testing.T) {
 	bot := rig.Register(t)
 	front := rig.Proxy(t)
 	transport := &failing{RoundTripper: &http.Transport{DisableKeepAlives: true}}
-	r := behind(t, front, bot, 2*time.Second, matrix.OneStateKey, matrix.WithHTTPClient(&http.Client{Transport: transport}))
+	r := behind(t, front, bot, 5*time.Second, matrix.OneStateKey, matrix.WithHTTPClient(&http.Client{Transport: transport}))
 	for name, err := range map[string]error{
 		"no such host": noSuchHost,
 		"certificate":  &tls.CertificateVerificationError{Err: x509.CertificateInvalidError{Reason: x509.Expired, Cert: &x509.Certificate{}}},

@@ -95,7 +95,7 @@ func TestOpenWhileTheRoomIsEmpty(t *testing.T) {
 	rig.NoLeaks(t)
 	bot := rig.Register(t)
 	conf, front := bot.Config(bot.NewRoom(t)), rig.Proxy(t)
-	conf.Homeserver, conf.Timeout = front.URL(), 2*time.Second
+	conf.Homeserver, conf.Timeout = front.URL(), 5*time.Second
 	history := func(r *http.Request) bool { return strings.HasSuffix(r.URL.Path, "/messages") }
 	front.Inject(homeserver.Fault{Match: history, Do: homeserver.Edit(func(answer any) {
 		answer.(map[string]any)["chunk"] = []any{}
@@ -105,6 +105,6 @@ func TestOpenWhileTheRoomIsEmpty(t *testing.T) {
 	rig.Within(t, conf.Timeout+slack, "Open", func() {
 		err := memory.Open(t.Context())
 		require.ErrorIs(t, err, context.DeadlineExceeded)
-		require.ErrorContains(t, err, "the homeserver does not give any of its events yet, after 2s")
+		require.ErrorContains(t, err, "the homeserver does not give any of its events yet, after 5s")
 	})
 }

@@ -103,7 +103,7 @@ func TestRedirectElsewhere(t *testing.T) {
 // any page: it is waited out, and nothing follows it.
 func TestRedirectWhileRunning(t *testing.T) {
 	front, portal := rig.Proxy(t), rig.Proxy(t)
-	r := behind(t, front, rig.Register(t), 2*time.Second, matrix.OneStateKey)
+	r := behind(t, front, rig.Register(t), 5*time.Second, matrix.OneStateKey)
 	for _, status := range redirects {
 		front.Inject(homeserver.Fault{Match: homeserver.StateWrite, Times: 2, Do: homeserver.Redirect(status, portal.URL())})
 		require.NoError(t, r.Set("status", []byte(http.StatusText(status))))
@@ -138,7 +138,7 @@ func TestRedirectOfAProgramsClient(t *testing.T) {
 	front.Inject(homeserver.Fault{Match: homeserver.StateWrite, Do: homeserver.Redirect(http.StatusFound, rig.Shared(t).URL())})
 	client, err := mautrix.NewClient(front.URL(), bot.UserID, bot.AccessToken)
 	require.NoError(t, err)
-	memory := rig.Open(t, matrix.Config{DefaultRoom: full.String(), Timeout: 4 * time.Second}, matrix.WithClient(client))
+	memory := rig.Open(t, matrix.Config{DefaultRoom: full.String(), Timeout: 10 * time.Second}, matrix.WithClient(client))
 	for _, room := range []id.RoomID{full, empty} {
 		handle := memory.InRoom(room.String())
 		err := handle.Set("tea", "green")

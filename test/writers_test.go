@@ -54,7 +54,7 @@ func TestTwoMemoriesWriteAtOnce(t *testing.T) {
 // What is to be put back is put back also if the homeserver will have none of it at first.
 func TestPutsBackWhatItTookAwayAfterAFailure(t *testing.T) {
 	bot := rig.Register(t)
-	r := behind(t, rig.Proxy(t), bot, 3*time.Second, matrix.OneStateKey)
+	r := behind(t, rig.Proxy(t), bot, 10*time.Second, matrix.OneStateKey)
 	require.NoError(t, r.Set("start", []byte(`1`)))
 	r.InStep(t)
 	restore := r.LoseSync(t)

@@ -48,6 +48,9 @@ func (s *Session) try(ctx context.Context, attempt func(context.Context) error) 
 	defer context.AfterFunc(s.life, cancel)()
 	ctx = mautrix.WithMaxRetries(ctx, 0) // ours are the only retries
 	deadline, _ := ctx.Deadline()
+	// An attempt that has no time left to be answered would only hide what the others were
+	// told, and whether the homeserver acted.
+	latest := deadline.Add(-time.Until(deadline) / 10)
 
 	tries, final := 0, false
 	var last error
@@ -74,11 +77,11 @@ func (s *Session) try(ctx context.Context, attempt func(context.Context) error) 
 			wait = max(wait, limits.NextBackOff()) // what asks for no wait at all is not taken at its word
 		}
 		final = verdict.final
-		switch left := time.Until(deadline); {
+		switch left := time.Until(latest); {
 		case ctx.Err() != nil || verdict.final:
 			return struct{}{}, backoff.Permanent(last)
 		case verdict.limited && left < wait:
-			last = fmt.Errorf("the homeserver asks to wait %s, longer than the timeout of %s leaves (%s): %w", verdict.wait, s.Timeout, left.Round(time.Millisecond), err)
+			last = fmt.Errorf("the homeserver asks to wait %s, longer than the timeout of %s leaves (%s): %w", wait, s.Timeout, max(0, left).Round(time.Millisecond), err)
 			return struct{}{}, backoff.Permanent(last)
 		case verdict.limited:
 			s.Log.WithField("wait", wait.String()).Debug("The homeserver limits the rate of requests; waiting as it says")
@@ -87,7 +90,7 @@ func (s *Session) try(ctx context.Context, attempt func(context.Context) error) 
 			return struct{}{}, &backoff.RetryAfterError{}
 		}
 		return struct{}{}, last
-	}, backoff.WithBackOff(backOff(first, longest)), backoff.WithMaxElapsedTime(time.Until(deadline)))
+	}, backoff.WithBackOff(backOff(first, longest)), backoff.WithMaxElapsedTime(time.Until(latest)))
 	if err == nil {
 		return acted, nil
 	}
