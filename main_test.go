@@ -11,4 +11,4 @@ import (
 func TestMain(m *testing.M) { os.Exit(rig.Run(m)) }
 
 // eventually waits until a condition holds.
-var eventually = rig.Eventually(10 * time.Second)
+var eventually = rig.Eventually(30 * time.Second)

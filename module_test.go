@@ -69,9 +69,9 @@ func TestOpenFails(t *testing.T) {
 	bot := rig.Register(t)
 	stranger := rig.Register(t)
 	room := bot.NewRoom(t)
-	password := matrix.Config{Homeserver: rig.Shared(t).URL(), UserID: bot.UserID.String(), Password: bot.Password, DefaultRoom: room.String(), Timeout: 5 * time.Second}
+	password := matrix.Config{Homeserver: rig.Shared(t).URL(), UserID: bot.UserID.String(), Password: bot.Password, DefaultRoom: room.String(), Timeout: 15 * time.Second}
 	token := bot.Config(room)
-	token.Timeout = 5 * time.Second
+	token.Timeout = 15 * time.Second
 
 	for name, test := range map[string]struct {
 		change func(*matrix.Config)

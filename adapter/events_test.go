@@ -87,9 +87,11 @@ func TestEditsAndRedactions(t *testing.T) {
 	}})
 
 	said := alice.say(t, room, "tee")
+	heard.wait(t, 1) // a sync may bring it redacted already
 	edit := &event.MessageEventContent{MsgType: event.MsgText, Body: "tea"}
 	edit.SetEdit(said)
 	edited := alice.send(t, room, edit)
+	edits.wait(t, 1)
 	_, err := alice.RedactEvent(t.Context(), room, said, mautrix.ReqRedact{Reason: "coffee"})
 	require.NoError(t, err)
 

@@ -83,13 +83,16 @@ func TestBotKilled(t *testing.T) {
 	require.Equal(t, want, bodies(person.messages(t, room, robot.UserID)))
 }
 
+// patient gives what is said the time that a homeserver takes to be killed and started again.
+func patient(conf *matrix.Config) { conf.Timeout = 2 * time.Minute }
+
 // The homeserver is killed at each step of an answer and started again. The bot
 // gives the answer once.
 func TestHomeserverKilled(t *testing.T) {
 	own := rig.Own(t)
 	front, robot, person := own.Proxy(t), personOf(own.Login(t, "robot")), personOf(own.Login(t, "person"))
 	room := person.newRoom(t, robot)
-	b := start(t, setup{user: robot, homeserver: front.URL(), handlers: remembering})
+	b := start(t, setup{user: robot, homeserver: front.URL(), handlers: remembering, config: patient})
 	t.Cleanup(b.stop)
 
 	var want []string

@@ -13,7 +13,7 @@ import (
 func TestMain(m *testing.M) { os.Exit(rig.Run(m)) }
 
 // bound is how long a test waits for what must come.
-const bound = 30 * time.Second
+const bound = time.Minute
 
 // eventually waits until a condition holds.
 var eventually = rig.Eventually(bound)

@@ -137,7 +137,7 @@ func TestEveryRoomRemembersItsOwn(t *testing.T) {
 		people[0].newRoom(t, people[1], robot),
 		people[1].newRoom(t, people[0], robot),
 	}
-	settings := setup{user: robot, home: home, handlers: remembering}
+	settings := setup{user: robot, home: home, handlers: remembering, config: patient}
 	d := &dialogue{want: make(map[id.RoomID][]string)}
 
 	b := start(t, settings)

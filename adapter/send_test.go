@@ -56,7 +56,7 @@ func TestSendIsBounded(t *testing.T) {
 	robot := register(t)
 	home := robot.newRoom(t)
 	proxy := rig.Proxy(t)
-	const timeout = 8 * time.Second
+	const timeout = 16 * time.Second
 	b := start(t, setup{user: robot, home: home, homeserver: proxy.URL(), config: func(conf *matrix.Config) { conf.Timeout = timeout }})
 	t.Cleanup(b.stop)
 

@@ -168,7 +168,7 @@ func TestAnswersHaveWhatWasAskedFor(t *testing.T) {
 // stands there.
 func TestUnrecognizedIsNoUnknownRoom(t *testing.T) {
 	bot := rig.Register(t)
-	r := behind(t, rig.Proxy(t), bot, 5*time.Second, matrix.OneStateKey)
+	r := behind(t, rig.Proxy(t), bot, 15*time.Second, matrix.OneStateKey)
 	require.NoError(t, r.Set("tea", []byte(`"green"`)))
 	remove := r.Front.Inject(homeserver.Fault{
 		Match: func(r *http.Request) bool { return !homeserver.Sync(r) },

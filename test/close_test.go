@@ -135,11 +135,13 @@ func inHandler(t *testing.T, timeout time.Duration, do func(*matrix.Memory)) (*m
 // for that goroutine nor has it wait long for others.
 func TestCloseInASyncHandler(t *testing.T) {
 	rig.NoLeaks(t)
-	closed := make(chan error, 1)
-	memory, _ := inHandler(t, 15*time.Second, func(memory *matrix.Memory) {
+	entered, closed := make(chan struct{}), make(chan error, 1)
+	memory, _ := inHandler(t, time.Minute, func(memory *matrix.Memory) {
+		close(entered)
 		_ = memory.Close()
 		closed <- memory.Close()
 	})
+	<-entered
 	rig.Within(t, slack, "Close in the handler", func() { require.NoError(t, <-closed) })
 	rig.Within(t, slack, "Close elsewhere", func() { require.NoError(t, memory.Close()) })
 	usedAfterClose(t, memory)
@@ -175,7 +177,7 @@ func TestSyncHandlerWritesWhileClosing(t *testing.T) {
 		ended <- err
 	})
 	<-entered
-	rig.Within(t, slack, "Close", func() { require.NoError(t, memory.Close()) })
+	rig.Within(t, 15*time.Second+slack, "Close", func() { require.NoError(t, memory.Close()) })
 	require.ErrorIs(t, <-ended, matrix.ErrClosed)
 }
 
@@ -227,7 +229,9 @@ func TestEndsRightAfterARacedWrite(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			owner, confs := newcomers(t, rig.Shared(t), 2, matrix.OneStateKey)
 			conf := confs[0]
-			conf.Timeout = 4 * time.Second
+			if ended.dies {
+				conf.Timeout = 12 * time.Second // Close waits for that
+			}
 			r := rig.Behind(t, rig.Proxy(t), owner, conf)
 			require.NoError(t, r.Set("start", []byte(`1`)))
 			r.InStep(t)
@@ -249,7 +253,7 @@ func TestEndsRightAfterARacedWrite(t *testing.T) {
 			}
 			require.NoError(t, r.Close())
 			want := map[string]string{"start": `1`, "ours": `1`, "theirs": `1`}
-			settle(t, want, lasting, rig.Behind(t, rig.Proxy(t), owner, conf))
+			settle(t, want, lasting, rig.Behind(t, rig.Proxy(t), owner, confs[0]))
 		})
 	}
 }

@@ -116,14 +116,14 @@ func (f *failing) RoundTrip(r *http.Request) (*http.Response, error) {
 func TestHopelessWhileRunning(t *testing.T) {
 	bot := rig.Register(t)
 	front := rig.Proxy(t)
-	transport := &failing{RoundTripper: &http.Transport{DisableKeepAlives: true}}
-	r := behind(t, front, bot, 5*time.Second, matrix.OneStateKey, matrix.WithHTTPClient(&http.Client{Transport: transport}))
 	for name, err := range map[string]error{
 		"no such host": noSuchHost,
 		"certificate":  &tls.CertificateVerificationError{Err: x509.CertificateInvalidError{Reason: x509.Expired, Cert: &x509.Certificate{}}},
 		"scheme":       http.ErrSchemeMismatch,
 	} {
 		t.Run(name, func(t *testing.T) {
+			transport := &failing{RoundTripper: &http.Transport{DisableKeepAlives: true}}
+			r := behind(t, front, bot, 10*time.Second, matrix.OneStateKey, matrix.WithHTTPClient(&http.Client{Transport: transport}))
 			transport.err.Store(&err)
 			failed := r.Set("tea", []byte(`"secret"`))
 			r.Failed(t, failed, "set", "tea")

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -36,6 +37,8 @@ func TestFirstWriteAfterJoining(t *testing.T) {
 				}
 				r := behind(t, rig.Proxy(t), bot, 15*time.Second, layout)
 				loaded := make(chan struct{})
+				release := sync.OnceFunc(func() { close(loaded) })
+				t.Cleanup(release) // before the proxy ends, which waits for what it has under way
 				r.Front.Inject(homeserver.Fault{Match: rig.FollowUp, Do: homeserver.Edit(func(answer any) {
 					if oldestLast(answer, room) {
 						<-loaded // what it brings of a room that is not used yet is passed over
@@ -51,7 +54,7 @@ func TestFirstWriteAfterJoining(t *testing.T) {
 				if early {
 					require.NoError(t, joined.Set("ours", 1))
 				}
-				close(loaded)
+				release()
 				r.InStep(t)
 				if !early {
 					require.NoError(t, joined.Set("ours", 1))

@@ -215,7 +215,7 @@ func TestHomeserverKilledWhileTwoWrite(t *testing.T) {
 		})
 	}()
 	for kill := range int32(kills) {
-		rig.Eventually(time.Minute)(t, func() bool { return acknowledged.Load() > (kill+1)*2*keys/(kills+1) }, "they write")
+		rig.Eventually(5*time.Minute)(t, func() bool { return acknowledged.Load() > (kill+1)*2*keys/(kills+1) }, "they write")
 		require.NoError(t, own.Kill(all[0].Front, all[1].Front))
 		require.NoError(t, own.Restart(t.Context()))
 	}

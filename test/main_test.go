@@ -19,7 +19,7 @@ import (
 func TestMain(m *testing.M) { os.Exit(rig.Run(m)) }
 
 // eventually waits until a condition holds.
-var eventually = rig.Eventually(10 * time.Second)
+var eventually = rig.Eventually(30 * time.Second)
 
 // slack is what a slow machine may take besides what a test waits for.
 const slack = 5 * time.Second

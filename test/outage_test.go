@@ -51,7 +51,7 @@ func TestHomeserverAway(t *testing.T) {
 		r.Failed(t, err, "set", "meanwhile")
 	}
 	require.NoError(t, <-restarted)
-	eventually(t, func() bool { return set("after") == nil && set("last") == nil }, "writing again")
+	rig.Eventually(time.Minute)(t, func() bool { return set("after") == nil && set("last") == nil }, "writing again")
 
 	theirs := map[string]any{"theirs": 1}
 	for key := range want {
@@ -63,6 +63,7 @@ func TestHomeserverAway(t *testing.T) {
 
 	require.NoError(t, own.Kill())
 	require.NoError(t, own.Restart(t.Context()))
+	conf.Timeout = 30 * time.Second
 	again := rig.Open(t, conf)
 	for key, value := range want {
 		got, ok, err := again.Get(key)

@@ -133,7 +133,7 @@ func TestDeleteAllInPart(t *testing.T) {
 		"no answer": {homeserver.BlackHole(), matrix.ErrUnknownOutcome},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := behind(t, rig.Proxy(t), bot, 6*time.Second, matrix.PerKey)
+			r := behind(t, rig.Proxy(t), bot, 9*time.Second, matrix.PerKey)
 			for _, key := range []string{"a", "b", "c", "d"} {
 				require.NoError(t, r.Set(key, []byte(`1`)))
 			}
@@ -150,7 +150,7 @@ func TestDeleteAllInPart(t *testing.T) {
 		})
 	}
 	t.Run("several", func(t *testing.T) {
-		r := behind(t, rig.Proxy(t), bot, 5*time.Second, matrix.PerKey)
+		r := behind(t, rig.Proxy(t), bot, 15*time.Second, matrix.PerKey)
 		for _, key := range []string{"a", "b", "c"} {
 			require.NoError(t, r.Set(key, []byte(`1`)))
 		}

@@ -124,7 +124,7 @@ func TestSyncRecovers(t *testing.T) {
 		front.Inject(homeserver.Fault{Match: rig.FollowUp, Times: 1, Do: do})
 	}
 	log, kept := rig.KeepLog()
-	r := behind(t, front, bot, 5*time.Second, matrix.OneStateKey, matrix.WithLogger(log))
+	r := behind(t, front, bot, 15*time.Second, matrix.OneStateKey, matrix.WithLogger(log))
 	bot.Put(t, r.Room, "", map[string]any{"theirs": 1})
 	eventually(t, func() bool { _, ok, err := r.Get("theirs"); return ok && err == nil }, "the other writer's key")
 	require.Contains(t, kept.String(), "Sync fails; what others write is not seen until it works again")

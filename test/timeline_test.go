@@ -56,9 +56,7 @@ func TestReadsAgainWhatItCouldNotRead(t *testing.T) {
 	front := rig.Proxy(t)
 	room := bot.NewRoom(t)
 	front.Inject(homeserver.Fault{Match: rig.FollowUp, Do: homeserver.BlackHole()}) // else sync tells
-	conf := bot.Config(room)
-	conf.Timeout = 3 * time.Second
-	r := rig.Behind(t, front, bot, conf)
+	r := rig.Behind(t, front, bot, bot.Config(room))
 	front.Inject(homeserver.Fault{Match: rig.StateRead, Times: 1, Do: homeserver.RateLimit(time.Minute)})
 	unknown(front, homeserver.ResetAfter())
 	require.ErrorIs(t, r.Set("k", []byte(`"new"`)), matrix.ErrUnknownOutcome)

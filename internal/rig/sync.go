@@ -11,14 +11,25 @@ import (
 	"github.com/go-joe/matrix-memory/internal/homeserver"
 )
 
-var syncs = Eventually(10 * time.Second)
+// syncs waits as long as the session may pause after sync has failed, and more.
+var syncs = Eventually(time.Minute)
 
 // News makes sync bring something: a change of the power levels, which differs for
 // each n.
 func (p Proxied) News(t testing.TB, n int) {
 	t.Helper()
-	var levels map[string]any // who may do what stays
+	p.level(t, p.levels(t), n)
+}
+
+// levels returns the power levels: who may do what stays.
+func (p Proxied) levels(t testing.TB) (levels map[string]any) {
+	t.Helper()
 	require.NoError(t, p.StateEvent(t.Context(), p.Room, event.StatePowerLevels, "", &levels))
+	return levels
+}
+
+func (p Proxied) level(t testing.TB, levels map[string]any, n int) {
+	t.Helper()
 	levels["n"] = n
 	_, err := p.SendStateEvent(t.Context(), p.Room, event.StatePowerLevels, "", levels)
 	require.NoError(t, err)
@@ -57,8 +68,9 @@ func (p Proxied) Gap(t testing.TB, during func()) (restore func()) {
 	t.Helper()
 	restore = p.LoseSync(t)
 	during()
+	levels := p.levels(t)
 	for i := range 25 {
-		p.News(t, i)
+		p.level(t, levels, i)
 	}
 	return restore
 }
