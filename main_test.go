@@ -10,5 +10,6 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(rig.Run(m)) }
 
-// eventually waits until a condition holds.
-var eventually = rig.Eventually(30 * time.Second)
+// eventually waits until a condition holds, for less than the 30 s after which an idle sync
+// comes back by itself.
+var eventually = rig.Eventually(20 * time.Second)

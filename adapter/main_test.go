@@ -13,7 +13,7 @@ import (
 func TestMain(m *testing.M) { os.Exit(rig.Run(m)) }
 
 // bound is how long a test waits for what must come.
-const bound = time.Minute
+const bound = 30 * time.Second
 
 // eventually waits until a condition holds.
 var eventually = rig.Eventually(bound)

@@ -17,7 +17,7 @@ import (
 // the same.
 func TestBusyRoomStarvesNoWrites(t *testing.T) {
 	owner, confs := newcomers(t, rig.Shared(t), 1, matrix.OneStateKey)
-	confs[0].Timeout = 12 * time.Second
+	confs[0].Timeout = 6 * time.Second
 	r := rig.Behind(t, rig.Proxy(t), owner, confs[0])
 	require.NoError(t, r.Set("start", []byte(`1`)))
 	r.InStep(t)

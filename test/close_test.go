@@ -177,7 +177,7 @@ func TestSyncHandlerWritesWhileClosing(t *testing.T) {
 		ended <- err
 	})
 	<-entered
-	rig.Within(t, 15*time.Second+slack, "Close", func() { require.NoError(t, memory.Close()) })
+	rig.Within(t, slack, "Close", func() { require.NoError(t, memory.Close()) })
 	require.ErrorIs(t, <-ended, matrix.ErrClosed)
 }
 

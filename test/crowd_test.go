@@ -107,7 +107,7 @@ func redact(t testing.TB, r rig.Proxied, event id.EventID) {
 
 const (
 	// settling is how long all may take until nobody has anything to put back any more.
-	settling = time.Minute
+	settling = 30 * time.Second
 	// lasting is for how long what has settled is seen to stay.
 	lasting = 500 * time.Millisecond
 )

@@ -52,8 +52,8 @@ func TestSoak(t *testing.T) {
 			s.write(*soakTime)
 			wrote := time.Since(begin)
 			begin = time.Now()
-			problems := s.settled(2 * time.Minute)
-			t.Logf("%v of writing, then %v until all agreed, or two minutes\n%s",
+			problems := s.settled(time.Minute)
+			t.Logf("%v of writing, then %v until all agreed, or a minute\n%s",
 				wrote.Round(time.Second), time.Since(begin).Round(100*time.Millisecond), s.figures())
 			require.Empty(t, problems)
 			s.rests()

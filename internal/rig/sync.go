@@ -11,8 +11,10 @@ import (
 	"github.com/go-joe/matrix-memory/internal/homeserver"
 )
 
-// syncs waits as long as the session may pause after sync has failed, and more.
-var syncs = Eventually(time.Minute)
+var (
+	syncs    = Eventually(10 * time.Second)
+	recovers = Eventually(time.Minute) // longer than the session may pause after sync has failed
+)
 
 // News makes sync bring something: a change of the power levels, which differs for
 // each n.
@@ -50,7 +52,7 @@ func (p Proxied) LoseSync(t testing.TB) (restore func()) {
 		t.Helper()
 		before := len(p.Seen(FollowUp))
 		remove()
-		syncs(t, func() bool {
+		recovers(t, func() bool {
 			seen := p.Seen(FollowUp)
 			for _, request := range seen[before:] {
 				if request.Status == http.StatusOK { // what it brought is seen when the next one comes

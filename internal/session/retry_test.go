@@ -9,10 +9,10 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/sirupsen/logrus"
 	"github.com/stretchr/testify/require"
 	"maunium.net/go/mautrix"
 
+	"github.com/go-joe/matrix-memory/internal/rig"
 	"github.com/go-joe/matrix-memory/internal/session"
 )
 
@@ -27,7 +27,7 @@ func TestLastAttemptIsAnswered(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := session.New(session.NewClient(), true)
 				defer s.Close()
-				s.Timeout, s.Log = 4*time.Second, logrus.New()
+				s.Timeout, s.Log = 4*time.Second, rig.Silence()
 				for range 500 {
 					begun := time.Now()
 					acted, err := s.Try(t.Context(), func(ctx context.Context) error {
