@@ -54,6 +54,7 @@ func (q *Queue) store(stateKey string, parts []*part) {
 		if parts = q.begin(parts); len(parts) == 0 {
 			return
 		}
+		stateKey = q.room.StateKey(parts[0].changes[0].Key) // opsdroid may have put it elsewhere meanwhile
 		base, err := q.room.Begin(stateKey)
 		if errors.Is(err, wire.ErrForeign) {
 			parts = q.nothing(parts) // to delete there

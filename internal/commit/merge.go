@@ -166,7 +166,7 @@ func (m *merge) apply(change Change) (was bool, err error) {
 	after := setting{raw: wire.EncodeValue(change.Value)}
 	if m.encrypted {
 		after = setting{raw: wire.EncodeSealed(change.Value), seal: true}
-		if size := memberSize(key, after.raw) + 2; size > m.sealLimit {
+		if size := memberSize(m.base.Name(key), after.raw) + 2; size > m.sealLimit {
 			return was, &TooLargeError{Size: size, Limit: m.sealLimit, Keys: 1}
 		}
 	}
@@ -213,9 +213,10 @@ func (m *merge) same(before setting, entry wire.Entry, change Change) (bool, err
 
 // put notes a change and what it does to the size.
 func (m *merge) put(key string, before, after setting) {
-	m.size += stateSize(key, after) - stateSize(key, before)
+	name := m.base.Name(key)
+	m.size += stateSize(name, after) - stateSize(name, before)
 	m.changes[key] = after
-	if stamp := memberSize(key, nil) + stampSize; m.stamped && (m.stamp == 0 || stamp < m.stamp) {
+	if stamp := memberSize(wire.EncodeKey(key), nil) + stampSize; m.stamped && (m.stamp == 0 || stamp < m.stamp) {
 		m.stamp = stamp
 	}
 }
@@ -224,21 +225,21 @@ func (m *merge) put(key string, before, after setting) {
 const stampSize = len(`[9007199254740991,"0123456789abcdef"]`)
 
 // stateSize returns how many bytes a setting takes in the state event.
-func stateSize(key string, s setting) int {
+func stateSize(name string, s setting) int {
 	switch {
 	case s.raw == nil:
 		return 0
 	case s.seal:
-		return memberSize(key, nil) + pointerSize
+		return memberSize(name, nil) + pointerSize
 	default:
-		return memberSize(key, s.raw)
+		return memberSize(name, s.raw)
 	}
 }
 
 // memberSize returns how many bytes a member of an object takes, its comma included.
-func memberSize(key string, raw json.RawMessage) int {
-	name, _ := json.Marshal(wire.EncodeKey(key)) // a valid string always marshals
-	return wire.CanonicalSize(name) + 1 + wire.CanonicalSize(raw) + 1
+func memberSize(name string, raw json.RawMessage) int {
+	quoted, _ := json.Marshal(name) // a valid string always marshals
+	return wire.CanonicalSize(quoted) + 1 + wire.CanonicalSize(raw) + 1
 }
 
 // keys returns how many keys the dictionary has with the changes.

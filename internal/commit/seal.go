@@ -27,13 +27,13 @@ func (q *Queue) seal(ctx context.Context, m *merge) (raws map[string]json.RawMes
 		values := make(map[string]json.RawMessage)
 		for _, key := range secret {
 			raw := m.changes[key].raw
-			if size += memberSize(key, raw); n > 0 && size+2 > m.sealLimit {
+			if size += memberSize(m.base.Name(key), raw); n > 0 && size+2 > m.sealLimit {
 				break
 			}
 			values[key] = raw
 			n++
 		}
-		content := wire.Dictionary{}.With(values).Content()
+		content := wire.Dictionary{}.NamedAs(m.base).With(values).Content()
 		eventID, err := q.env.Seal(ctx, content)
 		if err != nil {
 			return nil, sent, err

@@ -72,6 +72,7 @@ func (d *document) mean() {
 		d.answer(wire.Dictionary{Entries: entries})
 	}
 	d.dict.Rest = d.standing.dict.Rest
+	d.dict = d.dict.NamedAs(d.standing.dict)
 }
 
 // learn adds an event to those that are known, and returns it.
@@ -104,7 +105,7 @@ func (d *document) needsMending() bool {
 	if d.ask || d.older || d.standing.err != nil {
 		return false
 	}
-	return d.carried >= maxCarried || len(differences(d.standing.dict, d.dict)) > 0
+	return d.carried >= maxCarried || d.standing.dict.Twice || len(differences(d.standing.dict, d.dict)) > 0
 }
 
 // readable returns why the document can't be read; nil if it can.

@@ -29,7 +29,7 @@ func (r *Room) repoint(before, after wire.Dictionary) {
 func (r *Room) Open(key, eventID string, value []byte) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	doc, ok := r.docs[r.layout.Of(key)]
+	doc, ok := r.docs[r.stateKey(key)]
 	if !ok {
 		return
 	}

@@ -25,8 +25,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"io"
-	"maps"
-	"slices"
 	"sync"
 
 	"github.com/go-joe/matrix-memory/internal/wire"
@@ -69,7 +67,22 @@ func (r *Room) clear() {
 }
 
 // StateKey returns the state key of the event that holds a key.
-func (r *Room) StateKey(key string) string { return r.layout.Of(key) }
+func (r *Room) StateKey(key string) string {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.stateKey(key)
+}
+
+// stateKey returns the state key of the event that holds a key. Where opsdroid has put one
+// under a state key of its own, the key stays there, deleted or not.
+func (r *Room) stateKey(key string) string {
+	if other, ok := r.layout.Other(key); ok {
+		if doc, ok := r.docs[other]; ok && doc.found && doc.err == nil {
+			return other
+		}
+	}
+	return r.layout.Of(key)
+}
 
 // Loaded says whether the room's state is known, so that reads and writes make sense.
 func (r *Room) Loaded() bool {
@@ -132,13 +145,12 @@ func (r *Room) Forget() {
 
 // Get returns the entry that stands under a key.
 func (r *Room) Get(key string) (wire.Entry, bool, error) {
-	stateKey := r.layout.Of(key)
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	if !r.loaded {
 		return wire.Entry{}, false, ErrNotLoaded
 	}
-	doc, ok := r.docs[stateKey]
+	doc, ok := r.docs[r.stateKey(key)]
 	if !ok {
 		return wire.Entry{}, false, nil
 	}
@@ -161,11 +173,15 @@ func (r *Room) Keys() ([]string, error) {
 		n += len(doc.dict.Entries)
 	}
 	keys := make([]string, 0, n)
-	for _, doc := range r.docs {
+	for stateKey, doc := range r.docs {
 		if err := doc.readable(); err != nil {
 			return nil, err
 		}
-		keys = slices.AppendSeq(keys, maps.Keys(doc.dict.Entries))
+		for key := range doc.dict.Entries {
+			if r.stateKey(key) == stateKey {
+				keys = append(keys, key)
+			}
+		}
 	}
 	return keys, nil
 }

@@ -13,7 +13,24 @@ type Dictionary struct {
 	Entries map[string]Entry           // by memory key
 	Rest    map[string]json.RawMessage // members whose name is no key; kept as they are when the dictionary is written again
 	Write   *Write                     // what a memory put beside the keys; nil: nothing
-	write   json.RawMessage            // the same as it stands in the content
+	Twice   bool                       // a key stands under two names. The one that opsdroid gave it counts, and is written again
+	write   json.RawMessage            // the same as Write as it stands in the content
+	names   map[string]string          // under which keys stand that another program has named
+}
+
+// NamedAs returns the dictionary with its keys under the names that they have in another
+// one, as a key that stands there already keeps its name.
+func (d Dictionary) NamedAs(o Dictionary) Dictionary {
+	d.names = o.names
+	return d
+}
+
+// Name gives the name of the member that holds a key.
+func (d Dictionary) Name(key string) string {
+	if name, ok := d.names[key]; ok {
+		return name
+	}
+	return EncodeKey(key)
 }
 
 // With returns the dictionary with some entries changed. A change is what
@@ -29,7 +46,7 @@ func (d Dictionary) With(changes map[string]json.RawMessage) Dictionary {
 			entries[key] = DecodeValue(raw)
 		}
 	}
-	return Dictionary{Entries: entries, Rest: d.Rest}
+	return Dictionary{Entries: entries, Rest: d.Rest, names: d.names}
 }
 
 // Content gives the dictionary as JSON for a state event: members sorted by
@@ -47,7 +64,7 @@ func (d Dictionary) content(write json.RawMessage) (content json.RawMessage, at 
 	}
 	parts := make([]part, 0, len(d.Entries)+len(d.Rest)+1)
 	for key, entry := range d.Entries {
-		parts = append(parts, part{EncodeKey(key), entry.Raw})
+		parts = append(parts, part{d.Name(key), entry.Raw})
 	}
 	for name, raw := range d.Rest {
 		parts = append(parts, part{name, raw})

@@ -26,20 +26,17 @@ func EncodeKey(key string) string {
 	return keyPrefix + base64.StdEncoding.EncodeToString([]byte(key))
 }
 
-// DecodeKey is the reverse of EncodeKey. ok is false for a name that holds no
-// key. A key that EncodeKey would wrap only because a homeserver could not keep
-// it as it is has a second name, under which another program may have stored it.
+// DecodeKey gives the key of the member with a name: what EncodeKey was given, or else
+// the name itself, under which another program has stored it. So a key that EncodeKey
+// wraps has two names. ok is false for a name that holds no key.
 func DecodeKey(name string) (key string, ok bool) {
-	encoded, wrapped := strings.CutPrefix(name, keyPrefix)
-	if !wrapped {
-		return name, plain(name) && name != writeName
+	if encoded, wrapped := strings.CutPrefix(name, keyPrefix); wrapped {
+		decoded, err := base64.StdEncoding.DecodeString(encoded)
+		if err == nil && EncodeKey(string(decoded)) == name {
+			return string(decoded), true
+		}
 	}
-	decoded, err := base64.StdEncoding.DecodeString(encoded)
-	key = string(decoded)
-	if err != nil || EncodeKey(key) != name {
-		return "", false
-	}
-	return key, true
+	return name, utf8.ValidString(name) && name != writeName
 }
 
 // StateKey gives the state key under which the per-key layout keeps key: the

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -43,24 +44,42 @@ func TestKeys(t *testing.T) {
 	}
 }
 
-// Homeservers other than Dendrite keep names with escapes, so opsdroid may have
-// written them: they are read, and written again under the safe name.
-func TestSecondName(t *testing.T) {
-	layout := Layout{}
-	d, err := layout.Decode("", []byte(`{"a\"b":1}`))
-	require.NoError(t, err)
-	require.Equal(t, "1", string(d.Entries[`a"b`].Value))
-	require.Equal(t, `{"dev.joe.key:YSJi":1}`, string(d.Content()))
-
-	for _, content := range []string{`{"a\"b":1,"dev.joe.key:YSJi":2}`, `{"dev.joe.key:YSJi":2,"a\"b":1}`} {
-		d, err := layout.Decode("", []byte(content))
+// A key that another program has stored keeps the name that it has there.
+func TestNameOfAnotherProgram(t *testing.T) {
+	for _, key := range []string{`a"b`, `a\b`, "\n", "a\x00b", "dev.joe.key:", "dev.joe.key:?", "dev.joe.key:dGVh", "dev.joe.key:AA"} {
+		name := string(appendString(nil, key))
+		d, err := Layout{}.Decode("", []byte(`{`+name+`:1}`))
 		require.NoError(t, err)
-		require.Equal(t, "2", string(d.Entries[`a"b`].Value))
-		require.True(t, Equal([]byte(content), d.Content()), "%s became %s", content, d.Content())
+		require.Equal(t, "1", string(d.Entries[key].Value), "%q", key)
+		d = d.With(map[string]json.RawMessage{"other": json.RawMessage(`1`), key: json.RawMessage(`2`)})
+		require.True(t, Equal([]byte(`{"other":1,`+name+`:2}`), d.Content()), "%s", d.Content())
+		named := Dictionary{}.NamedAs(d).With(map[string]json.RawMessage{key: json.RawMessage(`3`)})
+		require.Equal(t, `{`+name+`:3}`, string(named.Content()))
+	}
+}
+
+// A key that stands there under two names was stored later by the other program, which
+// does not know the name that this package gives it.
+func TestTwoNames(t *testing.T) {
+	for _, content := range []string{`{"a\"b":1,"dev.joe.key:YSJi":2}`, `{"dev.joe.key:YSJi":2,"a\"b":1}`} {
+		d, err := Layout{}.Decode("", []byte(content))
+		require.NoError(t, err)
+		require.Equal(t, "1", string(d.Entries[`a"b`].Value))
+		require.True(t, d.Twice)
+		require.Equal(t, `{"a\"b":1}`, string(d.Content()))
+		require.False(t, d.With(nil).Twice)
 	}
 }
 
 func TestNamesThatAreNoKeys(t *testing.T) {
+	for _, name := range []string{"dev.joe.write", "\xff", "\xed\xa0\x80"} { // the last one is half a surrogate pair
+		_, ok := DecodeKey(name)
+		require.False(t, ok, "%q", name)
+	}
+}
+
+// What is no key that this package has wrapped is one that another program has stored.
+func TestNamesThatAreKeysThemselves(t *testing.T) {
 	for _, name := range []string{
 		"dev.joe.key:?",      // no base64
 		"dev.joe.key:AA",     // no padding
@@ -68,11 +87,11 @@ func TestNamesThatAreNoKeys(t *testing.T) {
 		"dev.joe.key:AA==\n", // base64 with a line end
 		"dev.joe.key:YQ==",   // "a" stands as it is
 		"dev.joe.key:",       // so does the empty key
-		"a\x00", "\xff",      // stand as base64
-		"\xed\xa0\x80", // half a surrogate pair
+		"a\x00",              // stands as base64
 	} {
 		key, ok := DecodeKey(name)
-		require.False(t, ok, "%q is no key, but %q", name, key)
+		require.True(t, ok, "%q", name)
+		require.Equal(t, name, key)
 	}
 }
 

@@ -31,6 +31,24 @@ func (l Layout) Of(key string) string {
 	return l.StateKey
 }
 
+// Other gives the state key under which opsdroid keeps key, if that is another one.
+func (l Layout) Other(key string) (stateKey string, ok bool) {
+	if !l.PerKey || key == ".." { // which leads its request elsewhere
+		return "", false
+	}
+	stateKey = key
+	if key == "." {
+		stateKey = "" // as its request has it
+	}
+	return stateKey, stateKey != StateKey(key)
+}
+
+// belongs says whether an event under stateKey can hold key.
+func (l Layout) belongs(key, stateKey string) bool {
+	other, ok := l.Other(key)
+	return l.Of(key) == stateKey || ok && other == stateKey
+}
+
 // Owns reports whether an event under stateKey can be the memory's at all. In
 // the per-key layout only its content tells.
 func (l Layout) Owns(stateKey string) bool {
@@ -38,24 +56,29 @@ func (l Layout) Owns(stateKey string) bool {
 }
 
 // Decode reads the content of the state event under stateKey. In the per-key
-// layout it gives ErrForeign unless the content is {} or exactly one entry
-// whose key belongs to stateKey. What is no JSON object gives ErrMalformed, and
-// so do two members of one name, because only one of them would survive.
+// layout the entries are those whose keys belong to stateKey, which is one but for
+// what opsdroid puts under "". It gives ErrForeign if there is none, unless the
+// content is {}, and for a dictionary that a memory has put there. What is no JSON object gives ErrMalformed, and so do two members of
+// one name, because only one of them would survive.
 // The result shares no memory with content.
 func (l Layout) Decode(stateKey string, content json.RawMessage) (Dictionary, error) {
 	if !l.Owns(stateKey) {
 		return Dictionary{}, ErrForeign
 	}
 	d, err := decodeDictionary(content)
-	if err != nil || !l.PerKey || len(d.Entries)+len(d.Rest) == 0 && d.write == nil {
+	if err != nil || !l.PerKey {
 		return d, err
 	}
-	for key := range d.Entries {
-		if len(d.Entries)+len(d.Rest) == 1 && d.write == nil && StateKey(key) == stateKey {
-			return d, nil
+	for key, entry := range d.Entries {
+		if !l.belongs(key, stateKey) {
+			d.rest(d.Name(key), entry.Raw)
+			delete(d.Entries, key)
 		}
 	}
-	return Dictionary{}, ErrForeign
+	if d.write != nil || len(d.Entries) == 0 && len(d.Rest) > 0 {
+		return Dictionary{}, ErrForeign
+	}
+	return d, nil
 }
 
 // DecodeLegacy is Decode for events of the older type opsdroid.database. There,
@@ -94,34 +117,40 @@ func decodeDictionary(content json.RawMessage) (Dictionary, error) {
 		return Dictionary{}, err
 	}
 	d := Dictionary{Entries: make(map[string]Entry, len(s.members))}
+	named := make(map[string]bool, len(s.members))
 	for _, m := range s.members {
-		name := string(m.name)
-		raw := json.RawMessage(s.out[m.value:m.end:m.end])
+		name, raw := string(m.name), json.RawMessage(s.out[m.value:m.end:m.end])
+		if named[name] {
+			return Dictionary{}, fmt.Errorf("%w: two members of its content have the same name", ErrMalformed)
+		}
+		named[name] = true
 		if name == writeName {
 			d.Write, d.write = decodeWrite(raw), raw
 			continue
 		}
-		if key, ok := DecodeKey(name); ok && name == EncodeKey(key) {
-			d.Entries[key] = decodeEntry(raw, m.lookalike)
-		} else {
-			d.rest(name, raw)
-		}
-	}
-	named := len(d.Entries) + len(d.Rest)
-	if d.write != nil {
-		named++
-	}
-	if named < len(s.members) {
-		return Dictionary{}, fmt.Errorf("%w: two members of its content have the same name", ErrMalformed)
-	}
-	for name, raw := range d.Rest { // the second name of a key counts where the first is not there
 		key, ok := DecodeKey(name)
-		if _, twice := d.Entries[key]; ok && !twice {
-			d.Entries[key] = DecodeValue(raw)
-			delete(d.Rest, name)
+		_, twice := d.Entries[key]
+		switch d.Twice = d.Twice || ok && twice; {
+		case !ok:
+			d.rest(name, raw)
+		case twice && name == EncodeKey(key): // what another program wrote later counts
+		default:
+			d.Entries[key] = decodeEntry(raw, m.lookalike)
+			d.call(key, name)
 		}
 	}
 	return d, nil
+}
+
+// call notes the name of a key, if it is another one than this package would give it.
+func (d *Dictionary) call(key, name string) {
+	if name == EncodeKey(key) {
+		return
+	}
+	if d.names == nil {
+		d.names = map[string]string{}
+	}
+	d.names[key] = name
 }
 
 func (d *Dictionary) rest(name string, raw json.RawMessage) {

@@ -20,6 +20,18 @@ func TestLayoutPlaces(t *testing.T) {
 	require.True(t, custom.Owns("my.key"))
 	require.False(t, custom.Owns(""))
 	require.True(t, perKey.Owns("anything"))
+
+	for key, stateKey := range map[string]string{"": "", ".": "", "@bot": "@bot", "a\x00": "a\x00", "dev.joe.sha256:x": "dev.joe.sha256:x"} {
+		other, ok := perKey.Other(key)
+		require.True(t, ok, "%q", key)
+		require.Equal(t, stateKey, other)
+		_, ok = single.Other(key)
+		require.False(t, ok)
+	}
+	for _, key := range []string{"a", "a\"b", ".."} {
+		_, ok := perKey.Other(key)
+		require.False(t, ok, "%q", key)
+	}
 }
 
 func TestDictionaryLayoutsAreNameSpaces(t *testing.T) {
@@ -30,7 +42,7 @@ func TestDictionaryLayoutsAreNameSpaces(t *testing.T) {
 }
 
 func TestMalformedContent(t *testing.T) {
-	for _, content := range []string{``, `null`, `[]`, `"a"`, `{`, `{}{}`, "{\"a\":\"\xff\"}", `{"a":1,"b":2,"\u0061":3}`, `{"dev.joe.key:?":1,"dev.joe.key:?":2}`} {
+	for _, content := range []string{``, `null`, `[]`, `"a"`, `{`, `{}{}`, "{\"a\":\"\xff\"}", `{"a":1,"b":2,"\u0061":3}`, `{"dev.joe.key:?":1,"dev.joe.key:?":2}`, `{"\ud800":1,"\ud800":2}`, `{"dev.joe.write":1,"dev.joe.write":2}`} {
 		for _, layout := range []Layout{{}, {PerKey: true}} {
 			_, err := layout.Decode("", json.RawMessage(content))
 			require.ErrorIs(t, err, ErrMalformed, content)
@@ -45,6 +57,7 @@ func TestPerKeyContent(t *testing.T) {
 	hashed := StateKey("@bot")
 	for _, test := range []struct {
 		stateKey, content, key string
+		rest                   int
 		err                    error
 	}{
 		{stateKey: "a", content: `{"a":1}`, key: "a"},
@@ -52,20 +65,35 @@ func TestPerKeyContent(t *testing.T) {
 		{stateKey: hashed, content: `{"@bot":1}`, key: "@bot"},
 		{stateKey: StateKey("\xff"), content: `{"dev.joe.key:/w==":1}`, key: "\xff"},
 		{stateKey: StateKey(""), content: `{"":1}`, key: ""},
+		{stateKey: "a\"b", content: `{"dev.joe.key:YSJi":1}`, key: "a\"b"},
+		// as opsdroid has them
+		{stateKey: "a\"b", content: `{"a\"b":1}`, key: "a\"b"},
+		{stateKey: "@bot", content: `{"@bot":1}`, key: "@bot"},
+		{stateKey: "", content: `{"":1}`, key: ""},
+		{stateKey: "", content: `{".":1}`, key: "."},
+		{stateKey: "", content: `{".":1,"tea":2}`, key: ".", rest: 1},
+		{stateKey: "a\x00", content: `{"a\u0000":1}`, key: "a\x00"},
+		{stateKey: "dev.joe.key:dGVh", content: `{"dev.joe.key:dGVh":1}`, key: "dev.joe.key:dGVh"},
+		{stateKey: "dev.joe.sha256:x", content: `{"dev.joe.sha256:x":1}`, key: "dev.joe.sha256:x"},
+		{stateKey: hashed, content: `{"` + hashed + `":1}`, key: hashed},
+		{stateKey: "a", content: `{"a":1,"b":2}`, key: "a", rest: 1},
+		{stateKey: "a", content: `{"a":1,"\ud800":2}`, key: "a", rest: 1},
+		// not of the memory
 		{stateKey: "a", content: `{"b":1}`, err: ErrForeign},
-		{stateKey: "a", content: `{"a":1,"b":2}`, err: ErrForeign},
-		{stateKey: "a", content: `{"a":1,"dev.joe.key:?":2}`, err: ErrForeign},
+		{stateKey: "a", content: `{"a":1,"dev.joe.write":{}}`, err: ErrForeign},
+		{stateKey: "a", content: `{"dev.joe.write":{}}`, err: ErrForeign},
 		{stateKey: "a", content: `{"dev.joe.key:YQ==":1}`, err: ErrForeign},
-		{stateKey: "@bot", content: `{"@bot":1}`, err: ErrForeign},
-		{stateKey: "", content: `{"":1}`, err: ErrForeign},
+		{stateKey: "", content: `{"tea":1}`, err: ErrForeign},
+		{stateKey: "..", content: `{"..":1}`, err: ErrForeign},
 		{stateKey: hashed, content: `{"other":1}`, err: ErrForeign},
-		{stateKey: hashed, content: `{"` + hashed + `":1}`, err: ErrForeign},
 	} {
 		d, err := layout.Decode(test.stateKey, json.RawMessage(test.content))
 		require.ErrorIs(t, err, test.err, test.content)
 		if test.err == nil {
 			require.Len(t, d.Entries, 1, test.content)
 			require.Contains(t, d.Entries, test.key)
+			require.Len(t, d.Rest, test.rest, test.content)
+			require.True(t, Equal([]byte(test.content), d.Content()), "%s", d.Content())
 		}
 	}
 	d, err := layout.Decode("a", json.RawMessage(`{}`))
@@ -103,8 +131,8 @@ func TestAnyKeyIsFoundPerKey(t *testing.T) {
 		requireSameDictionary(t, written, read)
 
 		other := anyKey().Draw(t, "other")
-		if other != key {
-			_, err = layout.Decode(layout.Of(other), written.Content())
+		if at := layout.Of(other); !layout.belongs(key, at) {
+			_, err = layout.Decode(at, written.Content())
 			require.ErrorIs(t, err, ErrForeign)
 		}
 	})

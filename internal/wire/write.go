@@ -148,8 +148,9 @@ func (w *Write) decodeKeys(raw json.RawMessage) bool {
 		return false
 	}
 	for _, m := range s.members {
-		key, ok := DecodeKey(string(m.name))
-		if _, twice := w.Keys[key]; !ok || twice {
+		name := string(m.name)
+		key, ok := DecodeKey(name)
+		if _, twice := w.Keys[key]; !ok || twice || name != EncodeKey(key) {
 			return false
 		}
 		if w.Keys[key], ok = decodeStamp(s.out[m.value:m.end]); !ok {
