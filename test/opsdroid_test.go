@@ -2,11 +2,15 @@ package test
 
 import (
 	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	matrix "github.com/go-joe/matrix-memory"
+	"github.com/go-joe/matrix-memory/internal/homeserver"
 	"github.com/go-joe/matrix-memory/internal/rig"
 )
 
@@ -110,4 +114,87 @@ func object(t *testing.T, text string) map[string]any {
 	var members map[string]any
 	require.NoError(t, json.Unmarshal([]byte(text), &members))
 	return members
+}
+
+// A key that opsdroid has put keeps the name under which it stands, so that both read what
+// the other one writes, whatever the name is.
+func TestKeysAsOpsdroidNamesThem(t *testing.T) {
+	for name, layout := range rig.Layouts {
+		t.Run(name, func(t *testing.T) {
+			r := crowd(t, rig.Shared(t), 1, layout)[0]
+			bot := r.Account
+			theirs := opsdroid(t, rig.Shared(t), r, layout)
+			by := func(key string) rig.Opsdroid {
+				if key == bot.UserID.String() { // a state key that nobody else may use
+					return rig.Opsdroid{Account: bot, Room: r.Room, Layout: layout}
+				}
+				return theirs
+			}
+			want := make(map[string]string)
+			keys := []string{
+				`a"b`, `a\b`, "a\nb", "\x7f", "dev.joe.key:dGVh", "dev.joe.sha256:x", "", ".", bot.UserID.String(), "tea",
+			}
+			if rig.Shared(t).Software() == homeserver.Synapse { // Dendrite stores no U+0000
+				keys = append(keys, "nul\x00x")
+			}
+			same := func(what string) {
+				t.Helper()
+				settle(t, want, 0, r)
+				for _, key := range keys {
+					content, err := by(key).Read(t.Context(), key)
+					require.NoError(t, err)
+					require.Equal(t, want[key], string(content[key]), "%s: %q", what, key)
+				}
+			}
+			for _, key := range keys {
+				require.NoError(t, by(key).Put(t.Context(), key, `1`))
+				want[key] = `1`
+			}
+			same("opsdroid has put them")
+			require.NoError(t, r.Set("another", []byte(`1`)))
+			want["another"] = `1`
+			same("another key was set")
+			for i, key := range keys {
+				value := fmt.Sprint(2 + i%2)
+				require.NoError(t, r.Set(key, []byte(value)))
+				want[key] = value
+			}
+			same("they were set")
+			for _, key := range keys {
+				require.NoError(t, by(key).Put(t.Context(), key, `3`))
+				want[key] = `3`
+			}
+			same("opsdroid has put them again")
+			all, err := r.Keys()
+			require.NoError(t, err)
+			require.ElementsMatch(t, slices.Collect(maps.Keys(want)), all)
+			for _, key := range keys {
+				existed, err := r.Delete(key)
+				require.NoError(t, err)
+				require.True(t, existed, "%q", key)
+				delete(want, key)
+			}
+			same("they were deleted")
+		})
+	}
+}
+
+// A key that a memory has named first has two names once opsdroid puts it. What opsdroid
+// put counts, and its name is the one that stays: what opsdroid deletes then is gone.
+func TestKeyOfTwoNames(t *testing.T) {
+	for name, layout := range rig.Layouts {
+		t.Run(name, func(t *testing.T) {
+			r := crowd(t, rig.Shared(t), 1, layout)[0]
+			theirs := opsdroid(t, rig.Shared(t), r, layout)
+			const key = `a"b`
+			require.NoError(t, r.Set(key, []byte(`1`)))
+			content, err := theirs.Read(t.Context(), key)
+			require.NoError(t, err)
+			require.NotContains(t, content, key, "a homeserver might not keep it: see needsEscape")
+			require.NoError(t, theirs.Put(t.Context(), key, `2`))
+			settle(t, map[string]string{key: `2`}, 0, r) // one member, then
+			require.NoError(t, theirs.Delete(t.Context(), key))
+			settle(t, map[string]string{}, lasting, r)
+		})
+	}
 }

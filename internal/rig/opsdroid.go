@@ -74,7 +74,10 @@ func (o Opsdroid) Delete(ctx context.Context, keys ...string) error {
 }
 
 func (o Opsdroid) stateKey(key string) string {
-	if o.Layout == matrix.PerKey {
+	switch {
+	case o.Layout == matrix.PerKey && key == ".": // its HTTP library takes that off the request's path
+		return ""
+	case o.Layout == matrix.PerKey:
 		return key
 	}
 	return string(o.Layout)
