@@ -2,12 +2,9 @@ package homeserver
 
 import (
 	"context"
-	"errors"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -116,102 +113,6 @@ func commandsWith(t *testing.T, text string) []string {
 		}
 	}
 	return found
-}
-
-func TestProductWaitsForTheOneUnderWay(t *testing.T) {
-	p := product{t.TempDir(), "program", "building the homeserver", func(context.Context, string) error {
-		return errors.New("it is made twice")
-	}}
-	lock := func() *os.File {
-		other, ok, err := tryLock(filepath.Join(p.dir, "lock"))
-		require.NoError(t, err)
-		require.True(t, ok)
-		return other
-	}
-
-	// The other one finishes its program while we wait.
-	other := lock()
-	program := filepath.Join(p.dir, "program")
-	finish := onLine{"another process is building", func() {
-		require.NoError(t, os.WriteFile(program, nil, 0o755))
-		require.NoError(t, other.Close())
-	}}
-	made, err := p.get(t.Context(), finish)
-	require.NoError(t, err)
-	require.Equal(t, program, made)
-
-	// The other one never finishes, and the caller gives up.
-	require.NoError(t, os.Remove(program))
-	defer lock().Close()
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	_, err = p.get(ctx, onLine{"another process is building", cancel})
-	require.ErrorIs(t, err, context.Canceled)
-}
-
-func TestHalfAProductIsNotTakenForAll(t *testing.T) {
-	cutOff := errors.New("cut off")
-	half := product{t.TempDir(), "venv", "installing it", func(_ context.Context, path string) error {
-		require.NoError(t, os.Mkdir(path, 0o755))
-		require.NoError(t, os.WriteFile(filepath.Join(path, "old"), nil, 0o644))
-		return cutOff
-	}}
-	_, err := half.get(t.Context(), io.Discard)
-	require.ErrorIs(t, err, cutOff)
-
-	whole, times := half, 0
-	whole.make = func(_ context.Context, path string) error {
-		times++
-		require.NoDirExists(t, path)
-		return os.Mkdir(path, 0o755)
-	}
-	for range 2 {
-		path, err := whole.get(t.Context(), io.Discard)
-		require.NoError(t, err)
-		require.DirExists(t, path)
-		require.NoFileExists(t, filepath.Join(path, "old"))
-	}
-	require.Equal(t, 1, times)
-}
-
-// Commands that a killed program had started may go on for a while. They are in
-// nobody's way, and what they leave goes when the product is made.
-func TestProductBesideWhatAKilledProgramStarted(t *testing.T) {
-	p := product{dir: t.TempDir(), name: "venv", doing: "installing it"}
-	end := make(chan struct{})
-	var orphan sync.WaitGroup
-	p.make = func(_ context.Context, path string) error {
-		ticker := time.NewTicker(100 * time.Microsecond)
-		orphan.Go(func() {
-			defer ticker.Stop()
-			for n := 0; ; n++ {
-				_ = os.MkdirAll(path, 0o755)
-				_ = os.WriteFile(filepath.Join(path, strconv.Itoa(n)), nil, 0o644)
-				select {
-				case <-ticker.C:
-				case <-end:
-					return
-				}
-			}
-		})
-		return errors.New("killed")
-	}
-	_, err := p.get(t.Context(), io.Discard)
-	require.Error(t, err)
-
-	p.make = func(_ context.Context, path string) error { return os.Mkdir(path, 0o755) }
-	for range 2 {
-		path, err := p.get(t.Context(), io.Discard)
-		require.NoError(t, err)
-		require.Empty(t, filesIn(t, path, "*"))
-		require.NoError(t, os.Remove(path))
-	}
-
-	close(end)
-	orphan.Wait()
-	_, err = p.get(t.Context(), io.Discard)
-	require.NoError(t, err)
-	require.Equal(t, []string{"lock", "venv"}, filesIn(t, p.dir, "*"))
 }
 
 func TestStartWithoutTools(t *testing.T) {

@@ -13,6 +13,9 @@ import (
 	"regexp"
 	"runtime"
 	"strconv"
+
+	"github.com/go-joe/matrix-memory/internal/process"
+	"github.com/go-joe/matrix-memory/internal/product"
 )
 
 var dendrite = program{
@@ -54,15 +57,15 @@ func buildDendrite(ctx context.Context, progress io.Writer) (string, error) {
 	if runtime.GOOS == "windows" {
 		name += ".exe"
 	}
-	path, err := product{dir, name, "building the homeserver", func(ctx context.Context, path string) error {
+	path, err := product.Product{Dir: dir, Name: name, Doing: "building the homeserver", Make: func(ctx context.Context, path string) error {
 		cmd := goCommand(ctx, module, "build", "-ldflags=-s -w", "-o", path, dendritePackage)
 		cmd.Env = append(cmd.Env, "GOTMPDIR="+filepath.Dir(path))
-		output, err := runTool(cmd)
+		output, err := process.Run(cmd)
 		if err != nil {
 			return fmt.Errorf("go build: %w\n%s", err, output)
 		}
 		return nil
-	}}.get(ctx, progress)
+	}}.Get(ctx, progress)
 	if err != nil {
 		return "", fmt.Errorf("build the homeserver: %w", err)
 	}
@@ -100,7 +103,7 @@ func dendriteDir(ctx context.Context, module string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("the homeserver is built with the go command, which does not run: %w", err)
 	}
-	return cacheDir("dendrite-"+string(version[1]), mod, sum, goVersion)
+	return product.Dir("dendrite-"+string(version[1]), mod, sum, goVersion)
 }
 
 // goCommand is the go command in module, for this machine and without cgo.

@@ -14,6 +14,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/go-joe/matrix-memory/internal/process"
 )
 
 const (
@@ -60,8 +62,8 @@ type Server struct {
 	path    string // of the program as it is installed
 	port    int    // never changes after Start
 
-	mu   sync.Mutex // held while the server starts or stops; guards proc
-	proc *process   // nil: not running
+	mu   sync.Mutex       // held while the server starts or stops; guards proc
+	proc *process.Process // nil: not running
 }
 
 // Start builds or installs the server on first use, starts it on a free loopback
@@ -130,7 +132,7 @@ func (s *Server) launch(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return context.Cause(ctx)
 	}
-	lock, ok, err := tryLock(filepath.Join(s.opts.Dir, lockFile))
+	lock, ok, err := process.TryLock(filepath.Join(s.opts.Dir, lockFile))
 	if err != nil {
 		return err
 	}
@@ -154,13 +156,12 @@ func (s *Server) launch(ctx context.Context) error {
 	cmd := s.program.command(s.path, s.program.configFile(), s.port)
 	cmd.Dir = s.opts.Dir
 	cmd.Stdout, cmd.Stderr = log, log
-	setChild(cmd, lock)
-	proc, err := startProcess(cmd)
+	proc, err := process.Start(cmd, lock)
 	if err != nil {
 		return err
 	}
 	if err := s.waitReady(ctx, proc, instance); err != nil {
-		proc.kill()
+		proc.Kill()
 		if errors.Is(ctx.Err(), context.Canceled) {
 			return err // the server did nothing wrong
 		}
@@ -195,7 +196,7 @@ var errEndedAtOnce = errors.New("the process ended at once")
 
 // waitReady waits until the server that was started as instance answers, so that
 // another server that took the port first is not mistaken for it.
-func (s *Server) waitReady(ctx context.Context, proc *process, instance string) error {
+func (s *Server) waitReady(ctx context.Context, proc *process.Process, instance string) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, startBound, fmt.Errorf("no answer from %s within %s", s.URL(), startBound))
 	defer cancel()
 	ticker := time.NewTicker(50 * time.Millisecond)
@@ -206,8 +207,8 @@ func (s *Server) waitReady(ctx context.Context, proc *process, instance string) 
 		}
 		select {
 		case <-ticker.C:
-		case <-proc.exited:
-			return fmt.Errorf("%w: %v", errEndedAtOnce, proc.err)
+		case <-proc.Exited:
+			return fmt.Errorf("%w: %v", errEndedAtOnce, proc.Err())
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
@@ -262,7 +263,7 @@ func (s *Server) Ended() <-chan struct{} {
 		close(ended)
 		return ended
 	}
-	return s.proc.exited
+	return s.proc.Exited
 }
 
 // Stop asks the server to finish and waits until it has. A server that does not
@@ -277,19 +278,19 @@ func (s *Server) Stop() error {
 	}
 	s.proc = nil
 	select {
-	case <-proc.exited:
-		return fmt.Errorf("the homeserver had ended by itself: %v\nits log ends with:\n%s", proc.err, s.Log())
+	case <-proc.Exited:
+		return fmt.Errorf("the homeserver had ended by itself: %v\nits log ends with:\n%s", proc.Err(), s.Log())
 	default:
 	}
-	if err := proc.cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
-		proc.kill() // there is no polite way on this system
+	if err := proc.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		proc.Kill() // there is no polite way on this system
 		return nil
 	}
 	select {
-	case <-proc.exited:
+	case <-proc.Exited:
 		return nil
 	case <-time.After(stopBound):
-		proc.kill()
+		proc.Kill()
 		return fmt.Errorf("the homeserver did not stop within %s and was killed\nits log ends with:\n%s", stopBound, s.Log())
 	}
 }
@@ -302,7 +303,7 @@ func (s *Server) Kill() error {
 	if s.proc == nil {
 		return nil
 	}
-	s.proc.kill()
+	s.proc.Kill()
 	s.proc = nil
 	return nil
 }

@@ -16,6 +16,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
+
+	"github.com/go-joe/matrix-memory/internal/process"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -41,7 +43,7 @@ var traits = map[Software]struct {
 }{
 	Dendrite: {dendriteKey, databases[0], "go-build*", "Dendrite version", "build the homeserver", "the go command", "GOPROXY",
 		map[string]string{"GOPROXY": "off"}},
-	Synapse: {synapseKey, "homeserver.db", "tmp*", "STARTING SERVER", "install the homeserver", "Python 3.11 or 3.12", "PyPI",
+	Synapse: {synapseKey, "homeserver.db", "tmp*", "STARTING SERVER", "install the homeserver", "Python 3.11 to 3.12", "PyPI",
 		map[string]string{"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": ""}},
 }
 
@@ -198,7 +200,7 @@ func TestStopReportsServerThatEndedByItself(t *testing.T) {
 		require.FailNow(t, "it runs")
 	default:
 	}
-	s.proc.kill()
+	s.proc.Kill()
 	<-ended
 	require.ErrorContains(t, s.Stop(), "had ended by itself")
 	require.NoError(t, s.Stop())
@@ -285,7 +287,7 @@ func TestStartCancelledWhileStarting(t *testing.T) {
 	_, err := Start(ctx, Options{Dir: dir, Software: software(t), Progress: onLine{"starting the homeserver", cancel}})
 	require.ErrorIs(t, err, context.Canceled)
 	require.NotContains(t, err.Error(), "log", "nothing is wrong with the server")
-	lock, free, err := tryLock(filepath.Join(dir, lockFile))
+	lock, free, err := process.TryLock(filepath.Join(dir, lockFile))
 	require.NoError(t, err)
 	require.True(t, free, "the process still runs")
 	lock.Close()

@@ -1,7 +1,6 @@
 package homeserver
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	_ "embed"
@@ -9,11 +8,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"strings"
+
+	"github.com/go-joe/matrix-memory/internal/product"
 )
 
 var synapse = program{
@@ -42,106 +41,22 @@ const synapseVersion = "1.98.0"
 // synapseModule is what Python runs.
 const synapseModule = "synapse.app.homeserver"
 
-// installSynapse returns the path of a Python that has Synapse: that of a virtual
-// environment, which it makes on first use. Many of an environment's files hold the
-// path under which it was made. It may be moved nevertheless, as a product is: its
-// Python finds its modules from where it stands itself, and only the scripts, of
-// which none is run here, need the old path.
+// installSynapse returns the path of a Python that has Synapse, which it installs on
+// first use.
 func installSynapse(ctx context.Context, progress io.Writer) (string, error) {
 	const failed = "install the homeserver Synapse " + synapseVersion + ": "
 	if runtime.GOOS == "windows" {
 		return "", errors.New(failed + "it is run on Unix only; use Dendrite here")
 	}
-	python, version, err := findPython(ctx)
+	// Synapse imports the module cgi, which 3.13 took away.
+	python, err := product.Python{
+		Name: "synapse-" + synapseVersion, Doing: "installing the homeserver",
+		Requirements: requirements, Module: synapseModule, Until: 13,
+	}.Get(ctx, progress)
 	if err != nil {
 		return "", fmt.Errorf(failed+"%w", err)
 	}
-	dir, err := cacheDir("synapse-"+synapseVersion, requirements, version)
-	if err != nil {
-		return "", err
-	}
-	venv, err := product{dir, "venv", "installing the homeserver", func(ctx context.Context, venv string) error {
-		return makeVenv(ctx, python, venv)
-	}}.get(ctx, progress)
-	if err != nil {
-		return "", fmt.Errorf(failed+"%w", err)
-	}
-	return venvPython(venv), nil
-}
-
-func venvPython(venv string) string { return filepath.Join(venv, "bin", "python") }
-
-// makeVenv makes a virtual environment with Synapse, and sees that it can be run.
-func makeVenv(ctx context.Context, python, venv string) error {
-	run := func(python string, args ...string) error {
-		cmd := exec.CommandContext(ctx, python, append([]string{"-I"}, args...)...)
-		cmd.Env = append(os.Environ(),
-			"TMPDIR="+filepath.Dir(venv),
-			// Settings that make pip install elsewhere; it ignores empty ones.
-			"PIP_PREFIX=", "PIP_ROOT=", "PIP_TARGET=", "PIP_USER=",
-		)
-		if output, err := runTool(cmd); err != nil {
-			return fmt.Errorf("%w: %s", err, lastLine(output))
-		}
-		return nil
-	}
-	if err := run(python, "-m", "venv", venv); err != nil {
-		return fmt.Errorf("%s -m venv: %w", python, err)
-	}
-	list := filepath.Join(venv, "requirements.txt")
-	if err := os.WriteFile(list, requirements, 0o644); err != nil {
-		return err
-	}
-	if err := run(venvPython(venv), "-m", "pip", "install",
-		"--quiet", "--no-input", "--disable-pip-version-check", "--requirement", list); err != nil {
-		return fmt.Errorf("pip, which needs PyPI or the index that it is set to use, and where there is no wheel for"+
-			" the machine, as on macOS, also Rust and a C compiler: %w", err)
-	}
-	if err := run(venvPython(venv), "-c", "import "+synapseModule); err != nil {
-		return fmt.Errorf("what pip installed does not run (pip config list shows settings that may be the reason): %w", err)
-	}
-	return nil
-}
-
-// pythonProbe ends well on a Python that can run Synapse, and prints what tells it
-// from others. The pinned packages need 3.11, and Synapse imports the module cgi,
-// which 3.13 took away.
-const pythonProbe = `
-import sys
-if not (3, 11) <= sys.version_info < (3, 13):
-    sys.exit("it is Python %d.%d" % sys.version_info[:2])
-try:
-    import ensurepip, venv
-except ImportError as e:
-    sys.exit("it can't make virtual environments: %s" % e)
-print(sys.version, sys.base_prefix)
-`
-
-// findPython finds a Python that can run Synapse, and returns what it prints.
-func findPython(ctx context.Context) (path string, version []byte, err error) {
-	var reasons []string
-	for _, name := range []string{"python3", "python3.12", "python3.11"} {
-		output, err := runTool(exec.CommandContext(ctx, name, "-I", "-c", pythonProbe))
-		switch {
-		case err == nil:
-			return name, output, nil
-		case ctx.Err() != nil:
-			return "", nil, fmt.Errorf("ask %s for its version: %w", name, context.Cause(ctx))
-		case len(output) > 0:
-			reasons = append(reasons, name+": "+lastLine(output))
-		default:
-			reasons = append(reasons, name+": "+err.Error())
-		}
-	}
-	return "", nil, fmt.Errorf("it needs Python 3.11 or 3.12 with the module venv, in the PATH as python3, python3.12 or"+
-		" python3.11; where python3 is another, install one of these beside it, from the system's packages (such as"+
-		" python3.12 and python3.12-venv) or with pyenv: %s", strings.Join(reasons, "; "))
-}
-
-// lastLine returns the last line of a tool's output, which tells what went wrong.
-func lastLine(output []byte) string {
-	output = bytes.TrimSpace(output)
-	return string(bytes.TrimSpace(output[bytes.LastIndexByte(output, '\n')+1:]))
+	return python, nil
 }
 
 // synapseKey is the file of the server's folder with its signing key.

@@ -1,6 +1,6 @@
 //go:build unix
 
-package homeserver
+package process
 
 import (
 	"errors"
@@ -47,13 +47,13 @@ func endGroup(cmd *exec.Cmd) {
 	}
 }
 
-// lockExcludes says that a lock which tryLock has got keeps others out.
-const lockExcludes = true
+// LockExcludes says that a lock which TryLock has got keeps others out.
+const LockExcludes = true
 
-// tryLock locks path, which is created when it does not exist, and reports
+// TryLock locks path, which is created when it does not exist, and reports
 // false if another holder has it. The lock lasts until the file is closed here
 // and in every process that inherited it.
-func tryLock(path string) (lock *os.File, ok bool, err error) {
+func TryLock(path string) (lock *os.File, ok bool, err error) {
 	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, false, err

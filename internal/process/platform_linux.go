@@ -1,4 +1,4 @@
-package homeserver
+package process
 
 import "syscall"
 

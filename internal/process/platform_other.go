@@ -1,6 +1,6 @@
 //go:build !unix
 
-package homeserver
+package process
 
 import (
 	"os"
@@ -14,13 +14,13 @@ func setChild(*exec.Cmd, *os.File) {}
 // endGroup has nothing to end, as there is no process group.
 func endGroup(*exec.Cmd) {}
 
-const lockExcludes = false
+const LockExcludes = false
 
-// tryLock only opens path. Here nothing keeps two programs from making the same
+// TryLock only opens path. Here nothing keeps two programs from making the same
 // product at once (each makes its own, and one of them stays) or from running
 // servers in the same folder at once (which the one who chooses the folder has to
 // avoid).
-func tryLock(path string) (lock *os.File, ok bool, err error) {
+func TryLock(path string) (lock *os.File, ok bool, err error) {
 	lock, err = os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	return lock, err == nil, err
 }
