@@ -1,0 +1,127 @@
+//go:build goolm && peers
+
+package peers
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"maunium.net/go/mautrix/id"
+
+	matrix "github.com/go-joe/matrix-memory"
+	"github.com/go-joe/matrix-memory/e2ee"
+	"github.com/go-joe/matrix-memory/internal/opsdroid"
+	"github.com/go-joe/matrix-memory/internal/rig"
+)
+
+// An opsdroidBot is an opsdroid on an account of its own.
+type opsdroidBot struct {
+	*opsdroid.Bot
+	rig.Account
+}
+
+// startOpsdroid starts an opsdroid, and stops it when the test ends.
+func startOpsdroid(t testing.TB, configuration string) *opsdroid.Bot {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+	defer cancel()
+	bot, err := opsdroid.Start(ctx, opsdroid.Options{Dir: t.TempDir(), Configuration: configuration, Progress: os.Stderr})
+	require.NoError(t, err)
+	t.Cleanup(bot.Stop)
+	return bot
+}
+
+// configuration is one that both read.
+func configuration(t testing.TB, account rig.Account, room id.RoomID, layout matrix.StateKey, encrypted bool) string {
+	t.Helper()
+	stateKey, err := json.Marshal(string(layout))
+	require.NoError(t, err)
+	switch layout {
+	case matrix.OneStateKey:
+		stateKey = []byte("true")
+	case matrix.PerKey:
+		stateKey = []byte("false")
+	}
+	return fmt.Sprintf(`
+connectors:
+  matrix:
+    homeserver: %q
+    mxid: %q
+    password: %q
+    rooms:
+      main: %q
+    enable_encryption: %t
+    store_path: %q
+databases:
+  matrix:
+    single_state_key: %s
+`, account.HomeserverURL, account.UserID, account.Password, room, encrypted, filepath.Join(t.TempDir(), "store"), stateKey)
+}
+
+// side is a memory and an opsdroid in the same room.
+func side(t *testing.T, layout matrix.StateKey, encrypted bool) (*matrix.Memory, *opsdroid.Bot, rig.Account, id.RoomID) {
+	t.Helper()
+	ours, theirs := rig.Register(t), rig.Register(t)
+	options := []rig.RoomOption{rig.Writable, theirs}
+	if encrypted {
+		options = append(options, rig.Encrypted)
+	}
+	room := ours.NewRoom(t, options...)
+	conf := ours.Config(room)
+	conf.SingleStateKey, conf.Timeout = layout, time.Minute
+	var opts []matrix.Option
+	if encrypted {
+		conf.AccessToken, conf.UserID, conf.Password = "", ours.UserID.String(), ours.Password
+		conf.StorePath, conf.StoreKey = filepath.Join(t.TempDir(), "keys"), "a passphrase"
+		opts = append(opts, e2ee.Enable())
+	}
+	memory := rig.Open(t, conf, opts...)
+	return memory, startOpsdroid(t, configuration(t, theirs, room, layout, encrypted)), ours, room
+}
+
+// Each reads what the other one writes.
+func TestOpsdroidReadsAndIsRead(t *testing.T) {
+	values := map[string]string{
+		"object": `{"kind":"green","steeped":3,"with":["milk",null,true]}`, "text": `"grüße 🎉 \"quoted\""`,
+		"number": `42`, "no": `false`, "list": `[1,[2,{"three":4}]]`, "empty": `{}`, "null": `null`,
+	}
+	for name, layout := range rig.Layouts {
+		for kind, encrypted := range map[string]bool{"plain": false, "encrypted": true} {
+			t.Run(name+"/"+kind, func(t *testing.T) {
+				memory, bot, _, _ := side(t, layout, encrypted)
+				for key, value := range values {
+					require.NoError(t, bot.Put(t.Context(), "theirs "+key, value))
+					require.NoError(t, memory.Set("ours "+key, []byte(value)))
+				}
+				for key, value := range values {
+					eventually(t, func() bool { _, ok, err := memory.Get("theirs " + key); require.NoError(t, err); return ok }, "opsdroid's %q", key)
+					got, _, err := memory.Get("theirs " + key)
+					require.NoError(t, err)
+					require.JSONEq(t, value, string(got))
+					answer, err := bot.Get(t.Context(), "ours "+key)
+					require.NoError(t, err)
+					require.JSONEq(t, value, answer)
+				}
+				for key := range values {
+					_, err := bot.Delete(t.Context(), "ours "+key)
+					require.NoError(t, err)
+					existed, err := memory.Delete("theirs " + key)
+					require.NoError(t, err)
+					require.True(t, existed)
+				}
+				for key := range values {
+					eventually(t, func() bool { _, ok, err := memory.Get("ours " + key); require.NoError(t, err); return !ok }, "opsdroid's deletion of %q", key)
+					answer, err := bot.Get(t.Context(), "theirs "+key)
+					require.NoError(t, err)
+					require.Equal(t, "null", answer)
+				}
+			})
+		}
+	}
+}
