@@ -4,6 +4,7 @@ import (
 	"reflect"
 	"slices"
 	"strconv"
+	"strings"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -77,14 +78,17 @@ func (r *reader) readSections(root *yaml.Node) {
 	}
 	found := false
 	for _, e := range entries(root) {
-		for _, in := range []Section{Connectors, Databases} {
-			if e.key != in.String() || !r.isFirst(e) {
-				continue
-			}
-			for _, module := range r.matrixModules(e) {
-				found = true
-				r.readModule(in, module)
-			}
+		in, ok := sectionOf(e.key)
+		if !ok {
+			r.checkSection(e)
+			continue
+		}
+		if !r.isFirst(e) {
+			continue
+		}
+		for _, module := range r.matrixModules(e) {
+			found = true
+			r.readModule(in, module)
 		}
 	}
 	if !found && len(r.faults.list) == 0 {
@@ -92,21 +96,37 @@ func (r *reader) readSections(root *yaml.Node) {
 	}
 }
 
+// checkSection reports what was probably meant as a section, or to be in one. All else
+// belongs to other programs.
+func (r *reader) checkSection(e entry) {
+	if strings.EqualFold(e.key, matrix) {
+		r.fault(e.line, "%s stands beside connectors and databases: it belongs under one of them, further in", shownKey(e.key))
+	} else if meant := closest(e.key, []string{Connectors.String(), Databases.String()}); meant != "" {
+		r.fault(e.line, "unknown section %q; did you mean %s?", shownKey(e.key), meant)
+	}
+}
+
+// matrix is the name of the modules that are read.
+const matrix = "matrix"
+
 // matrixModules returns what stands under matrix in a section: one node, unless
 // there is a fault.
 func (r *reader) matrixModules(list entry) (modules []entry) {
 	switch {
 	case list.value.Kind == yaml.MappingNode:
 		for _, e := range entries(list.value) {
-			if e.key == "matrix" && r.isFirst(e) {
+			if r.isMatrix(e.key, e.line) && r.isFirst(e) {
 				modules = append(modules, e)
 			}
 		}
 	case list.value.Kind == yaml.SequenceNode:
 		for _, item := range list.value.Content {
-			e := entry{key: "matrix", line: item.Line, value: resolve(item)}
-			for _, name := range entries(e.value) {
-				if name.key != "name" || name.value.Value != "matrix" {
+			e := entry{key: matrix, line: item.Line, value: resolve(item)}
+			for _, member := range entries(e.value) {
+				if member.key == matrix {
+					r.fault(member.line, "an item of a list has its name as a member: write `- name: matrix` and the rest below it, or %s without dashes", list.key)
+				}
+				if member.key != "name" || !r.isMatrix(member.value.Value, member.line) {
 					continue
 				}
 				if len(modules) > 0 {
@@ -123,8 +143,21 @@ func (r *reader) matrixModules(list entry) (modules []entry) {
 	return modules
 }
 
+// isMatrix says whether a module is one that is read, and reports one that was probably
+// meant as that.
+func (r *reader) isMatrix(name string, line int) bool {
+	if name != matrix && closest(name, []string{matrix}) != "" {
+		r.fault(line, "unknown module %q; did you mean %s?", shownKey(name), matrix)
+	}
+	return name == matrix
+}
+
 func (r *reader) readModule(in Section, module entry) {
 	if module.value.ShortTag() == "!!null" {
+		return
+	}
+	if module.value.Kind == yaml.SequenceNode {
+		r.expected(module, "a mapping, which has no dashes")
 		return
 	}
 	if module.value.Kind != yaml.MappingNode {
@@ -132,9 +165,13 @@ func (r *reader) readModule(in Section, module entry) {
 		return
 	}
 	for _, e := range entries(module.value) {
-		if r.isFirst(e) {
-			r.readSetting(in, e)
+		if !r.isFirst(e) {
+			continue
 		}
+		if on, ok := boolOf(e.value); e.key == "enabled" && ok && !on {
+			r.fault(e.line, "enabled: false switches %v: matrix off, so that the bot has no memory in Matrix; take that line out, or leave the memory out of the program", in)
+		}
+		r.readSetting(in, e)
 	}
 }
 

@@ -51,7 +51,7 @@ var table = settings.Table{
 		{Key: "timeout", Field: "Timeout", In: settings.Either, As: settings.Duration},
 		{Key: "store_key", Field: "StoreKey", In: settings.Either, As: settings.Secret},
 	},
-	PassedOver: []string{"name", "nick", "repo", "no-cache", "send_m_notice", "enable_encryption"},
+	PassedOver: []string{"name", "enabled", "nick", "repo", "no-cache", "send_m_notice", "enable_encryption"},
 }
 
 // read reads a file with the text, and an environment of the given pairs.
@@ -130,6 +130,16 @@ func TestReadRefuses(t *testing.T) {
 		{"matrix twice", "connectors:\n  matrix: {}\n  matrix: {}\n", "bot.yaml:3: matrix is there already, in line 2"},
 		{"matrix twice in a list", "connectors:\n- name: matrix\n- name: matrix\n", "bot.yaml:3: matrix is there already, in line 2"},
 		{"section twice", "connectors: {matrix: }\nconnectors: {matrix: }\n", "bot.yaml:2: connectors is there already, in line 1"},
+		{"misspelt section", connector("nick: a") + "database:\n  matrix:\n    single_state_key: false\n", `bot.yaml:4: unknown section "database"; did you mean databases?`},
+		{"section in capitals", connector("nick: a") + "Databases:\n  matrix:\n    single_state_key: false\n", `bot.yaml:4: unknown section "Databases"; did you mean databases?`},
+		{"module in capitals", connector("nick: a") + "databases:\n  Matrix:\n    single_state_key: false\n", `bot.yaml:5: unknown module "Matrix"; did you mean matrix?`},
+		{"item in capitals", "connectors:\n- {name: Matrix}\n", `bot.yaml:2: unknown module "Matrix"; did you mean matrix?`},
+		{"lost indent", connector("nick: a") + "databases:\nmatrix:\n  single_state_key: false\n", "bot.yaml:5: matrix stands beside connectors and databases: it belongs under one of them, further in"},
+		{"mapping's item in a list", connector("nick: a") + "databases:\n- matrix:\n    single_state_key: false\n",
+			"bot.yaml:5: an item of a list has its name as a member: write `- name: matrix` and the rest below it, or databases without dashes"},
+		{"list of settings", connector("nick: a") + "databases:\n  matrix:\n  - single_state_key: false\n", "bot.yaml:5: matrix: expected a mapping, which has no dashes, found a list"},
+		{"switched off", database("enabled: no"),
+			"bot.yaml:3: enabled: false switches databases: matrix off, so that the bot has no memory in Matrix; take that line out, or leave the memory out of the program"},
 		{"second document", "connectors: {matrix: }\n---\na: b\n", "bot.yaml:2: a second YAML document begins here; a configuration is one document"},
 		{"not UTF-8", "connectors:\n  matrix:\n    nick: \xff\n", "bot.yaml:3: is not UTF-8 text"},
 		{"tab", "connectors:\n\tmatrix:\n", "bot.yaml:2: is not YAML: found character that cannot start any token"},
@@ -142,6 +152,7 @@ func TestReadRefuses(t *testing.T) {
 		{"misspelt key of the other section", database("pasword: hunter2"), `bot.yaml:3: unknown key "pasword"; did you mean password?`},
 		{"hyphens", database("Default-Room: a"), `bot.yaml:3: unknown key "Default-Room"; did you mean default_room?`},
 		{"misspelt key of opsdroid's", connector("enable_encription: a"), `bot.yaml:3: unknown key "enable_encription"; did you mean enable_encryption?`},
+		{"one word of a key", database("encrypt: hunter2"), `bot.yaml:3: unknown key "encrypt"; did you mean should_encrypt?`},
 		{"key of old opsdroid", connector(`room: "#a:b"`), `bot.yaml:3: unknown key "room"; did you mean rooms?`},
 		{"missing blank", connector("password:hunter2: a"), `bot.yaml:3: unknown key "password…"`},
 		{"merging nothing", connector("<<: hunter2"), `bot.yaml:3: unknown key "<<"`},

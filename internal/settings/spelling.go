@@ -33,7 +33,8 @@ func shownKey(key string) string {
 	return key[:end] + "…"
 }
 
-// closest returns the known key that was probably meant by a misspelt one, or "".
+// closest returns the known key that was probably meant by another one, or "": one that is
+// spelt nearly so, or the only one that has it as a word, as access_token has token.
 func closest(key string, known []string) string {
 	best, meant := 3, ""
 	if len(key) > 40 {
@@ -45,7 +46,19 @@ func closest(key string, known []string) string {
 			best, meant = d, k
 		}
 	}
-	return meant
+	if meant != "" {
+		return meant
+	}
+	var having []string
+	for _, k := range known {
+		if slices.Contains(strings.FieldsFunc(k, func(r rune) bool { return r == '_' || r == '-' }), key) {
+			having = append(having, k)
+		}
+	}
+	if len(having) == 1 {
+		return having[0]
+	}
+	return ""
 }
 
 // distance is the Levenshtein distance: how many letters must be put in, taken out

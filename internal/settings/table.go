@@ -40,6 +40,16 @@ func (s Section) String() string {
 	return "databases"
 }
 
+// sectionOf returns the section that a key begins.
+func sectionOf(key string) (in Section, ok bool) {
+	for _, in := range []Section{Connectors, Databases} {
+		if key == in.String() {
+			return in, true
+		}
+	}
+	return 0, false
+}
+
 // key returns the key that sets a field.
 func (t Table) key(field string) string {
 	at := slices.IndexFunc(t.Settings, func(s Setting) bool { return s.Field == field })

@@ -2,6 +2,7 @@ package settings
 
 import (
 	"errors"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -171,9 +172,23 @@ func (r *reader) decodeRoom(key string, room entry) (reference string, ok bool) 
 }
 
 func isString(node *yaml.Node) bool {
-	// !envvar is opsdroid's own tag for a value that is taken from the environment.
-	return node.Kind == yaml.ScalarNode && (node.ShortTag() == "!!str" || node.Tag == "!envvar")
+	if node.Kind != yaml.ScalarNode {
+		return false
+	}
+	switch node.ShortTag() {
+	case "!!str", "!envvar": // the latter is opsdroid's own, for a value that is taken from the environment
+		return true
+	case "!!int", "!!float":
+		return node.Style == 0 && !yamlNumber.MatchString(node.Value)
+	}
+	return false
 }
+
+// yamlNumber matches the numbers of YAML 1.1 that are numbers in 1.2, too, as PyYAML reads
+// them for opsdroid: 1e5 and 0o17 are strings.
+var yamlNumber = regexp.MustCompile(`^(?:[-+]?(?:0b[01_]+|0[0-7_]+|0|[1-9][0-9_]*|0x[0-9a-fA-F_]+)` +
+	`|[-+]?[0-9][0-9_]*\.[0-9_]*(?:[eE][-+][0-9]+)?|\.[0-9][0-9_]*(?:[eE][-+][0-9]+)?` +
+	`|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$`)
 
 // yamlBools are the booleans of YAML 1.1, which opsdroid reads. The YAML package
 // knows YAML 1.2, where yes, no, on and off are strings.

@@ -56,6 +56,7 @@ func TestReadValues(t *testing.T) {
 		{name: "password with dollars", connector: `password: "pa$$word$HOST$"`, want: bot{Password: "pa$$word$HOST$"}},
 		{name: "password with braces", connector: `password: "a${_A1}b"`, want: bot{Password: "aoneb"}},
 		{name: "password of a variable", connector: `password: "$_A1"`, want: bot{Password: "one"}},
+		{name: "strings to opsdroid", connector: "password: 1e5\n    device_name: 0o17\n    device_id: 1.5e3\n    enabled: true", want: bot{Password: "1e5", DeviceName: "0o17", DeviceID: "1.5e3"}},
 		{name: "block", connector: "password: |-\n      two\n      lines", want: bot{Password: "two\nlines"}},
 		{name: "passed over", connector: "nick: [1]\n    repo: {}\n    send_m_notice: $UNSET", database: "name: x\n    no-cache: true"},
 	} {
