@@ -1,6 +1,7 @@
 package matrix
 
 import (
+	"cmp"
 	"context"
 	"errors"
 
@@ -192,9 +193,7 @@ func (m *Memory) openCrypto(opts *session.Options) error {
 	if err != nil {
 		return err
 	}
-	if opts.AccessToken == "" {
-		opts.DeviceID = device.String()
-	}
+	opts.DeviceID = cmp.Or(device.String(), opts.DeviceID)
 	opts.LoggedIn = m.crypto.Start
 	return nil
 }

@@ -76,7 +76,11 @@ func (c *crypt) Open(opts bridge.CryptoOptions) (device id.DeviceID, err error) 
 			c.store.close()
 		}
 	}()
-	if err := c.store.mayBelongTo(id.UserID(c.conf.UserID), id.DeviceID(c.conf.DeviceID)); err != nil {
+	named := id.DeviceID(c.conf.DeviceID)
+	if c.conf.AccessToken != "" {
+		named = "" // the token's device counts
+	}
+	if err := c.store.mayBelongTo(id.UserID(c.conf.UserID), named); err != nil {
 		return "", err
 	}
 	if c.store.device == "" && c.conf.AccessToken == "" {

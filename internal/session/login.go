@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"strings"
 
+	"github.com/sirupsen/logrus"
 	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/id"
 )
@@ -83,37 +84,52 @@ func (s *Session) lookUp(ctx context.Context, server string) (base string, err e
 	return base, err
 }
 
-// logIn logs in by password, or finds out whose the token is.
+// logIn logs in by the token, or by password where there is none or the homeserver does not
+// take it any more.
 func (s *Session) logIn(ctx context.Context) error {
 	if s.AccessToken == "" {
-		// With a device of the homeserver's choice, each attempt whose answer is lost
-		// would leave one behind.
-		s.client.DeviceID = cmp.Or(id.DeviceID(s.DeviceID), id.DeviceID(rand.Text()[:10]))
-		response, err := s.passwordLogin(ctx)
-		if err != nil {
-			return fmt.Errorf("login as %s at %s: %w", s.UserID, s.client.HomeserverURL, err)
-		}
-		s.client.UserID, s.client.DeviceID, s.client.AccessToken = response.UserID, cmp.Or(response.DeviceID, s.client.DeviceID), response.AccessToken
-		return nil
+		return s.logInByPassword(ctx)
 	}
 	s.client.AccessToken = s.AccessToken
 	var me *mautrix.RespWhoami
-	if _, err := s.Try(ctx, func(ctx context.Context) (err error) {
+	_, err := s.try(ctx, func(ctx context.Context) (err error) {
 		me, err = s.client.Whoami(ctx)
 		if err == nil && (me == nil || me.UserID == "") {
 			err = Missing("user_id")
 		}
 		return err
-	}); err != nil {
+	})
+	if errors.Is(err, mautrix.MUnknownToken) {
+		if s.Password != "" {
+			s.Log.WithError(err).Warn("The homeserver no longer accepts the access token; logging in by password")
+			s.AccessToken, s.client.AccessToken = "", ""
+			return s.logInByPassword(ctx)
+		}
+		err = fmt.Errorf("%w: %w", errTokenDead, err)
+	}
+	switch {
+	case err != nil:
 		return fmt.Errorf("asking %s whose the access token is: %w", s.client.HomeserverURL, err)
-	}
-	if s.UserID != "" && id.UserID(s.UserID) != me.UserID {
+	case s.UserID != "" && id.UserID(s.UserID) != me.UserID:
 		return fmt.Errorf("the access token belongs to %s, and mxid is %s", me.UserID, s.UserID)
-	}
-	if s.DeviceID != "" && me.DeviceID != "" && id.DeviceID(s.DeviceID) != me.DeviceID {
-		return fmt.Errorf("the access token belongs to the device %s, and device_id is %s", me.DeviceID, s.DeviceID)
+	case s.DeviceID != "" && me.DeviceID != "" && id.DeviceID(s.DeviceID) != me.DeviceID:
+		s.Log.WithFields(logrus.Fields{"device": me.DeviceID, "device_id": s.DeviceID}).
+			Warn("The access token belongs to another device than the settings name; the token's device counts")
 	}
 	s.client.UserID, s.client.DeviceID = me.UserID, me.DeviceID
+	return nil
+}
+
+// logInByPassword logs in, as the device that the settings name or as a new one.
+func (s *Session) logInByPassword(ctx context.Context) error {
+	// With a device of the homeserver's choice, each attempt whose answer is lost
+	// would leave one behind.
+	s.client.DeviceID = cmp.Or(id.DeviceID(s.DeviceID), id.DeviceID(rand.Text()[:10]))
+	response, err := s.passwordLogin(ctx)
+	if err != nil {
+		return fmt.Errorf("login as %s at %s: %w", s.UserID, s.client.HomeserverURL, err)
+	}
+	s.client.UserID, s.client.DeviceID, s.client.AccessToken = response.UserID, cmp.Or(response.DeviceID, s.client.DeviceID), response.AccessToken
 	return nil
 }
 
@@ -142,7 +158,7 @@ var errTokenDead = errors.New("the homeserver no longer accepts the access token
 // token that it refused: if another goroutine has replaced it already, there is
 // nothing left to do.
 func (s *Session) logInAgain(ctx context.Context, rejected string) error {
-	if s.foreign || s.AccessToken != "" {
+	if s.foreign || s.Password == "" {
 		return errTokenDead
 	}
 	if err := s.login.Acquire(ctx, 1); err != nil {
