@@ -67,6 +67,41 @@ func TestDeadTokenWhileRunning(t *testing.T) {
 	require.NotContains(t, kept.String(), r.AccessToken)
 }
 
+// A token that is no longer accepted is no matter where there is a password as well.
+func TestDeadTokenWithAPassword(t *testing.T) {
+	bot := rig.Register(t)
+	conf := bot.Config(bot.NewRoom(t))
+	conf.UserID, conf.Password = bot.UserID.String(), bot.Password
+	log, kept := rig.KeepLog()
+	memory := rig.Open(t, conf, matrix.WithLogger(log))
+	require.NoError(t, memory.Set("tea", []byte(`1`)))
+	require.Equal(t, bot.DeviceID, memory.Client().DeviceID)
+
+	_, err := bot.LogoutAll(t.Context())
+	require.NoError(t, err)
+	require.NoError(t, memory.Set("tea", []byte(`2`)), "it logs in again while it runs")
+	require.Contains(t, kept.String(), "logging in again")
+	require.NoError(t, memory.Close())
+
+	memory = rig.Open(t, conf, matrix.WithLogger(log))
+	require.Contains(t, kept.String(), "The homeserver no longer accepts the access token; logging in by password")
+	rig.Has(t, memory, "tea", `2`)
+	require.NotContains(t, kept.String(), bot.AccessToken)
+}
+
+// As in the example in opsdroid's documentation, a token may stand beside a device_id that
+// is not its own.
+func TestTokenOfAnotherDevice(t *testing.T) {
+	bot := rig.Register(t)
+	conf := bot.Config(bot.NewRoom(t))
+	conf.DeviceID = "opsdroid"
+	log, kept := rig.KeepLog()
+	memory := rig.Open(t, conf, matrix.WithLogger(log))
+	require.Equal(t, bot.DeviceID, memory.Client().DeviceID)
+	require.Contains(t, kept.String(), "the token's device counts")
+	require.NoError(t, memory.Set("tea", []byte(`1`)))
+}
+
 // A login whose answer was lost leaves no device behind: each attempt is for the same one.
 func TestLostLoginLeavesNoDevice(t *testing.T) {
 	bot := rig.Register(t)
