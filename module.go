@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"maps"
+	"slices"
 
 	"github.com/go-joe/joe"
 	"github.com/sirupsen/logrus"
@@ -63,6 +65,8 @@ func (m *Memory) Apply(conf *joe.Config) error {
 
 // Open connects to the homeserver, joins the default room if the bot is not in
 // it, and loads what that room remembers. Each step is bounded by Config.Timeout.
+// The other rooms of Config.Rooms are joined in the background, where one that can't
+// be is a warning; so are all of them where the bot is invited again later.
 // It may be called once; if it fails, nothing is left running.
 func (m *Memory) Open(ctx context.Context) error {
 	if !m.opened.CompareAndSwap(false, true) {
@@ -92,6 +96,7 @@ func (m *Memory) Open(ctx context.Context) error {
 		m.shutDown()
 		return fail("open", m.conf.DefaultRoom, "", err)
 	}
+	m.rooms.JoinAll()
 	return nil
 }
 
@@ -134,6 +139,7 @@ func (m *Memory) checkSettings() error {
 func (m *Memory) roomEnv() room.Env {
 	env := room.Env{
 		Session:   m.session,
+		Names:     append(slices.Sorted(maps.Keys(m.conf.Rooms)), m.conf.DefaultRoom),
 		EventType: event.Type{Type: m.conf.EventType, Class: event.StateEventType},
 		Layout:    wire.Layout{StateKey: string(m.conf.SingleStateKey)},
 		Encrypt:   m.conf.ShouldEncrypt == On,
@@ -168,6 +174,7 @@ func (m *Memory) sessionOptions() session.Options {
 		HTTPClient:  m.httpClient,
 		Log:         m.log,
 		Update:      m.rooms.Update,
+		Invited:     m.rooms.Invited,
 		Anew:        m.rooms.Anew,
 	}
 }

@@ -3,6 +3,7 @@ package matrix_test
 import (
 	"context"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -171,6 +172,25 @@ func TestPowerLevelTooLow(t *testing.T) {
 	_, ok, err := memory.Get("tea")
 	require.NoError(t, err)
 	require.False(t, ok, "a refused value is not remembered")
+}
+
+// Before room version 10 power levels may be strings.
+func TestPowerLevelsAreStrings(t *testing.T) {
+	bot, owner := rig.Register(t), rig.Register(t)
+	for level, warned := range map[string]bool{"10": true, "50": false} {
+		room, err := owner.CreateRoom(t.Context(), &mautrix.ReqCreateRoom{Preset: "public_chat", RoomVersion: "9"})
+		require.NoError(t, err)
+		_, err = bot.JoinRoomByID(t.Context(), room.RoomID)
+		require.NoError(t, err)
+		_, err = owner.SendStateEvent(t.Context(), room.RoomID, event.StatePowerLevels, "", map[string]any{
+			"users": map[string]string{owner.UserID.String(): "100", bot.UserID.String(): level}, "state_default": "50",
+		})
+		require.NoError(t, err)
+		log, kept := rig.KeepLog()
+		memory := rig.Open(t, bot.Config(room.RoomID), matrix.WithLogger(log))
+		require.Equal(t, warned, strings.Contains(kept.String(), "the bot has power level 10, and dev.opsdroid.database state events need 50"))
+		require.Equal(t, !warned, memory.Set("tea", []byte(`1`)) == nil)
+	}
 }
 
 // A program that runs its own client hands it over.

@@ -1,14 +1,10 @@
 package adapter
 
 import (
-	"context"
 	"fmt"
 	"slices"
 
-	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/event"
-
-	"github.com/go-joe/matrix-memory/internal/session"
 )
 
 // invited answers an invitation.
@@ -27,7 +23,7 @@ func (a *adapter) invited(r *room, state []*event.Event) {
 	log := a.log(r.id).WithField("inviter", invite.Sender.String())
 	joined := false
 	if a.invites.allow(me, invite.Sender) {
-		if err := a.session.Join(a.ctx, r.id.String()); a.ctx.Err() != nil {
+		if err := a.session.AcceptInvite(a.ctx, r.id); a.ctx.Err() != nil {
 			return // the invitation stands, and is answered at the next start
 		} else if err != nil {
 			log.WithError(err).Warn("The bot was invited, but could not join; invite it again")
@@ -49,13 +45,6 @@ func (a *adapter) invited(r *room, state []*event.Event) {
 
 // isMember says whether the bot is in a room.
 func (a *adapter) isMember(r *room) bool {
-	var response *mautrix.RespJoinedRooms
-	_, err := a.session.Try(a.ctx, func(ctx context.Context) (err error) {
-		response, err = a.client.JoinedRooms(ctx)
-		if err == nil && response == nil {
-			err = session.Missing("joined_rooms")
-		}
-		return err
-	})
-	return err == nil && slices.Contains(response.JoinedRooms, r.id)
+	rooms, err := a.session.JoinedRooms(a.ctx)
+	return err == nil && slices.Contains(rooms, r.id)
 }

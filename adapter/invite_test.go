@@ -128,6 +128,18 @@ func TestInvitedAgain(t *testing.T) {
 	require.Equal(t, []string{"one", "three"}, []string{events[0].Text, events[1].Text})
 }
 
+// An invitation may come down sync before the homeserver lets the bot join.
+func TestInvitedAndRefusedAtFirst(t *testing.T) {
+	alice, proxy := register(t), rig.Proxy(t)
+	var got record[adapter.InvitationEvent]
+	b := start(t, setup{homeserver: proxy.URL(), handlers: func(b *bot) { b.Brain.RegisterHandler(got.add) }})
+	joins := func(r *http.Request) bool { return strings.Contains(r.URL.Path, "/join/") }
+	proxy.Inject(homeserver.Fault{Match: joins, Times: 2, Do: rig.Forbidden})
+	_, err := alice.InviteUser(t.Context(), alice.NewRoom(t), &mautrix.ReqInviteUser{UserID: b.user.UserID})
+	require.NoError(t, err)
+	require.True(t, got.wait(t, 1)[0].Joined)
+}
+
 // An invitation that the end cuts short stands, and nobody is told to invite the bot again.
 func TestInvitationWhileClosing(t *testing.T) {
 	alice, proxy := register(t), rig.Proxy(t)

@@ -2,16 +2,21 @@ package test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 	"maunium.net/go/mautrix"
+	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
 
+	matrix "github.com/go-joe/matrix-memory"
 	"github.com/go-joe/matrix-memory/internal/homeserver"
 	"github.com/go-joe/matrix-memory/internal/rig"
 )
@@ -96,4 +101,59 @@ func member(object any, path ...string) any {
 		object = members[name]
 	}
 	return object
+}
+
+// The bot is in every room of the settings, as opsdroid is; one that it can't join is a
+// warning that says what to do.
+func TestJoinsAllRooms(t *testing.T) {
+	rig.NoLeaks(t)
+	bot, owner := rig.Register(t), rig.Register(t)
+	invited, public, closed, banned := owner.NewRoom(t), owner.NewRoom(t), owner.NewRoom(t), owner.NewRoom(t)
+	_, err := owner.InviteUser(t.Context(), invited, &mautrix.ReqInviteUser{UserID: bot.UserID})
+	require.NoError(t, err)
+	_, err = owner.SendStateEvent(t.Context(), public, event.StateJoinRules, "", &event.JoinRulesEventContent{JoinRule: event.JoinRulePublic})
+	require.NoError(t, err)
+	_, err = owner.BanUser(t.Context(), banned, &mautrix.ReqBanUser{UserID: bot.UserID, Reason: "enough"})
+	require.NoError(t, err)
+	conf := bot.Config(bot.NewRoom(t))
+	conf.Rooms["invited"], conf.Rooms["public"] = invited.String(), owner.NewAlias(t, public).String()
+	conf.Rooms["closed"], conf.Rooms["banned"], conf.Rooms["nowhere"] = closed.String(), banned.String(), "#nowhere:"+rig.Shared(t).Name()
+	log, kept := rig.KeepLog()
+	memory := rig.Open(t, conf, matrix.WithLogger(log))
+	eventually(t, func() bool {
+		rooms, err := bot.JoinedRooms(t.Context())
+		require.NoError(t, err)
+		return len(rooms.JoinedRooms) == 3 && strings.Count(kept.String(), "Could not join a room of the settings") == 3
+	}, "it joins those that it can, and says which it can't")
+	_, err = memory.InRoom("public").Keys()
+	require.NoError(t, err)
+	for _, line := range strings.Split(kept.String(), "\n") {
+		switch {
+		case strings.Contains(line, "room=closed"):
+			require.Contains(t, line, "invite the bot, or make the room public")
+		case strings.Contains(line, "room=banned"):
+			require.Contains(t, line, "the bot is banned there, so have that lifted first")
+		}
+	}
+}
+
+// A bot that was removed from a room of the settings and is invited again joins without a
+// restart, though the homeserver refuses that at first, and the log says both.
+func TestRemovedAndInvitedAgain(t *testing.T) {
+	rig.NoLeaks(t)
+	bot, owner := rig.Register(t), rig.Register(t)
+	room := owner.NewRoom(t, bot, rig.Writable)
+	log, kept := rig.KeepLog()
+	r := rig.Behind(t, rig.Proxy(t), bot, bot.Config(room), matrix.WithLogger(log))
+	require.NoError(t, r.Set("tea", []byte(`1`)))
+	_, err := owner.KickUser(t.Context(), room, &mautrix.ReqKickUser{UserID: bot.UserID})
+	require.NoError(t, err)
+	eventually(t, func() bool { return errors.Is(r.Set("tea", []byte(`2`)), matrix.ErrUnknownRoom) }, "it is out")
+	eventually(t, func() bool { return strings.Contains(kept.String(), "The bot is no longer in the room") }, "the log says so")
+	r.Front.Inject(homeserver.Fault{Match: func(r *http.Request) bool { return strings.Contains(r.URL.Path, "/join/") }, Times: 1, Do: rig.Forbidden})
+	_, err = owner.InviteUser(t.Context(), room, &mautrix.ReqInviteUser{UserID: bot.UserID})
+	require.NoError(t, err)
+	eventually(t, func() bool { return r.Set("tea", []byte(`3`)) == nil }, "it is in again")
+	require.Contains(t, kept.String(), "Joined the room")
+	rig.Has(t, r.Memory, "tea", `3`)
 }

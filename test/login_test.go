@@ -89,6 +89,33 @@ func TestDeadTokenWithAPassword(t *testing.T) {
 	require.NotContains(t, kept.String(), bot.AccessToken)
 }
 
+// A bot that may not log in any more, as its account was deactivated, does not ask for that
+// with every request, and the log says it once.
+func TestMayNotLogInAgain(t *testing.T) {
+	rig.NoLeaks(t)
+	log, kept := rig.KeepLog()
+	bot, front := rig.Register(t), rig.Proxy(t)
+	conf := bot.Config(bot.NewRoom(t))
+	conf.AccessToken, conf.UserID, conf.Password = "", bot.UserID.String(), bot.Password
+	r := rig.Behind(t, front, bot, conf, matrix.WithLogger(log))
+	require.NoError(t, r.Set("tea", []byte(`"green"`)))
+	login := func(r *http.Request) bool { return strings.HasSuffix(r.URL.Path, "/login") }
+	front.Inject(homeserver.Fault{Match: login, Do: homeserver.Status(http.StatusForbidden, nil,
+		`{"errcode":"M_USER_DEACTIVATED","error":"This account has been deactivated"}`)})
+	before := front.Count(homeserver.Seen(login))
+	_, err := bot.LogoutAll(t.Context())
+	require.NoError(t, err)
+	start := time.Now()
+	for n := 0; n < 10 || time.Since(start) < 3*time.Second; n++ {
+		err := r.Set("tea", []byte(`"secret"`))
+		r.Failed(t, err, "set", "tea")
+		answered(t, err, "M_USER_DEACTIVATED")
+	}
+	require.Equal(t, 1, front.Count(homeserver.Seen(login))-before)
+	require.Equal(t, 1, strings.Count(kept.String(), "logging in again\""))
+	require.Equal(t, 1, strings.Count(kept.String(), "level=warning msg=\"Sync fails"))
+}
+
 // As in the example in opsdroid's documentation, a token may stand beside a device_id that
 // is not its own.
 func TestTokenOfAnotherDevice(t *testing.T) {

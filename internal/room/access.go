@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"strconv"
+	"strings"
 
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
@@ -35,7 +37,7 @@ func (r *Room) note(evt *event.Event) {
 		}
 	case event.StatePowerLevels.Type:
 		levels := &event.PowerLevelsEventContent{}
-		if json.Unmarshal(evt.Content.VeryRaw, levels) == nil {
+		if json.Unmarshal(levelsAsNumbers(evt.Content.VeryRaw), levels) == nil {
 			r.access.levels = levels
 		}
 	}
@@ -81,5 +83,33 @@ func (a access) power(user id.UserID, eventType event.Type) (have, need int) {
 func (r *Room) warn() {
 	if lack := r.lack(); lack != "" {
 		r.log().Warn("The memory of this room can't be written: " + lack)
+	}
+}
+
+// levelsAsNumbers makes numbers of the power levels that are strings, as they may be before
+// room version 10: https://spec.matrix.org/v1.16/rooms/v9/#event-format
+func levelsAsNumbers(content json.RawMessage) json.RawMessage {
+	var members map[string]any
+	if json.Unmarshal(content, &members) != nil {
+		return content
+	}
+	number(members)
+	numbers, err := json.Marshal(members)
+	if err != nil {
+		return content
+	}
+	return numbers
+}
+
+func number(members map[string]any) {
+	for name, level := range members {
+		switch level := level.(type) {
+		case string:
+			if n, err := strconv.Atoi(strings.TrimSpace(level)); err == nil {
+				members[name] = n
+			}
+		case map[string]any:
+			number(level)
+		}
 	}
 }

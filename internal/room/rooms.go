@@ -8,7 +8,6 @@ package room
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"maps"
 	"slices"
 	"sync"
@@ -26,6 +25,7 @@ import (
 // An Env is what rooms need of their memory.
 type Env struct {
 	Session   *session.Session
+	Names     []string   // of the rooms that the bot is to be in: names of the settings, aliases or IDs
 	EventType event.Type // of the memory's state events
 	OlderType string     // of those to copy where there are none of EventType; "": there is no such type
 	Layout    wire.Layout
@@ -63,7 +63,7 @@ type Rooms struct {
 	background  sync.WaitGroup // redactions, reads of encrypted events, and reads after a gap of sync
 	redacting   context.Context
 	giveUp      context.CancelFunc // ends redactions that take too long
-	reading     context.Context
+	reading     context.Context    // of what ends with the rooms
 	stopReading context.CancelFunc
 
 	mu     sync.RWMutex // owns what follows
@@ -94,24 +94,6 @@ func (rs *Rooms) Find(ctx context.Context, name string) (*Room, error) {
 		return nil, err
 	}
 	return rs.use(ctx, moved)
-}
-
-// FindOrJoin returns the room that is called by a name, an alias or an ID, and joins
-// it if the bot is not in it.
-func (rs *Rooms) FindOrJoin(ctx context.Context, name string) (*Room, error) {
-	roomID, err := rs.Session.Resolve(ctx, name)
-	if err != nil {
-		return nil, explain(err)
-	}
-	r, err := rs.use(ctx, roomID)
-	if !unusable(err) {
-		return r, err
-	}
-	if err := rs.Session.Join(ctx, rs.Session.Target(name)); err != nil {
-		return nil, explain(fmt.Errorf("joining it: %w; invite the bot, or make the room public", err))
-	}
-	rs.Log.WithField("room", roomID.String()).Info("Joined the room")
-	return rs.use(ctx, roomID)
 }
 
 // use returns the room with an ID, ready for use.
@@ -151,6 +133,7 @@ func (rs *Rooms) Update(u session.Update) {
 	case r == nil:
 	case u.Left:
 		r.replica.Forget()
+		r.log().Warn("The bot is no longer in the room: it has left, or was removed or banned; its memory is of use again once it is invited and joins")
 	default:
 		r.apply(u)
 	}

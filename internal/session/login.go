@@ -9,7 +9,9 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
+	"github.com/cenkalti/backoff/v5"
 	"github.com/sirupsen/logrus"
 	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/id"
@@ -171,13 +173,38 @@ func (s *Session) logInAgain(ctx context.Context, rejected string) error {
 	case s.currentToken() != rejected:
 		return nil
 	}
-	s.Log.Warn("The homeserver has logged the bot out; logging in again")
+	if time.Now().Before(s.refusal.until) {
+		return s.refusal.err
+	}
+	if s.refusal.err == nil {
+		s.Log.Warn("The homeserver has logged the bot out; logging in again")
+	}
 	response, err := s.passwordLogin(ctx)
 	if err != nil {
-		return fmt.Errorf("logging in again as %s: %w", s.UserID, err)
+		err = fmt.Errorf("logging in again as %s: %w", s.UserID, err)
+		if IsStatus(err, http.StatusForbidden) {
+			s.refusal.note(err)
+		}
+		return err
 	}
+	s.refusal = refusal{}
 	s.bearer.token.Store(&response.AccessToken)
 	return nil
+}
+
+// A refusal keeps a bot that may not log in, as its account was deactivated or has another
+// password now, from asking for that with every request.
+type refusal struct {
+	err   error
+	until time.Time // no login is tried before
+	pause *backoff.ExponentialBackOff
+}
+
+func (r *refusal) note(err error) {
+	if r.pause == nil {
+		r.pause = backOff(10*time.Second, 10*time.Minute)
+	}
+	r.err, r.until = err, time.Now().Add(r.pause.NextBackOff())
 }
 
 // currentToken returns the token that requests go out with.

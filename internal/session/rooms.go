@@ -72,19 +72,6 @@ func (s *Session) ForgetAlias(room string) bool {
 	return strings.HasPrefix(target, "#")
 }
 
-// Join joins a room, by its alias or ID. An alias also tells which servers the room
-// can be joined by.
-func (s *Session) Join(ctx context.Context, room string) error {
-	_, err := s.Try(ctx, func(ctx context.Context) error {
-		response, err := s.client.JoinRoom(ctx, room, nil)
-		if err == nil && (response == nil || response.RoomID == "") {
-			err = Missing("room_id")
-		}
-		return err
-	})
-	return err
-}
-
 // PutState stores a state event. Each attempt asks first whether it may be made.
 // acted says that the homeserver may have stored it although there is an error.
 func (s *Session) PutState(ctx context.Context, room id.RoomID, eventType event.Type, stateKey string, content json.RawMessage, may func() error) (eventID id.EventID, acted bool, err error) {

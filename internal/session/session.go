@@ -41,6 +41,9 @@ type Options struct {
 	// Update is told what sync brings of each room, in the homeserver's order,
 	// on the goroutine that syncs.
 	Update func(Update)
+	// Invited is told, on the same goroutine, which rooms the bot is newly invited to. It
+	// may be nil.
+	Invited func(id.RoomID)
 	// Anew is called on the same goroutine, before what the response brings of rooms, when
 	// sync works again after it had failed, or has begun anew: what was read of rooms
 	// before has to be read again and compared. A homeserver that was killed can bring
@@ -68,7 +71,8 @@ type Session struct {
 	loop *loop              // syncs
 	open atomic.Bool
 
-	login *semaphore.Weighted // held while logging in again
+	login   *semaphore.Weighted // held while logging in again; owns refusal
+	refusal refusal
 
 	reads    reads
 	cuts     atomic.Bool // the homeserver cuts pages of history before it filters them

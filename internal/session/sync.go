@@ -234,6 +234,11 @@ func (s *Session) observe(response *mautrix.RespSync) {
 	for room := range response.Rooms.Leave {
 		s.Update(Update{Room: room, Left: true})
 	}
+	if s.Invited != nil {
+		for room := range response.Rooms.Invite {
+			s.Invited(room)
+		}
+	}
 }
 
 // redacts returns the event that a redaction is about: since room version 11 it
