@@ -47,7 +47,12 @@ func (c *crypt) decrypt(ctx context.Context, evt *event.Event, message bool) (*e
 		return nil, err
 	}
 	defer c.judge(ctx, false)()
-	return c.machine.DecryptMegolmEvent(ctx, evt)
+	decrypted, err := c.machine.DecryptMegolmEvent(ctx, evt)
+	var syntax *json.SyntaxError
+	if errors.As(err, &syntax) {
+		return nil, fmt.Errorf("its key is there, but what it holds is no JSON, such as the NaN and Infinity of Python's programs: %w; store another value under the key", err)
+	}
+	return decrypted, err
 }
 
 // inbound returns the session with which an event was encrypted. If it is

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
 	"maunium.net/go/mautrix/id"
 
 	matrix "github.com/go-joe/matrix-memory"
@@ -19,12 +20,6 @@ import (
 	"github.com/go-joe/matrix-memory/internal/opsdroid"
 	"github.com/go-joe/matrix-memory/internal/rig"
 )
-
-// An opsdroidBot is an opsdroid on an account of its own.
-type opsdroidBot struct {
-	*opsdroid.Bot
-	rig.Account
-}
 
 // startOpsdroid starts an opsdroid, and stops it when the test ends.
 func startOpsdroid(t testing.TB, configuration string) *opsdroid.Bot {
@@ -123,5 +118,52 @@ func TestOpsdroidReadsAndIsRead(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// NaN is no JSON, but opsdroid encrypts it all the same.
+func TestOpsdroidNaN(t *testing.T) {
+	memory, bot, _, _ := side(t, matrix.OneStateKey, true)
+	for _, value := range []string{`NaN`, `-Infinity`, `{"mean":[1,NaN]}`} {
+		require.NoError(t, bot.Put(t.Context(), "odd", value))
+		var err error
+		eventually(t, func() bool { _, _, err = memory.Get("odd"); return err != nil }, "it comes")
+		require.ErrorIs(t, err, matrix.ErrUndecryptable)
+		require.ErrorContains(t, err, "what it holds is no JSON, such as the NaN and Infinity of Python's programs")
+		require.NoError(t, memory.Set("odd", []byte(`1`)))
+		answer, err := bot.Get(t.Context(), "odd")
+		require.NoError(t, err)
+		require.Equal(t, "1", answer)
+	}
+}
+
+// What opsdroid puts and what a memory deletes at the same moment leaves nothing that
+// either can't read.
+func TestOpsdroidPutsWhileAMemoryDeletes(t *testing.T) {
+	for name, layout := range rig.Layouts {
+		t.Run(name, func(t *testing.T) {
+			memory, bot, ours, room := side(t, layout, true)
+			for n := range 10 {
+				require.NoError(t, memory.Set("tea", []byte(fmt.Sprint(n))))
+				require.NoError(t, memory.Set("coffee", []byte(fmt.Sprint(n))))
+				var both errgroup.Group
+				both.Go(func() error { return bot.Put(t.Context(), "milk", fmt.Sprint(n)) })
+				both.Go(func() error { return bot.Put(t.Context(), "tea", fmt.Sprint(-n)) })
+				both.Go(func() error { _, err := memory.Delete("tea"); return err })
+				both.Go(func() error { _, err := memory.Delete("coffee"); return err })
+				require.NoError(t, both.Wait())
+			}
+			eventually(t, func() bool {
+				for _, key := range []string{"tea", "milk", "coffee"} {
+					value, ok, err := memory.Get(key)
+					require.NoError(t, err)
+					answer, err := bot.Get(t.Context(), key)
+					if err != nil || ok != (answer != "null") || ok && answer != string(value) {
+						return false
+					}
+				}
+				return true
+			}, "both read the same: %v", ours.Standing(t, room))
+		})
 	}
 }
