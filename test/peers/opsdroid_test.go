@@ -5,6 +5,7 @@ package peers
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -165,5 +166,122 @@ func TestOpsdroidPutsWhileAMemoryDeletes(t *testing.T) {
 				return true
 			}, "both read the same: %v", ours.Standing(t, room))
 		})
+	}
+}
+
+// Whatever a key is called, it stands where both look for it, once opsdroid has put it.
+func TestOpsdroidKeys(t *testing.T) {
+	for name, layout := range rig.Layouts {
+		for kind, encrypted := range map[string]bool{"plain": false, "encrypted": true} {
+			t.Run(name+"/"+kind, func(t *testing.T) {
+				memory, bot, _, _ := side(t, layout, encrypted)
+				keys := []string{`a"b`, `a\b`, "a\nb", "\x7f", "nul\x00x", "dev.joe.key:dGVh", "dev.joe.sha256:x", "", ".", "a/b %#?", "ä"}
+				read := func(key, want string) {
+					t.Helper()
+					eventually(t, func() bool {
+						value, ok, err := memory.Get(key)
+						require.NoError(t, err, "%q", key)
+						return ok == (want != "null") && (!ok || string(value) == want)
+					}, "the memory reads %q", key)
+					answer, err := bot.Get(t.Context(), key)
+					if want == "null" && errors.Is(err, opsdroid.ErrRaised) { // "" and "." have the same event, and opsdroid stumbles over the other one
+						answer, err = "null", nil
+					}
+					require.NoError(t, err, "%q", key)
+					require.Equal(t, want, answer, "%q", key)
+				}
+				for _, key := range keys {
+					require.NoError(t, bot.Put(t.Context(), key, `1`), "%q", key)
+					read(key, `1`)
+				}
+				for _, key := range keys {
+					require.NoError(t, memory.Set("another", []byte(`1`)))
+					read(key, `1`)
+					require.NoError(t, memory.Set(key, []byte(`2`)))
+					read(key, `2`)
+					require.NoError(t, bot.Put(t.Context(), key, `3`))
+					read(key, `3`)
+				}
+				for n, key := range keys {
+					if n%2 == 0 {
+						_, err := memory.Delete(key)
+						require.NoError(t, err)
+					} else {
+						_, err := bot.Delete(t.Context(), key)
+						require.NoError(t, err)
+					}
+					read(key, `null`)
+				}
+			})
+		}
+	}
+}
+
+// Both write in turn, and at once. Nothing that was acknowledged to the memory is lost, and
+// in the end both read the same.
+func TestOpsdroidRaces(t *testing.T) {
+	const rounds = 20
+	for name, layout := range rig.Layouts {
+		for kind, encrypted := range map[string]bool{"plain": false, "encrypted": true} {
+			t.Run(name+"/"+kind, func(t *testing.T) {
+				memory, bot, _, _ := side(t, layout, encrypted)
+				for n := range rounds { // in turn
+					value := fmt.Sprint(n)
+					require.NoError(t, memory.Set("turns", []byte(value)))
+					answer, err := bot.Get(t.Context(), "turns")
+					require.NoError(t, err)
+					require.Equal(t, value, answer)
+					require.NoError(t, bot.Put(t.Context(), "turns", `"`+value+`"`))
+					eventually(t, func() bool {
+						got, _, err := memory.Get("turns")
+						require.NoError(t, err)
+						return string(got) == `"`+value+`"`
+					}, "the memory reads what opsdroid has put")
+				}
+				var both errgroup.Group
+				both.Go(func() error {
+					for n := range rounds {
+						if err := bot.Put(t.Context(), fmt.Sprint("theirs ", n%5), fmt.Sprint(n)); err != nil {
+							return err
+						}
+					}
+					return nil
+				})
+				both.Go(func() error {
+					for n := range rounds {
+						if err := memory.Set(fmt.Sprint("ours ", n%5), []byte(fmt.Sprint(n))); err != nil {
+							return err
+						}
+					}
+					return nil
+				})
+				require.NoError(t, both.Wait())
+				lost := 0
+				for n := rounds - 5; n < rounds; n++ {
+					key, want := fmt.Sprint("ours ", n%5), fmt.Sprint(n)
+					eventually(t, func() bool {
+						answer, err := bot.Get(t.Context(), key)
+						return err == nil && answer == want
+					}, "opsdroid reads what was acknowledged to the memory")
+					got, _, err := memory.Get(key)
+					require.NoError(t, err)
+					require.Equal(t, want, string(got))
+				}
+				for n := rounds - 5; n < rounds; n++ {
+					key := fmt.Sprint("theirs ", n%5)
+					eventually(t, func() bool {
+						answer, err := bot.Get(t.Context(), key)
+						require.NoError(t, err)
+						got, ok, err := memory.Get(key)
+						require.NoError(t, err)
+						return answer == string(got) || answer == "null" && !ok
+					}, "both read the same")
+					if got, _, _ := memory.Get(key); string(got) != fmt.Sprint(n) {
+						lost++
+					}
+				}
+				t.Logf("%d of opsdroid's 5 last values were lost, as it overwrites what it has not read", lost)
+			})
+		}
 	}
 }
