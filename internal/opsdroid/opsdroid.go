@@ -3,7 +3,7 @@
 package opsdroid
 
 import (
-	"bufio"
+	"bytes"
 	"context"
 	_ "embed"
 	"encoding/json"
@@ -13,7 +13,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"sync"
 
 	"github.com/go-joe/matrix-memory/internal/process"
 	"github.com/go-joe/matrix-memory/internal/product"
@@ -41,14 +40,7 @@ type Options struct {
 
 // A Bot is an opsdroid that runs as a child process. Its methods may be called by several
 // goroutines at once, and wait for each other.
-type Bot struct {
-	log  string // the file that it logs to
-	proc *process.Process
-	ask  *os.File
-
-	mu      sync.Mutex // owns what follows, and whose turn it is to ask
-	answers *bufio.Reader
-}
+type Bot struct{ *process.Dialogue }
 
 // rest is what every configuration has: a skill that obeys, and nothing that would listen
 // or talk by itself. The verbs are for the folder and the skill.
@@ -62,7 +54,8 @@ skills: {driver: {path: %q}}
 `
 
 // Start installs opsdroid on first use, starts it by its own command line, and returns when
-// it is in its rooms. The context bounds that, not its life.
+// it is in its rooms. The context bounds that, not its life. It is ended by force: asked
+// politely, opsdroid 0.31.0 may hang.
 func Start(ctx context.Context, opts Options) (*Bot, error) {
 	if opts.Progress == nil {
 		opts.Progress = io.Discard
@@ -97,37 +90,14 @@ func start(ctx context.Context, python string, opts Options) (*Bot, error) {
 	if err != nil {
 		return nil, err
 	}
-	log, err := os.Create(filepath.Join(opts.Dir, "opsdroid.log"))
-	if err != nil {
-		return nil, err
-	}
-	defer log.Close() // the process has its own descriptor
-	questions, ask, err := os.Pipe()
-	if err != nil {
-		return nil, err
-	}
-	defer questions.Close()
-	answers, say, err := os.Pipe()
-	if err != nil {
-		return nil, errors.Join(err, ask.Close())
-	}
-	defer say.Close()
-
 	cmd := exec.Command(python, "-W", "ignore", "-m", "opsdroid", "start", "-f", configuration)
 	cmd.Dir = opts.Dir
 	cmd.Env = append(os.Environ(), "HOME="+home, "XDG_CONFIG_HOME="+home, "XDG_DATA_HOME="+home, "HTTPS_PROXY=", "PYTHONPATH=")
-	cmd.Stdout, cmd.Stderr = log, log
-	cmd.ExtraFiles = []*os.File{questions, say}
-	proc, err := process.Start(cmd, nil)
+	dialogue, err := process.Converse(ctx, cmd, filepath.Join(opts.Dir, "opsdroid.log"))
 	if err != nil {
-		return nil, errors.Join(err, ask.Close(), answers.Close())
-	}
-	bot := &Bot{log: log.Name(), proc: proc, ask: ask, answers: bufio.NewReader(answers)}
-	if _, err := bot.answer(ctx); err != nil {
-		bot.Stop()
 		return nil, err
 	}
-	return bot, nil
+	return &Bot{dialogue}, nil
 }
 
 // Put stores a value, which is JSON as Python reads it: it may hold NaN.
@@ -161,57 +131,19 @@ func (b *Bot) do(ctx context.Context, operation string, arguments ...string) (st
 	for _, argument := range arguments {
 		question += "," + argument
 	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if _, err := fmt.Fprintln(b.ask, question+"]"); err != nil {
-		return "", fmt.Errorf("opsdroid %s: %w", operation, err)
-	}
-	returned, err := b.answer(ctx)
+	answer, err := b.Ask(ctx, question+"]")
 	if err != nil {
 		return "", fmt.Errorf("opsdroid %s: %w", operation, err)
 	}
-	return returned, nil
+	if returned, ok := bytes.CutPrefix(answer, []byte(`{"returned": `)); ok { // which need be no JSON
+		return string(bytes.TrimSuffix(returned, []byte("}\n"))), nil
+	}
+	var raised struct{ Raised string }
+	if err := json.Unmarshal(answer, &raised); err != nil {
+		return "", fmt.Errorf("opsdroid %s: %q is no answer: %w", operation, answer, err)
+	}
+	return "", fmt.Errorf("opsdroid %s: %w %s", operation, ErrRaised, raised.Raised)
 }
 
 // ErrRaised says that opsdroid's database has raised an exception.
 var ErrRaised = errors.New("it raised")
-
-// answer reads what the driver says next. A driver that does not answer in time is of no
-// further use, so that ends opsdroid.
-func (b *Bot) answer(ctx context.Context) (returned string, err error) {
-	defer context.AfterFunc(ctx, b.proc.Kill)()
-	line, err := b.answers.ReadBytes('\n')
-	switch {
-	case ctx.Err() != nil:
-		return "", fmt.Errorf("no answer: %w; its log ends with:\n%s", context.Cause(ctx), b.Log())
-	case err != nil:
-		return "", fmt.Errorf("it has ended: %v; its log ends with:\n%s", b.proc.Err(), b.Log())
-	}
-	var answer struct {
-		Raised string
-	}
-	const prefix = `{"returned": `
-	if text := string(line); len(text) > len(prefix) && text[:len(prefix)] == prefix {
-		return text[len(prefix) : len(text)-len("}\n")], nil
-	}
-	if err := json.Unmarshal(line, &answer); err != nil {
-		return "", fmt.Errorf("an answer that is none, %q: %w", line, err)
-	}
-	return "", fmt.Errorf("%w %s", ErrRaised, answer.Raised)
-}
-
-// Log returns the end of what opsdroid has logged.
-func (b *Bot) Log() string {
-	log, err := os.ReadFile(b.log)
-	if err != nil {
-		return err.Error()
-	}
-	return string(log[max(0, len(log)-4000):])
-}
-
-// Stop ends opsdroid and waits until it is gone. It is killed: asked politely, opsdroid
-// 0.31.0 may hang.
-func (b *Bot) Stop() {
-	b.proc.Kill()
-	_ = b.ask.Close()
-}

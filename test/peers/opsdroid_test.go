@@ -29,7 +29,7 @@ func startOpsdroid(t testing.TB, configuration string) *opsdroid.Bot {
 	defer cancel()
 	bot, err := opsdroid.Start(ctx, opsdroid.Options{Dir: t.TempDir(), Configuration: configuration, Progress: os.Stderr})
 	require.NoError(t, err)
-	t.Cleanup(bot.Stop)
+	t.Cleanup(bot.End)
 	return bot
 }
 
