@@ -62,6 +62,7 @@ const operations = {
         await crypto.bootstrapSecretStorage({
             createSecretStorageKey: async () => recovery, setupNewSecretStorage: true, setupNewKeyBackup: true,
         });
+        await crypto.checkKeyBackupAndEnable();
         return recovery.encodedPrivateKey;
     },
     // Takes over what another device has set up. Returns how many keys the backup had.

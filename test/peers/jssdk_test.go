@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -50,21 +51,79 @@ func TestJSReadsAndIsRead(t *testing.T) {
 	memory := rig.Open(t, sealed(t, ours, room), e2ee.Enable())
 	require.NoError(t, memory.Set("tea", []byte(`{"kind":"green"}`)))
 
-	var state map[string]struct {
-		Pointer string `json:"encrypted_val"`
-	}
-	require.NoError(t, json.Unmarshal([]byte(ours.Standing(t, room)[""]), &state))
 	var event struct {
 		Type    string
 		Content map[string]json.RawMessage
 	}
-	require.NoError(t, js.Do(t.Context(), &event, "get", room, state["tea"].Pointer))
+	require.NoError(t, js.Do(t.Context(), &event, "get", room, pointerOf(t, ours, room, "tea")))
 	require.Equal(t, rig.MemoryType.Type, event.Type)
 	require.JSONEq(t, `{"kind":"green"}`, string(event.Content["tea"]))
 
 	var sent string
 	require.NoError(t, js.Do(t.Context(), &sent, "send", room, rig.MemoryType.Type, map[string]any{"coffee": []int{1, 2}}))
-	ours.Put(t, room, "", map[string]any{"tea": state["tea"], "coffee": map[string]string{"encrypted_val": sent}})
+	ours.Put(t, room, "", map[string]any{"coffee": map[string]string{"encrypted_val": sent}})
 	eventually(t, func() bool { _, ok, err := memory.Get("coffee"); require.NoError(t, err); return ok }, "the memory reads what matrix-js-sdk has encrypted")
 	rig.Has(t, memory, "coffee", `[1,2]`)
+}
+
+// What a memory has set up, matrix-js-sdk takes over: it reads from the backup what was
+// encrypted before it was there, and devices that only talk to signed ones talk to each other.
+func TestJSTakesOverTheBackup(t *testing.T) {
+	account := rig.Register(t)
+	room := account.NewRoom(t, rig.Encrypted)
+	conf := sealed(t, account, room)
+	memory := rig.Open(t, conf, e2ee.Enable())
+	require.NoError(t, memory.Set("tea", []byte(`"green"`)))
+	recovery, err := os.ReadFile(filepath.Join(conf.StorePath, "recovery_key"))
+	require.NoError(t, err)
+
+	js := startJS(t, account)
+	pointer := pointerOf(t, account, room, "tea")
+	require.Error(t, js.Do(t.Context(), nil, "get", room, pointer), "it was not there yet")
+	var imported int
+	eventually(t, func() bool {
+		require.NoError(t, js.Do(t.Context(), &imported, "takeOver", strings.TrimSpace(string(recovery))))
+		return imported > 0
+	}, "the key is in the backup")
+	var event struct{ Content map[string]json.RawMessage }
+	require.NoError(t, js.Do(t.Context(), &event, "get", room, pointer))
+	require.JSONEq(t, `"green"`, string(event.Content["tea"]))
+
+	require.NoError(t, js.Do(t.Context(), nil, "onlySigned", true))
+	require.NoError(t, memory.Set("tea", []byte(`"black"`)))
+	require.NoError(t, js.Do(t.Context(), &event, "get", room, pointerOf(t, account, room, "tea")))
+	require.JSONEq(t, `"black"`, string(event.Content["tea"]))
+}
+
+// What matrix-js-sdk has set up, a memory takes over.
+func TestBackupOfJSIsTakenOver(t *testing.T) {
+	account := rig.Register(t)
+	room := account.NewRoom(t, rig.Encrypted)
+	js := startJS(t, account)
+	var recovery, sent string
+	require.NoError(t, js.Do(t.Context(), &recovery, "setUp"))
+	require.NoError(t, js.Do(t.Context(), &sent, "send", room, rig.MemoryType.Type, map[string]any{"tea": "green"}))
+	account.Put(t, room, "", map[string]any{"tea": map[string]string{"encrypted_val": sent}})
+	eventually(t, func() bool {
+		backup, err := account.GetKeyBackupLatestVersion(t.Context())
+		require.NoError(t, err)
+		return backup.Count > 0
+	}, "the key is in the backup")
+	js.End()
+
+	conf := sealed(t, account, room)
+	conf.RecoveryKey = recovery
+	memory := rig.Open(t, conf, e2ee.Enable())
+	rig.Has(t, memory, "tea", `"green"`)
+}
+
+// pointerOf returns the encrypted event that holds a key's value.
+func pointerOf(t testing.TB, account rig.Account, room id.RoomID, key string) (pointer string) {
+	t.Helper()
+	var state map[string]struct {
+		Pointer string `json:"encrypted_val"`
+	}
+	require.NoError(t, json.Unmarshal([]byte(account.Standing(t, room)[""]), &state))
+	require.NotEmpty(t, state[key].Pointer)
+	return state[key].Pointer
 }
