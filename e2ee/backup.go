@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/semaphore"
@@ -25,11 +26,19 @@ const (
 // https://spec.matrix.org/v1.16/client-server-api/#server-side-key-backups
 type keyBackup struct {
 	*crypt
-	key     *backup.MegolmBackupKey // nil: there is no backup, or it can't be opened; never changes after Start
-	version id.KeyBackupVersion
-	wake    chan struct{} // holds an element if there may be something to send
+	current atomic.Pointer[openedBackup] // nil: there is no backup, or it can't be opened
+	doubted atomic.Bool                  // the current one may not be the account's any more
+	wake    chan struct{}                // holds an element if there may be something to send
 
 	uploading *semaphore.Weighted // held while sessions are sent
+}
+
+// An openedBackup is a version of the account's key backup, with the key that opens it.
+// It does not change.
+type openedBackup struct {
+	*crypt
+	key     *backup.MegolmBackupKey
+	version id.KeyBackupVersion
 }
 
 func newKeyBackup(c *crypt) *keyBackup {
@@ -49,9 +58,15 @@ func (b *keyBackup) received(context.Context, id.RoomID, id.SessionID, uint32) {
 	}
 }
 
+// doubt has it looked up which backup the account has now.
+func (b *keyBackup) doubt() {
+	b.doubted.Store(true)
+	b.received(context.Background(), "", "", 0)
+}
+
 // run sends sessions until the context is done.
 func (b *keyBackup) run(ctx context.Context) {
-	if b.key == nil {
+	if b.machine.CrossSigningKeys == nil { // no backup of the account is the bot's to use
 		return
 	}
 	var again <-chan time.Time
@@ -63,20 +78,39 @@ func (b *keyBackup) run(ctx context.Context) {
 		case <-again:
 		}
 		again = nil
-		if err := b.upload(ctx); err != nil && ctx.Err() == nil {
+		if err := b.send(ctx); err != nil && ctx.Err() == nil {
 			b.log.WithError(err).Warn("Could not send keys to the key backup; trying again in a minute")
 			again = time.After(backupRetry)
 		}
 	}
 }
 
+// send sends what there is to send, to another backup where the account has one now.
+func (b *keyBackup) send(ctx context.Context) error {
+	if b.current.Load() == nil && b.due("key backup") {
+		b.doubted.Store(true)
+	}
+	if b.doubted.Load() {
+		if err := b.reopen(ctx); err != nil {
+			return err
+		}
+	}
+	err := b.upload(ctx)
+	if err == nil || ctx.Err() != nil {
+		return err
+	}
+	// It may be another client that has replaced the backup. Not each homeserver says so.
+	before := b.current.Load()
+	if b.reopen(ctx) != nil || b.current.Load() == before {
+		return err
+	}
+	return b.upload(ctx)
+}
+
 // uploadNow sends what there is to send before a new session is used, so that
 // no value is lost with the store. If it fails, the value goes out all the same,
 // for which some of its time has to be left.
 func (b *keyBackup) uploadNow(ctx context.Context) {
-	if b.key == nil {
-		return
-	}
 	ctx, cancel := context.WithTimeout(ctx, min(requestTimeout, b.conf.Timeout/3))
 	defer cancel()
 	if err := b.upload(ctx); err != nil {
@@ -86,9 +120,6 @@ func (b *keyBackup) uploadNow(ctx context.Context) {
 
 // finish makes a last attempt to send what is not sent yet.
 func (b *keyBackup) finish() {
-	if b.key == nil {
-		return
-	}
 	ctx, cancel := context.WithTimeout(context.Background(), requestTimeout)
 	defer cancel()
 	if err := b.upload(ctx); err != nil {
@@ -102,7 +133,11 @@ func (b *keyBackup) upload(ctx context.Context) error {
 		return err
 	}
 	defer b.uploading.Release(1)
-	pending, err := b.sessions.GetGroupSessionsWithoutKeyBackupVersion(ctx, b.version).AsList()
+	to := b.current.Load()
+	if to == nil {
+		return nil
+	}
+	pending, err := b.sessions.GetGroupSessionsWithoutKeyBackupVersion(ctx, to.version).AsList()
 	if err != nil {
 		return fmt.Errorf("reading the key store: %w", err)
 	}
@@ -110,7 +145,7 @@ func (b *keyBackup) upload(ctx context.Context) error {
 	for batch := range slices.Chunk(pending, backupBatch) {
 		request := &mautrix.ReqKeyBackup{Rooms: make(map[id.RoomID]mautrix.ReqRoomKeyBackup)}
 		for _, session := range batch {
-			data, err := b.seal(ctx, session)
+			data, err := to.seal(ctx, session)
 			if err != nil {
 				return fmt.Errorf("encrypting the key %s: %w", session.ID(), err)
 			}
@@ -121,11 +156,11 @@ func (b *keyBackup) upload(ctx context.Context) error {
 			}
 			room.Sessions[session.ID()] = *data
 		}
-		if err := b.put(ctx, request); err != nil {
+		if err := to.put(ctx, request); err != nil {
 			return err
 		}
 		for _, session := range batch {
-			if err := b.sessions.SetGroupSessionKeyBackupVersion(ctx, session.ID(), b.version); err != nil {
+			if err := b.sessions.SetGroupSessionKeyBackupVersion(ctx, session.ID(), to.version); err != nil {
 				return fmt.Errorf("writing the key store: %w", err)
 			}
 		}
@@ -152,9 +187,9 @@ func (b *keyBackup) fetchSenders(ctx context.Context, sessions []*crypto.Inbound
 	}
 }
 
-func (b *keyBackup) put(ctx context.Context, request *mautrix.ReqKeyBackup) error {
+func (o *openedBackup) put(ctx context.Context, request *mautrix.ReqKeyBackup) error {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	_, err := b.client.PutKeysInBackup(ctx, b.version, request)
+	_, err := o.client.PutKeysInBackup(ctx, o.version, request)
 	return err
 }

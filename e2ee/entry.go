@@ -53,17 +53,17 @@ func (e *entry) authenticate(key *backup.MegolmBackupKey, room id.RoomID, sessio
 }
 
 // seal makes the backup's entry of a session.
-func (b *keyBackup) seal(ctx context.Context, session *crypto.InboundGroupSession) (*mautrix.ReqKeyBackupData, error) {
+func (o *openedBackup) seal(ctx context.Context, session *crypto.InboundGroupSession) (*mautrix.ReqKeyBackupData, error) {
 	first := session.Internal.FirstKnownIndex()
 	exported, err := session.Internal.Export(first)
 	if err != nil {
 		return nil, err
 	}
-	sender, err := b.senderOf(ctx, session)
+	sender, err := o.senderOf(ctx, session)
 	if err != nil {
 		return nil, err
 	}
-	sealed, err := backup.EncryptSessionData(b.key, entryData{backup.MegolmSessionData{
+	sealed, err := backup.EncryptSessionData(o.key, entryData{backup.MegolmSessionData{
 		Algorithm:          id.AlgorithmMegolmV1,
 		ForwardingKeyChain: session.ForwardingChains,
 		SenderClaimedKeys:  backup.SenderClaimedKeys{Ed25519: session.SigningKey},
@@ -75,7 +75,7 @@ func (b *keyBackup) seal(ctx context.Context, session *crypto.InboundGroupSessio
 		return nil, err
 	}
 	e := &entry{EncryptedSessionData: *sealed}
-	if e.Authentication, err = e.authenticate(b.key, session.RoomID, session.ID()); err != nil {
+	if e.Authentication, err = e.authenticate(o.key, session.RoomID, session.ID()); err != nil {
 		return nil, err
 	}
 	text, err := json.Marshal(e)
@@ -88,12 +88,12 @@ func (b *keyBackup) seal(ctx context.Context, session *crypto.InboundGroupSessio
 }
 
 // senderOf returns whose session it is, if that is known.
-func (b *keyBackup) senderOf(ctx context.Context, session *crypto.InboundGroupSession) (id.UserID, error) {
+func (o *openedBackup) senderOf(ctx context.Context, session *crypto.InboundGroupSession) (id.UserID, error) {
 	switch session.KeySource {
 	case id.KeySourceBackup: // of another version
 		return session.SourceUser, nil
 	case id.KeySourceDirect:
-		device, err := b.sessions.FindDeviceByKey(ctx, session.SourceUser, session.SenderKey)
+		device, err := o.sessions.FindDeviceByKey(ctx, session.SourceUser, session.SenderKey)
 		if err != nil {
 			return "", fmt.Errorf("reading the key store: %w", err)
 		}
@@ -106,24 +106,24 @@ func (b *keyBackup) senderOf(ctx context.Context, session *crypto.InboundGroupSe
 
 // take stores the session of an entry. If the bot has put the entry there, the
 // session's source is the user whose session it is; else there is none.
-func (b *keyBackup) take(ctx context.Context, room id.RoomID, sessionID id.SessionID, e *entry) (*crypto.InboundGroupSession, error) {
+func (o *openedBackup) take(ctx context.Context, room id.RoomID, sessionID id.SessionID, e *entry) (*crypto.InboundGroupSession, error) {
 	if e.Ephemeral.PublicKey == nil {
 		return nil, errors.New("the entry is malformed")
 	}
-	code, err := e.authenticate(b.key, room, sessionID) // before the decryption, which overwrites the ciphertext
+	code, err := e.authenticate(o.key, room, sessionID) // before the decryption, which overwrites the ciphertext
 	if err != nil {
 		return nil, err
 	}
-	data, err := e.Decrypt(b.key)
+	data, err := e.Decrypt(o.key)
 	if err != nil {
 		return nil, err
 	}
-	session, err := b.machine.ImportRoomKeyFromBackupWithoutSaving(ctx, b.version, room, nil, sessionID, &data.MegolmSessionData)
+	session, err := o.machine.ImportRoomKeyFromBackupWithoutSaving(ctx, o.version, room, nil, sessionID, &data.MegolmSessionData)
 	if err != nil {
 		return nil, err
 	}
 	if hmac.Equal(code, e.Authentication) {
 		session.SourceUser = data.Sender
 	}
-	return session, b.machine.StoreGroupSession(ctx, session)
+	return session, o.machine.StoreGroupSession(ctx, session)
 }

@@ -15,35 +15,24 @@ import (
 	"maunium.net/go/mautrix/id"
 )
 
-// openBackup takes the key of the account's backup from the secret storage, or
-// makes a backup if there is none.
+// openBackup uses the account's backup, or makes one if there is none.
 func (c *crypt) openBackup(ctx context.Context, storage *ssss.Key, fresh bool) error {
-	key, err := c.loadBackupKey(ctx)
+	version, err := c.backupVersion(ctx)
 	if err != nil {
 		return err
 	}
-	if key == nil && !fresh {
-		var raw []byte
-		err := c.try(ctx, func(ctx context.Context) (err error) {
-			raw, err = c.machine.SSSS.GetDecryptedAccountData(ctx, event.AccountDataMegolmBackupKey, storage)
-			return err
-		})
-		switch {
-		case err == nil:
-			if key, err = backup.MegolmBackupKeyFromBytes(raw); err != nil {
-				return fmt.Errorf("the backup's key in the account's secret storage: %w", err)
-			}
-		case !errors.Is(err, mautrix.MNotFound):
-			return fmt.Errorf("reading the backup's key from the account's secret storage: %w", err)
-		}
+	if version == nil {
+		return c.makeBackup(ctx, storage)
 	}
-	version, err := c.backupVersion(ctx)
+	secrets := storage
+	if fresh { // there is nothing in it yet
+		secrets = nil
+	}
+	key, err := c.backupKey(ctx, version.AuthData.PublicKey, secrets)
 	switch {
 	case err != nil:
 		return err
-	case version == nil:
-		return c.makeBackup(ctx, storage)
-	case key == nil || version.AuthData.PublicKey != publicKey(key):
+	case key == nil:
 		c.log.Warn("The account's key backup can't be opened with recovery_key and is not used: values are lost with the key store")
 		return nil
 	}
@@ -52,10 +41,37 @@ func (c *crypt) openBackup(ctx context.Context, storage *ssss.Key, fresh bool) e
 			return err
 		}
 	}
-	if err := c.saveSecret(ctx, id.SecretMegolmBackupV1, key.Bytes()); err != nil {
-		return err
-	}
 	return c.useBackup(ctx, key, version.Version, version.Count)
+}
+
+// backupKey returns the key to the backup with a public key, from the store or the secret
+// storage, which may be nil, or nil if neither has it.
+func (c *crypt) backupKey(ctx context.Context, public id.Ed25519, storage *ssss.Key) (*backup.MegolmBackupKey, error) {
+	key, err := c.loadBackupKey(ctx)
+	if err != nil || key != nil && publicKey(key) == public {
+		return key, err
+	}
+	if storage == nil {
+		return nil, nil
+	}
+	var raw []byte
+	err = c.try(ctx, func(ctx context.Context) (err error) {
+		raw, err = c.machine.SSSS.GetDecryptedAccountData(ctx, event.AccountDataMegolmBackupKey, storage)
+		return err
+	})
+	switch {
+	case errors.Is(err, mautrix.MNotFound):
+		return nil, nil
+	case err != nil:
+		return nil, fmt.Errorf("reading the backup's key from the account's secret storage: %w", err)
+	}
+	if key, err = backup.MegolmBackupKeyFromBytes(raw); err != nil {
+		return nil, fmt.Errorf("the backup's key in the account's secret storage: %w", err)
+	}
+	if publicKey(key) != public {
+		return nil, nil
+	}
+	return key, nil
 }
 
 // backupVersion returns the account's key backup, or nil if there is none.
@@ -122,12 +138,16 @@ func (c *crypt) makeBackup(ctx context.Context, storage *ssss.Key) error {
 // useBackup uses a backup from now on, and restores what is in it if the store
 // does not know it yet: about count sessions.
 func (c *crypt) useBackup(ctx context.Context, key *backup.MegolmBackupKey, version id.KeyBackupVersion, count int) error {
-	c.backup.key, c.backup.version = key, version
+	if err := c.saveSecret(ctx, id.SecretMegolmBackupV1, key.Bytes()); err != nil {
+		return err
+	}
+	opened := &openedBackup{c, key, version}
+	c.backup.current.Store(opened)
 	c.backup.received(ctx, "", "", 0)
 	if c.machine.KeyBackupVersion() == version {
 		return nil
 	}
-	if err := c.backup.restore(ctx, count); err != nil {
+	if err := opened.restore(ctx, count); err != nil {
 		return fmt.Errorf("restoring the key backup: %w", err)
 	}
 	return c.machine.SetKeyBackupVersion(ctx, version)

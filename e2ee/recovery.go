@@ -49,6 +49,9 @@ func (c *crypt) recovery(ctx context.Context) error {
 	case data == nil:
 		c.log.Warn("The account has cross-signing, but no secret storage that holds its keys: the bot's device stays unsigned, and there is no key backup. " +
 			"Set up secret storage with another client, and set recovery_key")
+	case storage == nil && seeds != nil:
+		c.log.Warn("Another client has deleted or replaced the account's key backup, and it is not used: values are lost with the key store. " +
+			"Set recovery_key to the recovery key of the account")
 	case storage == nil:
 		c.log.Warn("The bot's device is not signed, and no key backup is used: clients may refuse to share keys with the bot, " +
 			"and values are lost with the key store. Set recovery_key to the recovery key of the account")
@@ -72,17 +75,17 @@ func (c *crypt) recovery(ctx context.Context) error {
 }
 
 // resume takes up cross-signing and key backup with the secrets in the store. It
-// reports false if they are not all there.
+// reports false if they don't open the backup.
 func (c *crypt) resume(ctx context.Context, seeds *crypto.CrossSigningKeysCache, published published) (done bool, err error) {
-	key, err := c.loadBackupKey(ctx)
-	if err != nil || key == nil {
+	if err := c.signDevice(ctx, seeds, published); err != nil {
 		return false, err
 	}
 	version, err := c.backupVersion(ctx)
-	if err != nil || version == nil || version.AuthData.PublicKey != publicKey(key) {
+	if err != nil || version == nil {
 		return false, err
 	}
-	if err := c.signDevice(ctx, seeds, published); err != nil {
+	key, err := c.backupKey(ctx, version.AuthData.PublicKey, nil)
+	if err != nil || key == nil {
 		return false, err
 	}
 	return true, c.useBackup(ctx, key, version.Version, version.Count)

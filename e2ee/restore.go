@@ -21,16 +21,16 @@ const (
 )
 
 // restore takes over all sessions of the backup, of which there are about count.
-func (b *keyBackup) restore(ctx context.Context, count int) error {
+func (o *openedBackup) restore(ctx context.Context, count int) error {
 	var all mautrix.RespRoomKeys[entry]
 	began := time.Now()
 	// The time of an attempt is too short for a large backup: it is only asked to
 	// try again.
-	if err := b.try(ctx, func(context.Context) error {
+	if err := o.try(ctx, func(context.Context) error {
 		ctx, cancel := context.WithTimeout(mautrix.WithMaxRetries(ctx, 0), requestTimeout+time.Duration(count)*restorePace)
 		defer cancel()
 		all = mautrix.RespRoomKeys[entry]{}
-		_, err := b.client.MakeRequest(ctx, http.MethodGet, b.url(), nil, &all)
+		_, err := o.client.MakeRequest(ctx, http.MethodGet, o.url(), nil, &all)
 		return err
 	}); err != nil {
 		return fmt.Errorf("fetching the key backup: %w", err)
@@ -48,10 +48,10 @@ func (b *keyBackup) restore(ctx context.Context, count int) error {
 	broken, said := 0, began
 	for begin := 0; begin < len(sessions); begin += restoreBatch {
 		batch := sessions[begin:min(begin+restoreBatch, len(sessions))]
-		if err := b.sessions.DB.DoTxn(ctx, nil, func(ctx context.Context) error {
+		if err := o.sessions.DB.DoTxn(ctx, nil, func(ctx context.Context) error {
 			for _, s := range batch {
 				data := all.Rooms[s.room].Sessions[s.id].SessionData
-				if _, err := b.take(ctx, s.room, s.id, &data); err != nil {
+				if _, err := o.take(ctx, s.room, s.id, &data); err != nil {
 					if ctx.Err() != nil {
 						return ctx.Err()
 					}
@@ -64,11 +64,11 @@ func (b *keyBackup) restore(ctx context.Context, count int) error {
 		}
 		if time.Since(said) > restoreProgress {
 			said = time.Now()
-			b.log.WithField("done", begin+len(batch)).WithField("total", len(sessions)).Info("Restoring keys from the key backup")
+			o.log.WithField("done", begin+len(batch)).WithField("total", len(sessions)).Info("Restoring keys from the key backup")
 		}
 	}
 	if broken > 0 {
-		b.log.WithField("keys", broken).WithField("total", len(sessions)).Warn("Some keys of the key backup can't be used")
+		o.log.WithField("keys", broken).WithField("total", len(sessions)).Warn("Some keys of the key backup can't be used")
 	}
 	return nil
 }
@@ -77,16 +77,20 @@ func (b *keyBackup) restore(ctx context.Context, count int) error {
 // was asked for just now.
 func (b *keyBackup) find(ctx context.Context, room id.RoomID, sessionID id.SessionID) *crypto.InboundGroupSession {
 	what := "backup of " + sessionID.String()
-	if b.key == nil || !b.due(what) {
+	from := b.current.Load()
+	if from == nil || !b.due(what) {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	log := b.log.WithField("room", room.String())
 	var answer mautrix.RespKeyBackupData[entry]
-	_, err := b.client.MakeRequest(ctx, http.MethodGet, b.url(room.String(), sessionID.String()), nil, &answer)
+	_, err := b.client.MakeRequest(ctx, http.MethodGet, from.url(room.String(), sessionID.String()), nil, &answer)
 	switch {
-	case errors.Is(err, mautrix.MNotFound):
+	case errors.Is(err, mautrix.MNotFound): // the key, or the backup
+		if b.due("key backup") {
+			b.doubt()
+		}
 		return nil
 	case err != nil && ctx.Err() == context.Canceled: // nobody waits for it any more
 		b.askSoon(what)
@@ -96,7 +100,7 @@ func (b *keyBackup) find(ctx context.Context, room id.RoomID, sessionID id.Sessi
 		log.WithError(err).Warn("Could not look for a missing key in the key backup; the next read tries again")
 		return nil
 	}
-	session, err := b.take(ctx, room, sessionID, &answer.SessionData)
+	session, err := from.take(ctx, room, sessionID, &answer.SessionData)
 	if err != nil {
 		log.WithError(err).Warn("A missing key is in the key backup, and can't be used")
 		return nil
@@ -106,6 +110,6 @@ func (b *keyBackup) find(ctx context.Context, room id.RoomID, sessionID id.Sessi
 
 // url returns the address of what is in the backup:
 // https://spec.matrix.org/v1.16/client-server-api/#get_matrixclientv3room_keyskeys
-func (b *keyBackup) url(path ...any) string {
-	return b.client.BuildURLWithQuery(append(mautrix.ClientURLPath{"v3", "room_keys", "keys"}, path...), map[string]string{"version": string(b.version)})
+func (o *openedBackup) url(path ...any) string {
+	return o.client.BuildURLWithQuery(append(mautrix.ClientURLPath{"v3", "room_keys", "keys"}, path...), map[string]string{"version": string(o.version)})
 }

@@ -23,7 +23,10 @@ func (c *crypt) followSync() {
 	// With lazy loading, a sync with a gap keeps back who came and went in it.
 	room.State.LazyLoadMembers, room.Timeline.LazyLoadMembers = false, false
 
+	syncer.FilterJSON.AccountData = &mautrix.FilterPart{Types: []event.Type{event.AccountDataMegolmBackupKey}}
+
 	syncer.OnSync(c.synced)
+	syncer.OnEventType(event.AccountDataMegolmBackupKey, c.backup.changed)
 	syncer.OnEvent(c.client.StateStoreSyncHandler)
 	syncer.OnEventType(event.StateMember, c.machine.HandleMemberEvent)
 	syncer.OnEventType(event.StateHistoryVisibility, c.machine.HandleHistoryVisibility)

@@ -7,14 +7,18 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/go-joe/joe"
 	"github.com/stretchr/testify/require"
+	"go.uber.org/zap/zaptest"
 	"maunium.net/go/mautrix/id"
 
 	matrix "github.com/go-joe/matrix-memory"
+	"github.com/go-joe/matrix-memory/adapter"
 	"github.com/go-joe/matrix-memory/e2ee"
 	"github.com/go-joe/matrix-memory/internal/jssdk"
 	"github.com/go-joe/matrix-memory/internal/rig"
@@ -115,6 +119,73 @@ func TestBackupOfJSIsTakenOver(t *testing.T) {
 	conf.RecoveryKey = recovery
 	memory := rig.Open(t, conf, e2ee.Enable())
 	rig.Has(t, memory, "tea", `"green"`)
+}
+
+// What matrix-js-sdk resets, a memory takes up while it runs: its keys go to the new backup.
+func TestJSResetsTheBackup(t *testing.T) {
+	account := rig.Register(t)
+	room := account.NewRoom(t, rig.Encrypted)
+	js := startJS(t, account)
+	var recovery string
+	require.NoError(t, js.Do(t.Context(), &recovery, "setUp"))
+	conf := sealed(t, account, room)
+	conf.RecoveryKey = recovery
+	memory := rig.Open(t, conf, e2ee.Enable())
+	require.NoError(t, memory.Set("tea", []byte(`"green"`)))
+	require.NoError(t, js.Do(t.Context(), nil, "resetBackup"))
+	eventually(t, func() bool {
+		backup, err := account.GetKeyBackupLatestVersion(t.Context())
+		require.NoError(t, err)
+		return backup.Version != "1" && backup.Count > 0
+	}, "the key is in the new backup")
+	require.NoError(t, memory.Close())
+	js.End()
+
+	conf.StorePath = filepath.Join(t.TempDir(), "new")
+	memory = rig.Open(t, conf, e2ee.Enable())
+	rig.Has(t, memory, "tea", `"green"`)
+}
+
+// People whose client talks to signed devices only hear the bot, and are heard: the bot's
+// device is signed from its first start on.
+func TestJSThatTalksToSignedDevicesOnly(t *testing.T) {
+	ours, theirs := rig.Register(t), rig.Register(t)
+	room := ours.NewRoom(t, rig.Encrypted, rig.Writable, theirs)
+	js := startJS(t, theirs)
+	require.NoError(t, js.Do(t.Context(), nil, "setUp"))
+	require.NoError(t, js.Do(t.Context(), nil, "onlySigned", true))
+	memory := matrix.New(sealed(t, ours, room), matrix.WithLogger(rig.Log(t)), e2ee.Enable())
+	ctx, stop := context.WithCancel(t.Context())
+	bot := joe.New("bot", joe.WithLogger(zaptest.NewLogger(t)), joe.WithContext(ctx), memory, adapter.New(memory))
+	bot.Respond("remember (.+) is (.+)", func(msg joe.Message) error {
+		if err := bot.Store.Set(msg.Matches[0], msg.Matches[1]); err != nil {
+			return err
+		}
+		return msg.RespondE("*" + msg.Matches[0] + "* is " + msg.Matches[1])
+	})
+	ended := make(chan error, 1)
+	go func() { ended <- bot.Run() }()
+	defer func() { stop(); require.NoError(t, <-ended) }()
+	eventually(t, func() bool { keys, err := memory.Keys(); return err == nil && len(keys) == 0 }, "the bot starts")
+
+	require.NoError(t, js.Do(t.Context(), nil, "send", room, "m.room.message", map[string]string{"msgtype": "m.text", "body": "remember tea is green"}))
+	eventually(t, func() bool {
+		var heard []struct{ Room, Body string }
+		require.NoError(t, js.Do(t.Context(), &heard, "heard"))
+		return slices.ContainsFunc(heard, func(m struct{ Room, Body string }) bool {
+			return m.Room == room.String() && m.Body == "*tea* is green"
+		})
+	}, "the bot's answer")
+	rig.Has(t, memory, "tea", `"green"`)
+	var event struct{ Content map[string]json.RawMessage }
+	require.NoError(t, js.Do(t.Context(), &event, "get", room, pointerOf(t, ours, room, "tea")))
+	require.JSONEq(t, `"green"`, string(event.Content["tea"]))
+
+	var sent string
+	require.NoError(t, js.Do(t.Context(), &sent, "send", room, rig.MemoryType.Type, map[string]any{"coffee": "black"}))
+	ours.Put(t, room, "", map[string]any{"coffee": map[string]string{"encrypted_val": sent}})
+	eventually(t, func() bool { _, ok, err := memory.Get("coffee"); require.NoError(t, err); return ok }, "the memory hears of it")
+	rig.Has(t, memory, "coffee", `"black"`)
 }
 
 // pointerOf returns the encrypted event that holds a key's value.

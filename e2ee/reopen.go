@@ -1,0 +1,75 @@
+//go:build goolm
+
+package e2ee
+
+import (
+	"context"
+	"fmt"
+
+	"maunium.net/go/mautrix/event"
+	"maunium.net/go/mautrix/id"
+)
+
+// changed is told of the backup's key in the secret storage, which another client may have
+// put there: the key comes with a new backup.
+func (b *keyBackup) changed(context.Context, *event.Event) { b.doubt() }
+
+// reopen looks up which backup the account has now, as other clients delete and replace
+// it, and uses that one from now on.
+func (b *keyBackup) reopen(ctx context.Context) (err error) {
+	b.doubted.Store(false)
+	defer func() {
+		if err != nil {
+			b.doubted.Store(true)
+		}
+	}()
+	version, err := b.backupVersion(ctx)
+	if err != nil {
+		return err
+	}
+	before := b.current.Load()
+	switch {
+	case version == nil:
+		b.giveUp(before, "The account's key backup was deleted by another client: values are lost with the key store until there is a new one")
+		return nil
+	case before != nil && before.version == version.Version:
+		return nil
+	}
+	keyID, data, err := b.defaultStorage(ctx)
+	if err != nil {
+		return err
+	}
+	storage, locked := b.openStorage(keyID, data)
+	key, err := b.backupKey(ctx, version.AuthData.PublicKey, storage)
+	switch {
+	case err != nil:
+		return err
+	case key == nil:
+		advice := "set recovery_key to the account's recovery key and start the bot anew"
+		if locked != nil {
+			advice += ": " + locked.Error()
+		}
+		b.giveUp(before, "The account's key backup was replaced by another client, and can't be opened: values are lost with the key store; "+advice)
+		return nil
+	}
+	if err := b.saveSecret(ctx, id.SecretMegolmBackupV1, key.Bytes()); err != nil {
+		return err
+	}
+	now := &openedBackup{b.crypt, key, version.Version}
+	// That it was restored is not noted, since the account is the syncing goroutine's: the
+	// next start restores it once more.
+	if err := now.restore(ctx, version.Count); err != nil {
+		return fmt.Errorf("restoring the key backup: %w", err)
+	}
+	b.current.Store(now)
+	b.log.WithField("version", string(version.Version)).Info("Another client has replaced the account's key backup; the bot's keys go to the new one")
+	return nil
+}
+
+// giveUp uses no backup from now on, and says so if one was used before.
+func (b *keyBackup) giveUp(before *openedBackup, why string) {
+	b.current.Store(nil)
+	if before != nil {
+		b.log.Warn(why)
+	}
+}
