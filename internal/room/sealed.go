@@ -182,6 +182,11 @@ func (r *Room) sealLimit() int {
 	return (limit-frame)*3/4 - 128 - len(`{"room_id":"","type":"","content":}`) - len(r.id) - 2*len(eventType)
 }
 
+// redactAfter is how long an encrypted event stays when no key points at it any more. A
+// program that reads the state, and then the events that it points at, may have read the state
+// before, and may write back what it has read.
+const redactAfter = 30 * time.Second
+
 // removed redacts encrypted events that no key points at any more, in the
 // background: commit.Env's Removed.
 func (r *Room) removed(eventIDs []string) {
@@ -189,7 +194,14 @@ func (r *Room) removed(eventIDs []string) {
 		return
 	}
 	r.rooms.background.Go(func() {
+		select {
+		case <-time.After(redactAfter):
+		case <-r.rooms.reading.Done(): // Close does not wait
+		}
 		for _, eventID := range eventIDs {
+			if r.replica.Points(eventID) { // again
+				continue
+			}
 			if err := r.redact(r.rooms.redacting, id.EventID(eventID)); err != nil {
 				r.log().WithField("event", eventID).WithError(err).
 					Warn("Could not redact the encrypted event of a value that is gone; it stays in the room's history, encrypted")
