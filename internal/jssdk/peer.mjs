@@ -2,9 +2,11 @@
 // to descriptor 4.
 import fs from "node:fs";
 import readline from "node:readline";
+import { createRequire } from "node:module";
 import * as sdk from "matrix-js-sdk";
 import { decodeRecoveryKey } from "matrix-js-sdk/lib/crypto-api/recovery-key.js";
 
+const sdkPackage = createRequire(import.meta.url)("matrix-js-sdk/package.json");
 for (const level of ["log", "info", "debug", "warn", "error", "trace"]) {
     console[level] = (...text) => process.stderr.write(text.map(String).join(" ") + "\n");
 }
@@ -81,7 +83,7 @@ const operations = {
     },
 };
 
-say({ returned: { user: login.user_id, device: login.device_id, version: crypto.getVersion() } });
+say({ node: process.version, "matrix-js-sdk": sdkPackage.version, crypto: crypto.getVersion() });
 for await (const line of readline.createInterface({ input: fs.createReadStream(null, { fd: 3 }) })) {
     const [operation, ...args] = JSON.parse(line);
     try {

@@ -3,6 +3,8 @@
 import asyncio
 import json
 import os
+import sys
+from importlib.metadata import version
 
 from opsdroid.events import OpsdroidStarted
 from opsdroid.matchers import match_event
@@ -21,7 +23,8 @@ class Driver(Skill):
         def say(answer):
             print(json.dumps(answer), file=answers, flush=True)
 
-        say({"returned": "ready"})
+        packages = ("opsdroid", "matrix-nio", "vodozemac")
+        say({"python": sys.version} | {name: version(name) for name in packages})
         while line := await asyncio.get_running_loop().run_in_executor(None, questions.readline):
             operation, *arguments = json.loads(line)
             try:

@@ -13,6 +13,8 @@ import (
 // each, and writes an answer to each, a line, to its descriptor 4. Its methods may be called
 // by several goroutines at once, and wait for each other.
 type Dialogue struct {
+	Greeting []byte // the line that it has written unasked
+
 	process *Process
 	log     string
 
@@ -48,7 +50,7 @@ func Converse(ctx context.Context, cmd *exec.Cmd, log string) (*Dialogue, error)
 		return nil, err
 	}
 	d := &Dialogue{process: process, log: log, ask: ask, answers: bufio.NewReader(answers)}
-	if _, err := d.answer(ctx); err != nil {
+	if d.Greeting, err = d.answer(ctx); err != nil {
 		d.End()
 		return nil, err
 	}

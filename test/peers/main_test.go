@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	matrix "github.com/go-joe/matrix-memory"
 	"github.com/go-joe/matrix-memory/internal/rig"
 )
 
@@ -14,5 +15,12 @@ func TestMain(m *testing.M) { os.Exit(rig.Run(m)) }
 
 // bound is how long a test waits for something that is to come.
 const bound = 30 * time.Second
+
+// The versions of what the tests here ran with are in their log.
+func TestVersions(t *testing.T) {
+	account := rig.Register(t)
+	t.Logf("opsdroid: %s", startOpsdroid(t, configuration(t, account, account.NewRoom(t), matrix.OneStateKey, true)).Greeting)
+	t.Logf("matrix-js-sdk: %s", startJS(t, account).Greeting)
+}
 
 var eventually = rig.Eventually(bound)
