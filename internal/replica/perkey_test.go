@@ -367,3 +367,37 @@ func (w *keyWorld) rest() (bad string) {
 	}
 	return ""
 }
+
+// What stands under opsdroid's state key of a key hides a memory's own value only if it says
+// something of that key, and the bot may write there.
+func TestKeysThatOpsdroidHasElsewhere(t *testing.T) {
+	for name, test := range map[string]struct {
+		key, under, content string // what opsdroid has put, and where
+		elsewhere           bool
+	}{
+		"put by opsdroid":        {".", "", `{".":"theirs"}`, true},
+		"deleted":                {".", "", `{}`, true},
+		"another key's":          {"", "", `{".":"theirs"}`, false},
+		"both keys":              {"", "", `{".":"theirs","":"theirs"}`, true},
+		"another user's ID":      {"@ops:hs", "@ops:hs", `{"@ops:hs":"theirs"}`, false},
+		"the bot's own ID":       {"@bot:hs", "@bot:hs", `{"@bot:hs":"theirs"}`, true},
+		"a dictionary of theirs": {"", "", `{"a":1}`, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			layout := wire.Layout{PerKey: true}
+			r := New(layout, "@bot:hs")
+			usual := layout.Of(test.key)
+			mine := json.RawMessage(fmt.Sprintf(`{%q:"mine"}`, test.key))
+			r.Expect()
+			r.Load(Snapshot{State: []Event{{ID: "$1", StateKey: usual, Content: mine}, {ID: "$2", StateKey: test.under, Content: json.RawMessage(test.content)}}})
+			r.Settle(false)
+			want := usual
+			if test.elsewhere {
+				want = test.under
+			}
+			if got := r.StateKey(test.key); got != want {
+				t.Errorf("%q is looked for under %q, not under %q", test.key, got, want)
+			}
+		})
+	}
+}

@@ -25,6 +25,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"io"
+	"strings"
 	"sync"
 
 	"github.com/go-joe/matrix-memory/internal/wire"
@@ -76,12 +77,22 @@ func (r *Room) StateKey(key string) string {
 // stateKey returns the state key of the event that holds a key. Where opsdroid has put one
 // under a state key of its own, the key stays there, deleted or not.
 func (r *Room) stateKey(key string) string {
-	if other, ok := r.layout.Other(key); ok {
-		if doc, ok := r.docs[other]; ok && doc.found && doc.err == nil {
-			return other
-		}
+	usual := r.layout.Of(key)
+	other, ok := r.layout.Other(key)
+	if !ok || strings.HasPrefix(other, "@") && other != r.self { // which only that user may write
+		return usual
 	}
-	return r.layout.Of(key)
+	doc, ok := r.docs[other]
+	if !ok || !doc.found || doc.err != nil {
+		return usual
+	}
+	if _, holds := doc.dict.Entries[key]; holds || len(doc.dict.Entries) == 0 {
+		return other
+	}
+	if doc, ok := r.docs[usual]; ok && doc.found { // of two keys that opsdroid puts there, it has put the other one
+		return usual
+	}
+	return other
 }
 
 // Loaded says whether the room's state is known, so that reads and writes make sense.

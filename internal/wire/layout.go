@@ -45,6 +45,9 @@ func (l Layout) Other(key string) (stateKey string, ok bool) {
 
 // belongs says whether an event under stateKey can hold key.
 func (l Layout) belongs(key, stateKey string) bool {
+	if !l.PerKey {
+		return true
+	}
 	other, ok := l.Other(key)
 	return l.Of(key) == stateKey || ok && other == stateKey
 }
@@ -65,15 +68,9 @@ func (l Layout) Decode(stateKey string, content json.RawMessage) (Dictionary, er
 	if !l.Owns(stateKey) {
 		return Dictionary{}, ErrForeign
 	}
-	d, err := decodeDictionary(content)
+	d, err := decodeDictionary(content, func(key string) bool { return l.belongs(key, stateKey) })
 	if err != nil || !l.PerKey {
 		return d, err
-	}
-	for key, entry := range d.Entries {
-		if !l.belongs(key, stateKey) {
-			d.rest(d.Name(key), entry.Raw)
-			delete(d.Entries, key)
-		}
 	}
 	if d.write != nil || len(d.Entries) == 0 && len(d.Rest) > 0 {
 		return Dictionary{}, ErrForeign
@@ -111,7 +108,8 @@ func scanObject(content json.RawMessage) (scanner, error) {
 	return s, nil
 }
 
-func decodeDictionary(content json.RawMessage) (Dictionary, error) {
+// decodeDictionary reads the members whose keys belong as entries. All others are kept.
+func decodeDictionary(content json.RawMessage, belongs func(key string) bool) (Dictionary, error) {
 	s, err := scanObject(content)
 	if err != nil {
 		return Dictionary{}, err
@@ -129,6 +127,7 @@ func decodeDictionary(content json.RawMessage) (Dictionary, error) {
 			continue
 		}
 		key, ok := DecodeKey(name)
+		ok = ok && belongs(key)
 		_, twice := d.Entries[key]
 		switch d.Twice = d.Twice || ok && twice; {
 		case !ok:
