@@ -22,7 +22,7 @@ func (a *adapter) invited(r *room, state []*event.Event) {
 	}
 	log := a.log(r.id).WithField("inviter", invite.Sender.String())
 	joined := false
-	if a.invites.allow(me, invite.Sender) {
+	if a.invites.allow(me, invite.Sender) || a.session.Named(a.ctx, r.id) {
 		if err := a.session.AcceptInvite(a.ctx, r.id); a.ctx.Err() != nil {
 			return // the invitation stands, and is answered at the next start
 		} else if err != nil {

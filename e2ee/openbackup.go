@@ -13,6 +13,8 @@ import (
 	"maunium.net/go/mautrix/crypto/ssss"
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
+
+	"github.com/go-joe/matrix-memory/internal/session"
 )
 
 // openBackup uses the account's backup, or makes one if there is none.
@@ -59,16 +61,16 @@ func (c *crypt) backupKey(ctx context.Context, public id.Ed25519, storage *ssss.
 		raw, err = c.machine.SSSS.GetDecryptedAccountData(ctx, event.AccountDataMegolmBackupKey, storage)
 		return err
 	})
+	if err == nil {
+		key, err = backup.MegolmBackupKeyFromBytes(raw)
+	}
 	switch {
-	case errors.Is(err, mautrix.MNotFound):
-		return nil, nil
-	case err != nil:
+	case errors.As(err, new(mautrix.HTTPError)) && !errors.Is(err, mautrix.MNotFound), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded), errors.Is(err, session.ErrClosed):
 		return nil, fmt.Errorf("reading the backup's key from the account's secret storage: %w", err)
-	}
-	if key, err = backup.MegolmBackupKeyFromBytes(raw); err != nil {
-		return nil, fmt.Errorf("the backup's key in the account's secret storage: %w", err)
-	}
-	if publicKey(key) != public {
+	case err != nil: // other clients put there what they like
+		c.log.WithError(err).Debug("The account's secret storage has no key to the key backup")
+		return nil, nil
+	case publicKey(key) != public:
 		return nil, nil
 	}
 	return key, nil
@@ -147,7 +149,7 @@ func (c *crypt) useBackup(ctx context.Context, key *backup.MegolmBackupKey, vers
 	if c.machine.KeyBackupVersion() == version {
 		return nil
 	}
-	if err := opened.restore(ctx, count); err != nil {
+	if err := opened.restore(ctx, count, true); err != nil {
 		return fmt.Errorf("restoring the key backup: %w", err)
 	}
 	return c.machine.SetKeyBackupVersion(ctx, version)

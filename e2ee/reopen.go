@@ -58,7 +58,7 @@ func (b *keyBackup) reopen(ctx context.Context) (err error) {
 	now := &openedBackup{b.crypt, key, version.Version}
 	// That it was restored is not noted, since the account is the syncing goroutine's: the
 	// next start restores it once more.
-	if err := now.restore(ctx, version.Count); err != nil {
+	if err := now.restore(ctx, version.Count, false); err != nil {
 		return fmt.Errorf("restoring the key backup: %w", err)
 	}
 	b.current.Store(now)

@@ -20,8 +20,16 @@ const (
 	restorePace     = 5 * time.Millisecond // to wait for each session of a download, beside a request's time
 )
 
-// restore takes over all sessions of the backup, of which there are about count.
-func (o *openedBackup) restore(ctx context.Context, count int) error {
+// restore takes over all sessions of the backup, of which there are about count. Many make one
+// transaction if the store is the caller's alone. Else none does: it would hold the store while
+// it waits for a session that somebody else is decrypting with, who waits for the store.
+func (o *openedBackup) restore(ctx context.Context, count int, alone bool) error {
+	store := func(ctx context.Context, do func(context.Context) error) error { return do(ctx) }
+	if alone {
+		store = func(ctx context.Context, do func(context.Context) error) error {
+			return o.sessions.DB.DoTxn(ctx, nil, do)
+		}
+	}
 	var all mautrix.RespRoomKeys[entry]
 	began := time.Now()
 	// The time of an attempt is too short for a large backup: it is only asked to
@@ -48,7 +56,7 @@ func (o *openedBackup) restore(ctx context.Context, count int) error {
 	broken, said := 0, began
 	for begin := 0; begin < len(sessions); begin += restoreBatch {
 		batch := sessions[begin:min(begin+restoreBatch, len(sessions))]
-		if err := o.sessions.DB.DoTxn(ctx, nil, func(ctx context.Context) error {
+		if err := store(ctx, func(ctx context.Context) error {
 			for _, s := range batch {
 				data := all.Rooms[s.room].Sessions[s.id].SessionData
 				if _, err := o.take(ctx, s.room, s.id, &data); err != nil {

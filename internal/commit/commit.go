@@ -54,7 +54,9 @@ func (q *Queue) store(stateKey string, parts []*part) {
 		if parts = q.begin(parts); len(parts) == 0 {
 			return
 		}
-		stateKey = q.room.StateKey(parts[0].changes[0].Key) // opsdroid may have put it elsewhere meanwhile
+		if parts, stateKey = q.moved(parts); len(parts) == 0 {
+			return
+		}
 		base, err := q.room.Begin(stateKey)
 		if errors.Is(err, wire.ErrForeign) {
 			parts = q.nothing(parts) // to delete there
@@ -82,6 +84,43 @@ func (q *Queue) store(stateKey string, parts []*part) {
 			return
 		}
 	}
+}
+
+// moved returns the state key under which opsdroid may have put the parts' keys meanwhile. Where
+// it is not the same for all, each change is stored by itself, and no part is left.
+func (q *Queue) moved(parts []*part) ([]*part, string) {
+	byEvent := make(map[string][]*part)
+	for _, p := range parts {
+		for _, change := range p.changes {
+			stateKey := q.room.StateKey(change.Key)
+			byEvent[stateKey] = append(byEvent[stateKey], p)
+		}
+	}
+	if len(byEvent) == 1 {
+		for stateKey := range byEvent {
+			return parts, stateKey
+		}
+	}
+	q.hold(parts)
+	for _, p := range parts {
+		for _, one := range q.split(p) {
+			q.store(q.room.StateKey(one.changes[0].Key), []*part{one})
+		}
+	}
+	return nil, ""
+}
+
+// split makes a part for each change of one.
+func (q *Queue) split(p *part) []*part {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	all := []*part{p}
+	for _, change := range p.changes[1:] {
+		all = append(all, &part{write: p.write, changes: []Change{change}})
+	}
+	p.changes = p.changes[:1]
+	p.parts, p.left = append(p.parts, all[1:]...), p.left+len(all)-1
+	return all
 }
 
 // send stores what was merged, and finishes the parts.

@@ -56,6 +56,25 @@ func (r *Room) Points(eventID string) bool {
 	return r.pointers[eventID] > 0
 }
 
+// Unused reports whether no entry points at an encrypted event, and what stands in the room is
+// known not to either.
+func (r *Room) Unused(eventID string) bool {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	if !r.loaded || r.behind > 0 || r.pointers[eventID] > 0 {
+		return false
+	}
+	for stateKey := range r.busy {
+		if r.docs[stateKey].unsure() {
+			return false
+		}
+	}
+	return true
+}
+
+// unsure says whether something else may stand in the room than the document says.
+func (d *document) unsure() bool { return d.ask || d.ahead() || d.needsMending() }
+
 // Pointers returns the encrypted events that entries point at, each once.
 func (r *Room) Pointers() []string {
 	r.mu.RLock()
@@ -83,7 +102,7 @@ func (r *Room) Loose() []string {
 	var loose []string
 	for stateKey := range r.busy {
 		doc := r.docs[stateKey]
-		if len(doc.loose) == 0 || r.behind > 0 || doc.ask || doc.ahead() || doc.needsMending() {
+		if len(doc.loose) == 0 || r.behind > 0 || doc.unsure() {
 			continue
 		}
 		doc.loose = slices.DeleteFunc(doc.loose, func(eventID string) bool {

@@ -56,22 +56,45 @@ func (rs *Rooms) join(name string, in []id.RoomID) error {
 	return nil
 }
 
-// Invited joins a room that the bot was invited to, in the background, if it is to be in it.
-func (rs *Rooms) Invited(roomID id.RoomID) {
-	rs.inBackground(func() {
-		if !slices.ContainsFunc(rs.Names, func(name string) bool {
-			known, err := rs.Session.Resolve(rs.reading, name)
-			return err == nil && known == roomID
-		}) {
+// Invited joins those rooms that the bot was invited to and is to be in, in the background
+// and one after another.
+func (rs *Rooms) Invited(rooms []id.RoomID) {
+	rs.mu.Lock()
+	rs.invitations = append(rs.invitations, rooms...)
+	begun := rs.answering
+	rs.answering = true
+	rs.mu.Unlock()
+	if !begun {
+		rs.inBackground(rs.answer)
+	}
+}
+
+// answer answers the invitations.
+func (rs *Rooms) answer() {
+	for {
+		rs.mu.Lock()
+		invited := rs.invitations
+		rs.invitations, rs.answering = nil, len(invited) > 0
+		rs.mu.Unlock()
+		if len(invited) == 0 {
 			return
 		}
-		switch err := rs.Session.AcceptInvite(rs.reading, roomID); {
-		case err == nil:
-			rs.joined(roomID)
-		case rs.reading.Err() == nil:
-			rs.Log.WithField("room", roomID.String()).WithError(err).Warn("The bot was invited, but could not join; invite it again")
+		for _, name := range rs.Names {
+			roomID, err := rs.Session.Resolve(rs.reading, name)
+			if err == nil && slices.Contains(invited, roomID) {
+				rs.accept(roomID)
+			}
 		}
-	})
+	}
+}
+
+func (rs *Rooms) accept(roomID id.RoomID) {
+	switch err := rs.Session.AcceptInvite(rs.reading, roomID); {
+	case err == nil:
+		rs.joined(roomID)
+	case rs.reading.Err() == nil:
+		rs.Log.WithField("room", roomID.String()).WithError(err).Warn("The bot was invited, but could not join; invite it again")
+	}
 }
 
 func (rs *Rooms) joined(roomID id.RoomID) {

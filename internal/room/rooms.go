@@ -69,6 +69,9 @@ type Rooms struct {
 	mu     sync.RWMutex // owns what follows
 	closed bool
 	byID   map[id.RoomID]*Room
+
+	invitations []id.RoomID // not looked at yet, of which answering is to be done
+	answering   bool        // by a goroutine
 }
 
 // New returns the rooms of a memory. None is loaded before it is used.

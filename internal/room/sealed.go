@@ -199,7 +199,7 @@ func (r *Room) removed(eventIDs []string) {
 		case <-r.rooms.reading.Done(): // Close does not wait
 		}
 		for _, eventID := range eventIDs {
-			if r.replica.Points(eventID) { // again
+			if !r.replica.Unused(eventID) { // any more
 				continue
 			}
 			if err := r.redact(r.rooms.redacting, id.EventID(eventID)); err != nil {

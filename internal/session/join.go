@@ -44,6 +44,16 @@ func (s *Session) AcceptInvite(ctx context.Context, room id.RoomID) error {
 	}
 }
 
+// Named says whether a room is one of those of the settings.
+func (s *Session) Named(ctx context.Context, room id.RoomID) bool {
+	for name := range s.Rooms {
+		if known, err := s.Resolve(ctx, name); err == nil && known == room {
+			return true
+		}
+	}
+	return false
+}
+
 // JoinedRooms returns the rooms that the bot is in.
 func (s *Session) JoinedRooms(ctx context.Context) ([]id.RoomID, error) {
 	var response *mautrix.RespJoinedRooms

@@ -181,11 +181,12 @@ func (s *Session) logInAgain(ctx context.Context, rejected string) error {
 	}
 	response, err := s.passwordLogin(ctx)
 	if err != nil {
-		err = fmt.Errorf("logging in again as %s: %w", s.UserID, err)
-		if IsStatus(err, http.StatusForbidden) {
+		if IsStatus(err, http.StatusForbidden) { // which is not the answer to what the login is for
+			err = fmt.Errorf("logging in again as %s: %v", s.UserID, err)
 			s.refusal.note(err)
+			return err
 		}
-		return err
+		return fmt.Errorf("logging in again as %s: %w", s.UserID, err)
 	}
 	s.refusal = refusal{}
 	s.bearer.token.Store(&response.AccessToken)

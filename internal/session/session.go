@@ -43,7 +43,7 @@ type Options struct {
 	Update func(Update)
 	// Invited is told, on the same goroutine, which rooms the bot is newly invited to. It
 	// may be nil.
-	Invited func(id.RoomID)
+	Invited func([]id.RoomID)
 	// Anew is called on the same goroutine, before what the response brings of rooms, when
 	// sync works again after it had failed, or has begun anew: what was read of rooms
 	// before has to be read again and compared. A homeserver that was killed can bring

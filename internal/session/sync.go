@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"time"
@@ -204,6 +205,8 @@ func (f *follower) handle(response *mautrix.RespSync, anew bool) {
 	}
 	if f.since != "" { // what was there when sync began is read by Snapshot
 		f.observe(response)
+	} else {
+		f.invitations(response)
 	}
 	if err := f.client.Syncer.ProcessResponse(f.life, response, f.since); err != nil {
 		// A handler that panics must not end the sync loop for all others.
@@ -234,10 +237,13 @@ func (s *Session) observe(response *mautrix.RespSync) {
 	for room := range response.Rooms.Leave {
 		s.Update(Update{Room: room, Left: true})
 	}
-	if s.Invited != nil {
-		for room := range response.Rooms.Invite {
-			s.Invited(room)
-		}
+	s.invitations(response)
+}
+
+// invitations reports which rooms the bot is invited to.
+func (s *Session) invitations(response *mautrix.RespSync) {
+	if s.Invited != nil && len(response.Rooms.Invite) > 0 {
+		s.Invited(slices.Collect(maps.Keys(response.Rooms.Invite)))
 	}
 }
 

@@ -76,13 +76,15 @@ func (r *reader) readSections(root *yaml.Node) {
 		r.fault(root.Line, "expected a mapping with connectors and databases, found %s", describe(root))
 		return
 	}
-	found := false
+	found, empty := false, false
+	var others []entry
 	for _, e := range entries(root) {
 		in, ok := sectionOf(e.key)
 		if !ok {
-			r.checkSection(e)
+			others = append(others, e)
 			continue
 		}
+		empty = empty || e.value.ShortTag() == "!!null"
 		if !r.isFirst(e) {
 			continue
 		}
@@ -91,15 +93,18 @@ func (r *reader) readSections(root *yaml.Node) {
 			r.readModule(in, module)
 		}
 	}
+	for _, e := range others {
+		r.checkSection(e, empty || !found)
+	}
 	if !found && len(r.faults.list) == 0 {
 		r.fault(0, "has no matrix section, neither under connectors nor under databases")
 	}
 }
 
-// checkSection reports what was probably meant as a section, or to be in one. All else
-// belongs to other programs.
-func (r *reader) checkSection(e entry) {
-	if strings.EqualFold(e.key, matrix) {
+// checkSection reports what was probably meant as a section or, if there is none in the
+// sections, as a matrix module. All else belongs to other programs.
+func (r *reader) checkSection(e entry, missing bool) {
+	if missing && strings.EqualFold(e.key, matrix) {
 		r.fault(e.line, "%s stands beside connectors and databases: it belongs under one of them, further in", shownKey(e.key))
 	} else if meant := closest(e.key, []string{Connectors.String(), Databases.String()}); meant != "" {
 		r.fault(e.line, "unknown section %q; did you mean %s?", shownKey(e.key), meant)
@@ -114,19 +119,29 @@ const matrix = "matrix"
 func (r *reader) matrixModules(list entry) (modules []entry) {
 	switch {
 	case list.value.Kind == yaml.MappingNode:
-		for _, e := range entries(list.value) {
-			if r.isMatrix(e.key, e.line) && r.isFirst(e) {
+		all := entries(list.value)
+		for _, e := range all {
+			if e.key == matrix && r.isFirst(e) {
 				modules = append(modules, e)
+			}
+		}
+		if len(modules) == 0 {
+			for _, e := range all {
+				r.checkModule(e.key, e)
 			}
 		}
 	case list.value.Kind == yaml.SequenceNode:
 		for _, item := range list.value.Content {
 			e := entry{key: matrix, line: item.Line, value: resolve(item)}
-			for _, member := range entries(e.value) {
-				if member.key == matrix {
-					r.fault(member.line, "an item of a list has its name as a member: write `- name: matrix` and the rest below it, or %s without dashes", list.key)
-				}
-				if member.key != "name" || !r.isMatrix(member.value.Value, member.line) {
+			members := entries(e.value)
+			named := slices.IndexFunc(members, func(m entry) bool { return m.key == "name" })
+			if at := slices.IndexFunc(members, func(m entry) bool { return m.key == matrix }); at >= 0 && named < 0 {
+				r.fault(members[at].line, "an item of a list has its name as a member: write `- name: matrix` and the rest below it, or %s without dashes", list.key)
+			}
+			if named >= 0 {
+				name := members[named].value.Value
+				if name != matrix {
+					r.checkModule(name, entry{key: name, line: members[named].line, value: e.value})
 					continue
 				}
 				if len(modules) > 0 {
@@ -143,13 +158,17 @@ func (r *reader) matrixModules(list entry) (modules []entry) {
 	return modules
 }
 
-// isMatrix says whether a module is one that is read, and reports one that was probably
-// meant as that.
-func (r *reader) isMatrix(name string, line int) bool {
-	if name != matrix && closest(name, []string{matrix}) != "" {
-		r.fault(line, "unknown module %q; did you mean %s?", shownKey(name), matrix)
+// checkModule reports a module that was probably meant as matrix. One may have any name if it
+// says where its code is.
+func (r *reader) checkModule(name string, e entry) {
+	for _, member := range entries(e.value) {
+		if slices.Contains([]string{"module", "repo", "path", "gist", "entrypoint"}, member.key) {
+			return
+		}
 	}
-	return name == matrix
+	if closest(name, []string{matrix}) != "" {
+		r.fault(e.line, "unknown module %q; did you mean %s?", shownKey(name), matrix)
+	}
 }
 
 func (r *reader) readModule(in Section, module entry) {

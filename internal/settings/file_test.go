@@ -80,6 +80,7 @@ func TestReadShapes(t *testing.T) {
 		"document":   "---\nconnectors: {matrix: {homeserver: a, mxid: b}}\ndatabases: {matrix: {default_room: c}}\n...\n",
 		"aliases":    "x: &x\n  homeserver: a\ny: &y {mxid: b}\nz: &z c\nconnectors:\n  matrix: {<<: [*x, *y]}\ndatabases: {matrix: {default_room: *z}}\n",
 		"overriding": "x: &x {homeserver: x, mxid: b}\ny: &y {homeserver: y}\nconnectors: {matrix: {<<: [*x, *y], homeserver: a}}\ndatabases: {matrix: {default_room: c}}\n",
+		"others":     "connectors:\n  matrix: {homeserver: a, mxid: b}\n  matrix2: {module: opsdroid.connector.matrix}\ndatabases:\n- {name: mongo, matrix: x}\n- {name: matrix1, repo: x}\n- {name: matrix, default_room: c}\nmatrix: {of: another program}\n",
 		"itself":     "connectors: {matrix: &m {<<: *m, homeserver: a, mxid: b}}\ndatabases: {matrix: {default_room: c}}\n",
 	} {
 		t.Run(name, func(t *testing.T) {
