@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
 
@@ -217,4 +218,39 @@ func TestRoomThatCannotBeWritten(t *testing.T) {
 	err = r.Set(budget(t), "tea", []byte(`"green"`))
 	require.ErrorIs(t, err, room.ErrForbidden)
 	require.ErrorContains(t, err, "the bot has power level 0, and dev.opsdroid.database state events need 50")
+}
+
+// The event of a deleted value is redacted once it is known what stands in the room, which may
+// be long after the deletion.
+func TestRedactionWaits(t *testing.T) {
+	t.Cleanup(room.RedactAfter(3 * time.Second))
+	account, front := rig.Register(t), rig.Proxy(t)
+	roomID := account.NewRoom(t, rig.Encrypted)
+	rooms := openAt(t, front.URL(), account, wire.Layout{}, scrambler{})
+	r, err := rooms.Find(t.Context(), roomID.String())
+	require.NoError(t, err)
+	require.NoError(t, r.Set(budget(t), "tea", []byte(`"green"`)))
+	all, err := account.Messages(t.Context(), roomID, "", "", mautrix.DirectionBackward, &mautrix.FilterPart{Types: []event.Type{event.EventEncrypted}}, 10)
+	require.NoError(t, err)
+	require.Len(t, all.Chunk, 1)
+	before, deleted := front.Count(homeserver.Seen(rig.FollowUp)), time.Now()
+	_, err = r.Delete(budget(t), "tea")
+	require.NoError(t, err)
+	eventually(t, func() bool {
+		return front.Count(homeserver.Seen(rig.FollowUp)) > before && time.Since(deleted) > time.Second
+	}, "sync brings the deletion")
+
+	reads := func(r *http.Request) bool { return r.Method == http.MethodGet && !homeserver.Sync(r) }
+	restore := front.Inject(homeserver.Fault{Match: reads, Do: homeserver.Status(http.StatusServiceUnavailable, nil, "")})
+	rooms.Anew() // the room has to be read again, which fails
+	eventually(t, func() bool {
+		return time.Since(deleted) > 5*time.Second && front.Count(homeserver.Seen(reads)) > 0
+	}, "it can't be read")
+	redacted := func() bool {
+		evt, err := account.GetEvent(t.Context(), roomID, all.Chunk[0].ID)
+		return err == nil && evt.Unsigned.RedactedBecause != nil
+	}
+	require.False(t, redacted(), "somebody may have brought the pointer back")
+	restore()
+	rig.Eventually(time.Minute)(t, redacted, "the event is redacted")
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	"maunium.net/go/mautrix"
@@ -185,7 +186,7 @@ func (r *Room) sealLimit() int {
 // redactAfter is how long an encrypted event stays when no key points at it any more. A
 // program that reads the state, and then the events that it points at, may have read the state
 // before, and may write back what it has read.
-const redactAfter = 30 * time.Second
+var redactAfter = 30 * time.Second
 
 // removed redacts encrypted events that no key points at any more, in the
 // background: commit.Env's Removed.
@@ -194,21 +195,32 @@ func (r *Room) removed(eventIDs []string) {
 		return
 	}
 	r.rooms.background.Go(func() {
-		select {
-		case <-time.After(redactAfter):
-		case <-r.rooms.reading.Done(): // Close does not wait
-		}
-		for _, eventID := range eventIDs {
-			if !r.replica.Unused(eventID) { // any more
-				continue
+		for closing := false; len(eventIDs) > 0 && !closing; {
+			select {
+			case <-time.After(redactAfter):
+			case <-r.rooms.reading.Done(): // Close does not wait
+				closing = true
 			}
-			if err := r.redact(r.rooms.redacting, id.EventID(eventID)); err != nil {
-				r.log().WithField("event", eventID).WithError(err).
-					Warn("Could not redact the encrypted event of a value that is gone; it stays in the room's history, encrypted")
-			}
-			r.vault.forget(eventID)
+			eventIDs = slices.DeleteFunc(eventIDs, r.redacted)
 		}
 	})
+}
+
+// redacted redacts an encrypted event, unless a key points at it again, and reports whether
+// that is settled: not while something else may stand in the room than is known.
+func (r *Room) redacted(eventID string) bool {
+	switch {
+	case r.replica.Points(eventID):
+		return true // until that key goes
+	case !r.replica.Unused(eventID):
+		return false
+	}
+	if err := r.redact(r.rooms.redacting, id.EventID(eventID)); err != nil {
+		r.log().WithField("event", eventID).WithError(err).
+			Warn("Could not redact the encrypted event of a value that is gone; it stays in the room's history, encrypted")
+	}
+	r.vault.forget(eventID)
+	return true
 }
 
 // redact removes the content of an encrypted event, if the bot sent it.
