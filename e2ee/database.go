@@ -156,10 +156,13 @@ func copyFile(to, from string) error {
 	return errors.Join(err, target.Close())
 }
 
+// rounds is how costly it is to try a passphrase: OWASP's number for PBKDF2 with SHA-512. Every
+// store was made with it.
+var rounds = 210_000
+
 // deriveKeys makes the key that locks the store of a passphrase, and one that
 // only tells whether the passphrase is the right one.
 func deriveKeys(passphrase string, salt []byte) (key, verifier []byte, err error) {
-	const rounds = 210_000 // OWASP's number for PBKDF2 with SHA-512
 	both, err := pbkdf2.Key(sha512.New, passphrase, salt, rounds, sha512.Size)
 	if err != nil {
 		return nil, nil, err

@@ -144,7 +144,7 @@ func TestHomeserverFailsBetweenEventAndState(t *testing.T) {
 	bot := register(t)
 	room := bot.newRoom(t)
 	conf, proxy := proxied(t, bot.config(t, room))
-	conf.Timeout = 5 * time.Second
+	conf.Timeout = 15 * time.Second
 	memory := open(t, conf)
 	require.NoError(t, memory.Set("tea", []byte(`"green"`)))
 	remove := proxy.Inject(homeserver.Fault{Match: homeserver.StateWrite, Do: homeserver.Status(http.StatusServiceUnavailable, nil, `{}`)})

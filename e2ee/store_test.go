@@ -45,6 +45,24 @@ func contents(t testing.TB, dir string) map[string][]byte {
 	return files
 }
 
+// Stores outside the tests are locked with as many rounds as OWASP asks for, and open again.
+func TestRounds(t *testing.T) {
+	require.GreaterOrEqual(t, e2ee.Rounds, 210_000)
+	restore := e2ee.WithRounds(e2ee.Rounds)
+	defer restore()
+	bot := register(t)
+	conf := bot.config(t, bot.newRoom(t))
+	memory := open(t, conf)
+	require.NoError(t, memory.Set("tea", []byte(`"green"`)))
+	require.NoError(t, memory.Close())
+	memory = open(t, conf)
+	rig.Has(t, memory, "tea", `"green"`)
+	require.NoError(t, memory.Close())
+
+	restore()
+	require.ErrorContains(t, refuse(t, conf), "store_key", "fewer rounds make another key")
+}
+
 func TestStoreIsForItsOwnerOnly(t *testing.T) {
 	bot := register(t)
 	conf := bot.config(t, bot.newRoom(t))
