@@ -145,16 +145,7 @@ func TestAnotherClientRestoresTheBackup(t *testing.T) {
 	require.NoError(t, memory.Close())
 
 	client := newPeer(t, bot)
-	keyID, data, err := client.machine.SSSS.GetDefaultKeyData(t.Context())
-	require.NoError(t, err)
-	storage, err := data.VerifyRecoveryKey(keyID, recoveryKey(t, conf.StorePath))
-	require.NoError(t, err)
-	raw, err := client.machine.SSSS.GetDecryptedAccountData(t.Context(), event.AccountDataMegolmBackupKey, storage)
-	require.NoError(t, err)
-	key, err := backup.MegolmBackupKeyFromBytes(raw)
-	require.NoError(t, err)
-	_, err = client.machine.DownloadAndStoreLatestKeyBackup(t.Context(), key)
-	require.NoError(t, err)
+	client.restore(t, recoveryKey(t, conf.StorePath))
 	evt := client.decrypt(t, room, bot.pointers(t, room)["tea"])
 	require.JSONEq(t, `{"tea":"green"}`, string(evt.Content.VeryRaw))
 }

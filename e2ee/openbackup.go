@@ -4,6 +4,7 @@ package e2ee
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -13,8 +14,6 @@ import (
 	"maunium.net/go/mautrix/crypto/ssss"
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
-
-	"github.com/go-joe/matrix-memory/internal/session"
 )
 
 // openBackup uses the account's backup, or makes one if there is none.
@@ -56,17 +55,18 @@ func (c *crypt) backupKey(ctx context.Context, public id.Ed25519, storage *ssss.
 	if storage == nil {
 		return nil, nil
 	}
-	var raw []byte
-	err = c.try(ctx, func(ctx context.Context) (err error) {
-		raw, err = c.machine.SSSS.GetDecryptedAccountData(ctx, event.AccountDataMegolmBackupKey, storage)
-		return err
+	var content json.RawMessage
+	err = c.try(ctx, func(ctx context.Context) error {
+		return c.client.GetAccountData(ctx, event.AccountDataMegolmBackupKey.Type, &content)
 	})
-	if err == nil {
-		key, err = backup.MegolmBackupKeyFromBytes(raw)
-	}
 	switch {
-	case errors.As(err, new(mautrix.HTTPError)) && !errors.Is(err, mautrix.MNotFound), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded), errors.Is(err, session.ErrClosed):
+	case errors.Is(err, mautrix.MNotFound):
+		return nil, nil
+	case err != nil:
 		return nil, fmt.Errorf("reading the backup's key from the account's secret storage: %w", err)
+	}
+	key, err = decryptBackupKey(content, storage)
+	switch {
 	case err != nil: // other clients put there what they like
 		c.log.WithError(err).Debug("The account's secret storage has no key to the key backup")
 		return nil, nil
@@ -74,6 +74,20 @@ func (c *crypt) backupKey(ctx context.Context, public id.Ed25519, storage *ssss.
 		return nil, nil
 	}
 	return key, nil
+}
+
+// decryptBackupKey returns the backup's key that stands in the account data of secret storage:
+// https://spec.matrix.org/v1.16/client-server-api/#secret-storage
+func decryptBackupKey(content json.RawMessage, storage *ssss.Key) (*backup.MegolmBackupKey, error) {
+	var encrypted ssss.EncryptedAccountDataEventContent
+	if err := json.Unmarshal(content, &encrypted); err != nil {
+		return nil, err
+	}
+	raw, err := encrypted.Decrypt(event.AccountDataMegolmBackupKey.Type, storage)
+	if err != nil {
+		return nil, err
+	}
+	return backup.MegolmBackupKeyFromBytes(raw)
 }
 
 // backupVersion returns the account's key backup, or nil if there is none.

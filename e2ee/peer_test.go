@@ -11,6 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/crypto"
+	"maunium.net/go/mautrix/crypto/backup"
+	"maunium.net/go/mautrix/crypto/ssss"
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
 )
@@ -91,4 +93,25 @@ func (p *peer) encrypt(t testing.TB, room id.RoomID, eventType event.Type, conte
 	sent, err := p.SendMessageEvent(t.Context(), room, event.EventEncrypted, encrypted)
 	require.NoError(t, err)
 	return sent.EventID
+}
+
+// openStorage opens the account's secret storage.
+func (p *peer) openStorage(t testing.TB, recovery string) *ssss.Key {
+	t.Helper()
+	keyID, data, err := p.machine.SSSS.GetDefaultKeyData(t.Context())
+	require.NoError(t, err)
+	storage, err := data.VerifyRecoveryKey(keyID, recovery)
+	require.NoError(t, err)
+	return storage
+}
+
+// restore takes over the account's key backup.
+func (p *peer) restore(t testing.TB, recovery string) {
+	t.Helper()
+	raw, err := p.machine.SSSS.GetDecryptedAccountData(t.Context(), event.AccountDataMegolmBackupKey, p.openStorage(t, recovery))
+	require.NoError(t, err)
+	key, err := backup.MegolmBackupKeyFromBytes(raw)
+	require.NoError(t, err)
+	_, err = p.machine.DownloadAndStoreLatestKeyBackup(t.Context(), key)
+	require.NoError(t, err)
 }

@@ -5,14 +5,23 @@ package e2ee
 import (
 	"context"
 	"fmt"
+	"slices"
 
+	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
 )
 
-// changed is told of the backup's key in the secret storage, which another client may have
-// put there: the key comes with a new backup.
-func (b *keyBackup) changed(context.Context, *event.Event) { b.doubt() }
+// changed looks for the backup's key in the secret storage, which another client may have put
+// there, as it is: the key comes with a new backup.
+func (b *keyBackup) changed(_ context.Context, response *mautrix.RespSync, _ string) bool {
+	if slices.ContainsFunc(response.AccountData.Events, func(evt *event.Event) bool {
+		return evt.Type.Type == event.AccountDataMegolmBackupKey.Type
+	}) {
+		b.doubt()
+	}
+	return true
+}
 
 // reopen looks up which backup the account has now, as other clients delete and replace
 // it, and uses that one from now on.

@@ -4,10 +4,14 @@ package e2ee_test
 
 import (
 	"encoding/base64"
+	"encoding/json"
+	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"maunium.net/go/mautrix"
@@ -17,6 +21,7 @@ import (
 
 	matrix "github.com/go-joe/matrix-memory"
 	"github.com/go-joe/matrix-memory/e2ee"
+	"github.com/go-joe/matrix-memory/internal/homeserver"
 	"github.com/go-joe/matrix-memory/internal/rig"
 )
 
@@ -33,6 +38,13 @@ func (a account) deleteBackup(t testing.TB) {
 func (a account) replaceBackup(t testing.TB, recovery string) {
 	t.Helper()
 	client := newPeer(t, a)
+	key := a.newBackup(t)
+	require.NoError(t, client.machine.SSSS.SetEncryptedAccountData(t.Context(), event.AccountDataMegolmBackupKey, key.Bytes(), client.openStorage(t, recovery)))
+}
+
+// newBackup makes a new key backup in the place of the one that there is.
+func (a account) newBackup(t testing.TB) *backup.MegolmBackupKey {
+	t.Helper()
 	a.deleteBackup(t)
 	key, err := backup.NewMegolmBackupKey()
 	require.NoError(t, err)
@@ -41,11 +53,7 @@ func (a account) replaceBackup(t testing.TB, recovery string) {
 		AuthData:  backup.MegolmAuthData{PublicKey: id.Ed25519(base64.RawStdEncoding.EncodeToString(key.PublicKey().Bytes()))},
 	})
 	require.NoError(t, err)
-	keyID, data, err := client.machine.SSSS.GetDefaultKeyData(t.Context())
-	require.NoError(t, err)
-	storage, err := data.VerifyRecoveryKey(keyID, recovery)
-	require.NoError(t, err)
-	require.NoError(t, client.machine.SSSS.SetEncryptedAccountData(t.Context(), event.AccountDataMegolmBackupKey, key.Bytes(), storage))
+	return key
 }
 
 // Where another client replaces the account's key backup, the bot's keys go to the new one at
@@ -135,4 +143,106 @@ func TestBackupThatIsDeleted(t *testing.T) {
 	require.NoError(t, memory.Set("tea", []byte(`"black"`)))
 	_, err := bot.GetKeyBackupLatestVersion(t.Context())
 	require.ErrorIs(t, err, mautrix.MNotFound)
+}
+
+// What another client has put where the backup's key should stand, which may be anything, does
+// not keep the bot from starting.
+func TestBackupWhoseKeyIsNotThere(t *testing.T) {
+	for name, content := range map[string]string{
+		"nothing":             `{}`,
+		"no object":           `{"encrypted":[]}`,
+		"for another storage": `{"encrypted":{"another":{"iv":"AAAA","ciphertext":"AAAA","mac":"AAAA"}}}`,
+		"not its ciphertext":  `{"encrypted":{%q:{"iv":"AAAAAAAAAAAAAAAAAAAAAA","ciphertext":"AAAA","mac":"AAAA"}}}`,
+		"of another backup":   "",
+	} {
+		t.Run(name, func(t *testing.T) {
+			bot := register(t)
+			conf := bot.config(t, bot.newRoom(t))
+			log, kept := rig.KeepLog()
+			start := func() *matrix.Memory { return rig.Open(t, conf, matrix.WithLogger(log), e2ee.Enable()) }
+			memory := start()
+			require.NoError(t, memory.Set("tea", []byte(`"green"`)))
+			bot.backedUp(t, 1)
+			bot.newBackup(t)
+			keyID, _, err := newPeer(t, bot).machine.SSSS.GetDefaultKeyData(t.Context())
+			require.NoError(t, err)
+			var put any = json.RawMessage(strings.ReplaceAll(content, "%q", strconv.Quote(keyID)))
+			if content == "" { // as it stands, and once more so that sync brings it
+				var standing map[string]any
+				require.NoError(t, bot.GetAccountData(t.Context(), event.AccountDataMegolmBackupKey.Type, &standing))
+				standing["again"] = true
+				put = standing
+			}
+			require.NoError(t, bot.SetAccountData(t.Context(), event.AccountDataMegolmBackupKey.Type, put))
+			const warning = "was replaced by another client, and can't be opened"
+			eventually(t, func() bool { return strings.Contains(kept.String(), warning) }, "the warning")
+			require.NoError(t, memory.Set("coffee", []byte(`"black"`)))
+			require.NoError(t, memory.Close())
+
+			memory = start()
+			rig.Has(t, memory, "tea", `"green"`)
+			rig.Has(t, memory, "coffee", `"black"`)
+			require.Contains(t, kept.String(), "can't be opened with recovery_key")
+			require.Equal(t, 1, strings.Count(kept.String(), warning))
+		})
+	}
+}
+
+// What is read while the new backup is restored, with the very keys that stand in it, does not
+// wait for that.
+func TestReadWhileABackupIsRestored(t *testing.T) {
+	const values = 40
+	bot, other := register(t), newPeer(t, register(t))
+	room := bot.newRoom(t, other.account)
+	conf := bot.config(t, room)
+	memory := open(t, conf)
+	key := func(i int) string { return "key" + strconv.Itoa(i) }
+	for i := range values {
+		require.NoError(t, memory.Set(key(i), []byte(`1`)))
+	}
+	bot.backedUp(t, 1)
+	owner := other.deviceOf(t, memory)
+	recovery := recoveryKey(t, conf.StorePath)
+	require.NoError(t, memory.Close()) // which forgets the values
+	held := bot.restored(t, recovery, room)
+	require.NotEmpty(t, held)
+
+	conf.Timeout = 6 * time.Second
+	conf, proxy := proxied(t, conf)
+	log, kept := rig.KeepLog()
+	memory = rig.Open(t, conf, matrix.WithLogger(log), e2ee.Enable())
+	reached, release := make(chan struct{}), make(chan struct{})
+	download := to("GET", "/room_keys/keys")
+	proxy.Inject(homeserver.Fault{Match: download, Times: 1, Do: homeserver.PauseBefore(reached, release)})
+	bot.replaceBackup(t, recovery)
+	rig.Within(t, bound, "the new backup is read", func() { <-reached })
+	for range 400 {
+		held = append(held, forge(t, room, `{}`))
+	}
+	bot.plant(t, room, owner, held...)
+	close(release)
+	eventually(t, func() bool {
+		return proxy.Count(func(r homeserver.Request) bool { return homeserver.Seen(download)(r) && r.Status == http.StatusOK }) == 1
+	}, "the sessions come")
+	for i := range values {
+		rig.Has(t, memory, key(i), `1`)
+	}
+	eventually(t, func() bool { return strings.Contains(kept.String(), "the bot's keys go to the new one") }, "the restore")
+	require.NotContains(t, kept.String(), "locked")
+}
+
+// restored returns the sessions of a room that are in the account's key backup, as another
+// client reads them.
+func (a account) restored(t testing.TB, recovery string, room id.RoomID) (held []forgery) {
+	t.Helper()
+	client := newPeer(t, a.anotherDevice(t))
+	client.restore(t, recovery)
+	sessions, err := client.machine.CryptoStore.GetGroupSessionsForRoom(t.Context(), room).AsList()
+	require.NoError(t, err)
+	for _, session := range sessions {
+		exported, err := session.Internal.Export(session.Internal.FirstKnownIndex())
+		require.NoError(t, err)
+		held = append(held, forgery{sessionID: session.ID(), key: string(exported)})
+	}
+	return held
 }

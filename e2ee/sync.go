@@ -26,7 +26,7 @@ func (c *crypt) followSync() {
 	syncer.FilterJSON.AccountData = &mautrix.FilterPart{Types: []event.Type{event.AccountDataMegolmBackupKey}}
 
 	syncer.OnSync(c.synced)
-	syncer.OnEventType(event.AccountDataMegolmBackupKey, c.backup.changed)
+	syncer.OnSync(c.backup.changed)
 	syncer.OnEvent(c.client.StateStoreSyncHandler)
 	syncer.OnEventType(event.StateMember, c.machine.HandleMemberEvent)
 	syncer.OnEventType(event.StateHistoryVisibility, c.machine.HandleHistoryVisibility)
