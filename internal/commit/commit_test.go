@@ -210,6 +210,39 @@ func TestNothingIsSentUponWhatIsNotKnown(t *testing.T) {
 	})
 }
 
+// Two keys that stood under one state key part while a write of both waits: opsdroid, whose
+// request puts "." under "", has put it there.
+func TestKeysThatPart(t *testing.T) {
+	scene(t, "both are stored", func(t *testing.T) {
+		m := serve(wire.Layout{PerKey: true}, map[string]string{"": `{}`, wire.StateKey(""): `{}`})
+		m.opens(t)
+		m.store("@opsdroid:x", "", json.RawMessage(`{".":5}`))
+		m.room.Missed()
+		existed, err := m.queue.Submit(context.Background(), set("", "1"), set(".", "2"), del("."), set(".", "3"))
+		require.NoError(t, err)
+		require.Equal(t, 1, existed)
+		m.syncs()
+		m.holds(t, `{"":1,".":3}`)
+		require.JSONEq(t, `{".":3}`, string(m.content("")))
+	})
+	scene(t, "one of them is refused", func(t *testing.T) {
+		m := serve(wire.Layout{PerKey: true}, map[string]string{"": `{}`, wire.StateKey(""): `{}`})
+		m.opens(t)
+		m.store("@opsdroid:x", "", json.RawMessage(`{".":5}`))
+		m.room.Missed()
+		m.fates(func(_ context.Context, content json.RawMessage) fate {
+			if strings.Contains(string(content), `"."`) {
+				return fate{outcome: commit.Refused}
+			}
+			return fate{outcome: commit.Stored}
+		})
+		_, err := m.queue.Submit(context.Background(), set("", "1"), set(".", "2"))
+		require.ErrorIs(t, err, errRefused)
+		m.syncs()
+		m.holds(t, `{"":1,".":5}`)
+	})
+}
+
 // What changes nothing, as far as the memory knows, is asked for once.
 func TestWhatIsThereAlready(t *testing.T) {
 	scene(t, "costs no PUT", func(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/go-joe/matrix-memory/internal/wire"
@@ -135,6 +136,7 @@ func (m *keyMemory) tasks() {
 	defer m.note()
 	for n := 0; n < 100; n++ {
 		todo := m.Todo()
+		slices.SortFunc(todo, func(a, b Task) int { return strings.Compare(a.StateKey, b.StateKey) }) // so that a seed tells it all
 		i := slices.IndexFunc(todo, func(task Task) bool { return task.Load || task.Ask })
 		switch {
 		case i < 0:
