@@ -4,11 +4,13 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/go-joe/joe"
 	"github.com/stretchr/testify/require"
 	"maunium.net/go/mautrix"
 
+	matrix "github.com/go-joe/matrix-memory"
 	"github.com/go-joe/matrix-memory/adapter"
 	"github.com/go-joe/matrix-memory/internal/homeserver"
 	"github.com/go-joe/matrix-memory/internal/rig"
@@ -138,6 +140,26 @@ func TestInvitedAndRefusedAtFirst(t *testing.T) {
 	_, err := alice.InviteUser(t.Context(), alice.NewRoom(t), &mautrix.ReqInviteUser{UserID: b.user.UserID})
 	require.NoError(t, err)
 	require.True(t, got.wait(t, 1)[0].Joined)
+}
+
+// The bot is in every room of the settings, whoever invites it there.
+func TestInvitedToARoomOfTheSettings(t *testing.T) {
+	alice, proxy := register(t), rig.Proxy(t)
+	room := alice.NewRoom(t)
+	var got record[adapter.InvitationEvent]
+	b := start(t, setup{
+		homeserver: proxy.URL(),
+		options:    []adapter.Option{adapter.WithInvitesFrom()},
+		config:     func(conf *matrix.Config) { conf.Rooms["ops"] = room.String() },
+		handlers:   func(b *bot) { b.Brain.RegisterHandler(got.add) },
+	})
+	eventually(t, func() bool { return strings.Contains(b.log.String(), "Could not join a room of the settings") }, "it can't join at first")
+	joins := func(r *http.Request) bool { return strings.Contains(r.URL.Path, "/join/") }
+	proxy.Inject(homeserver.Fault{Match: joins, Do: homeserver.Delay(time.Second)})
+	_, err := alice.InviteUser(t.Context(), room, &mautrix.ReqInviteUser{UserID: b.user.UserID})
+	require.NoError(t, err)
+	require.True(t, got.wait(t, 1)[0].Joined)
+	require.NotContains(t, b.log.String(), "WithInvitesFrom")
 }
 
 // An invitation that the end cuts short stands, and nobody is told to invite the bot again.

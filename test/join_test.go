@@ -157,3 +157,34 @@ func TestRemovedAndInvitedAgain(t *testing.T) {
 	require.Contains(t, kept.String(), "Joined the room")
 	rig.Has(t, r.Memory, "tea", `3`)
 }
+
+// An invitation that comes while sync has to begin anew is answered all the same, for each
+// room of the settings.
+func TestInvitedWhileSyncBeginsAnew(t *testing.T) {
+	rig.NoLeaks(t)
+	bot, owner := rig.Register(t), rig.Register(t)
+	rooms := []id.RoomID{owner.NewRoom(t, bot, rig.Writable), owner.NewRoom(t, bot, rig.Writable)}
+	conf := bot.Config(bot.NewRoom(t))
+	conf.Rooms["one"], conf.Rooms["two"] = rooms[0].String(), rooms[1].String()
+	log, kept := rig.KeepLog()
+	r := rig.Behind(t, rig.Proxy(t), bot, conf, matrix.WithLogger(log))
+	in := func() bool { return r.InRoom("one").Set("tea", 1) == nil && r.InRoom("two").Set("tea", 1) == nil }
+	require.True(t, in())
+	for _, room := range rooms {
+		_, err := owner.KickUser(t.Context(), room, &mautrix.ReqKickUser{UserID: bot.UserID})
+		require.NoError(t, err)
+	}
+	eventually(t, func() bool { return strings.Count(kept.String(), "The bot is no longer in the room") == 2 }, "it is out")
+	restore := r.Front.Inject(homeserver.Fault{Match: rig.FollowUp, Do: homeserver.Status(http.StatusBadGateway, nil, "")})
+	r.News(t, 1)
+	eventually(t, func() bool { return strings.Contains(kept.String(), "Sync fails") }, "no sync brings the invitation")
+	for _, room := range rooms {
+		_, err := owner.InviteUser(t.Context(), room, &mautrix.ReqInviteUser{UserID: bot.UserID})
+		require.NoError(t, err)
+	}
+	r.Front.Inject(homeserver.Fault{Match: rig.FollowUp, Times: 1, Do: homeserver.Status(http.StatusBadRequest, nil, refusal)})
+	restore()
+	eventually(t, in, "it is in again")
+	require.Contains(t, kept.String(), "sync begins anew")
+	require.Equal(t, 2, strings.Count(kept.String(), "Joined the room"))
+}
