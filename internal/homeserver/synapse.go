@@ -67,10 +67,6 @@ const synapseKey = "signing.key"
 const synapseInstance = "dev.joe.instance"
 
 // synapseBase is the part of the configuration that is the same for every start.
-//
-// By default Synapse answers an initial sync that equals one of the last two
-// minutes with the old answer, whatever has happened since: a memory that starts
-// anew would begin with an old state.
 const synapseBase = `server_name: ` + serverName + `
 signing_key_path: ` + synapseKey + `
 trusted_key_servers: []
@@ -87,8 +83,6 @@ bcrypt_rounds: 4 # the lowest: these accounts guard nothing
 macaroon_secret_key: unused
 form_secret: unused
 report_stats: false
-caches:
-  sync_response_cache_duration: 0s
 rc_registration: &none {per_second: 1000000, burst_count: 1000000}
 `
 
