@@ -89,7 +89,7 @@ func (a *adapter) put(ctx context.Context, room id.RoomID, eventType event.Type,
 // isThere says whether a room has the bot's event with a transaction ID, among
 // the last of its type. Only a sync tells transaction IDs everywhere.
 func (a *adapter) isThere(ctx context.Context, room id.RoomID, eventType event.Type, transaction string) (bool, error) {
-	filter, err := json.Marshal(mautrix.Filter{
+	filter, err := json.Marshal(session.Unlike(mautrix.Filter{
 		AccountData: session.NoEvents(),
 		Presence:    session.NoEvents(),
 		Room: &mautrix.RoomFilter{
@@ -99,7 +99,7 @@ func (a *adapter) isThere(ctx context.Context, room id.RoomID, eventType event.T
 			State:       session.NoEvents(),
 			Timeline:    &mautrix.FilterPart{Types: []event.Type{eventType}, Limit: timelineLimit, LazyLoadMembers: true},
 		},
-	})
+	}))
 	if err != nil {
 		return false, err
 	}

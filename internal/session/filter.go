@@ -41,10 +41,10 @@ func text(filter mautrix.Filter) (string, error) {
 	return string(text), err
 }
 
-// unlike returns a filter that means the same and was never sent before. It is for
+// Unlike returns a filter that means the same and was never sent before. It is for
 // syncs without a token: Synapse answers one that equals another of the last two
 // minutes (its sync_response_cache_duration) with the old answer.
-func unlike(filter mautrix.Filter) mautrix.Filter {
+func Unlike(filter mautrix.Filter) mautrix.Filter {
 	var part mautrix.FilterPart
 	if filter.AccountData != nil {
 		part = *filter.AccountData

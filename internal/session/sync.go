@@ -187,7 +187,7 @@ func (f *follower) poll(ctx context.Context) (*mautrix.RespSync, error) {
 func (f *follower) request(ctx context.Context, wait time.Duration) (*mautrix.RespSync, error) {
 	filter := f.next
 	if f.since == "" {
-		filter = unlike(f.first)
+		filter = Unlike(f.first)
 	}
 	text, err := text(filter)
 	if err != nil {
