@@ -101,9 +101,9 @@ func TestRefusedToken(t *testing.T) {
 // A homeserver that takes no token at all is asked again and again, with growing pauses.
 func TestEveryTokenRefused(t *testing.T) {
 	account := rig.Register(t)
-	c := connect(t, account)
+	c, room := connect(t, account), account.NewRoom(t)
 	c.Front.Inject(homeserver.Fault{Match: rig.FollowUp, Do: homeserver.Status(http.StatusBadRequest, nil, `{"errcode":"M_UNKNOWN_POS","error":"Unknown position"}`)})
-	account.Put(t, account.NewRoom(t), "", map[string]int{"n": 1})
+	account.Put(t, room, "", map[string]int{"n": 1})
 	start := time.Now()
 	eventually(t, func() bool { return c.Anew() >= 3 }, "what was read has to be read again")
 	require.Less(t, c.count(first), 8)
