@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"sync"
 
 	"maunium.net/go/mautrix/id"
 )
@@ -30,22 +31,22 @@ func (rs *Rooms) FindOrJoin(ctx context.Context, name string) (*Room, error) {
 // JoinAll joins, in the background, the rooms that the bot is to be in, as opsdroid does.
 func (rs *Rooms) JoinAll() {
 	rs.inBackground(func() {
-		in, err := rs.Session.JoinedRooms(rs.reading)
-		if err != nil {
-			rs.Log.WithError(err).Warn("Could not join the rooms of the settings")
-			return
-		}
+		joined := sync.OnceValues(func() ([]id.RoomID, error) { return rs.Session.JoinedRooms(rs.reading) })
 		for _, name := range rs.Names {
-			if err := rs.join(name, in); err != nil && rs.reading.Err() == nil {
+			if err := rs.join(name, joined); err != nil && rs.reading.Err() == nil {
 				rs.Log.WithField("room", name).WithError(err).Warn("Could not join a room of the settings; " + advice(err))
 			}
 		}
 	})
 }
 
-// join joins a room, unless it is one of those that the bot is in.
-func (rs *Rooms) join(name string, in []id.RoomID) error {
+// join joins a room, unless it is in use or one of those that the bot is in.
+func (rs *Rooms) join(name string, joined func() ([]id.RoomID, error)) error {
 	roomID, err := rs.Session.Resolve(rs.reading, name)
+	if err != nil || rs.isLoaded(roomID) {
+		return err
+	}
+	in, err := joined()
 	if err != nil || slices.Contains(in, roomID) {
 		return err
 	}
@@ -54,6 +55,14 @@ func (rs *Rooms) join(name string, in []id.RoomID) error {
 	}
 	rs.joined(roomID)
 	return nil
+}
+
+// isLoaded says whether a room's state is known.
+func (rs *Rooms) isLoaded(roomID id.RoomID) bool {
+	rs.mu.RLock()
+	defer rs.mu.RUnlock()
+	r, ok := rs.byID[roomID]
+	return ok && r.Loaded()
 }
 
 // Invited joins those rooms that the bot was invited to and is to be in, in the background
