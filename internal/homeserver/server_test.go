@@ -9,10 +9,8 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
@@ -211,18 +209,6 @@ func TestStopReportsServerThatEndedByItself(t *testing.T) {
 func TestAnswersOnlyAsItself(t *testing.T) {
 	s := startServer(t, t.TempDir())
 	require.False(t, s.answersAs(t.Context(), "another.invalid"))
-}
-
-// A client that starts anew gets what the room holds now.
-func TestInitialSyncIsNotFromACache(t *testing.T) {
-	alice := register(t, startServer(t, t.TempDir()), "alice")
-	room := alice.createRoom(t)
-	for _, value := range []string{"first", "second"} {
-		alice.must(t, http.MethodPut, statePath(room, "key"), content{"value": value})
-		require.Eventually(t, func() bool { // but far less long than Synapse keeps an answer
-			return strings.Contains(alice.must(t, http.MethodGet, "/sync?timeout=0", nil), value)
-		}, 10*time.Second, 10*time.Millisecond)
-	}
 }
 
 func TestFolderOfAnotherSoftwareIsRefused(t *testing.T) {
