@@ -139,7 +139,6 @@ func (m *Memory) checkSettings() error {
 func (m *Memory) roomEnv() room.Env {
 	env := room.Env{
 		Session:   m.session,
-		Names:     append(slices.Sorted(maps.Keys(m.conf.Rooms)), m.conf.DefaultRoom),
 		EventType: event.Type{Type: m.conf.EventType, Class: event.StateEventType},
 		Layout:    wire.Layout{StateKey: string(m.conf.SingleStateKey)},
 		Encrypt:   m.conf.ShouldEncrypt == On,
@@ -167,6 +166,7 @@ func (m *Memory) sessionOptions() session.Options {
 		DeviceID:    m.conf.DeviceID,
 		DeviceName:  m.conf.DeviceName,
 		Rooms:       m.conf.Rooms,
+		Names:       append(slices.Sorted(maps.Keys(m.conf.Rooms)), m.conf.DefaultRoom),
 		Types:       m.rooms.Types(),
 		Recent:      m.rooms.EventType,
 		PerKey:      m.rooms.Layout.PerKey,

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"maunium.net/go/mautrix/event"
+	"maunium.net/go/mautrix/id"
 )
 
 // invited answers an invitation.
@@ -22,7 +23,7 @@ func (a *adapter) invited(r *room, state []*event.Event) {
 	}
 	log := a.log(r.id).WithField("inviter", invite.Sender.String())
 	joined := false
-	if a.invites.allow(me, invite.Sender) || a.session.Named(a.ctx, r.id) {
+	if a.invites.allow(me, invite.Sender) || a.isNamed(r) {
 		if err := a.session.AcceptInvite(a.ctx, r.id); a.ctx.Err() != nil {
 			return // the invitation stands, and is answered at the next start
 		} else if err != nil {
@@ -41,6 +42,15 @@ func (a *adapter) invited(r *room, state []*event.Event) {
 		Channel:  r.id.String(),
 		Data:     invite,
 	})
+}
+
+// isNamed says whether a room is one that the bot is to be in, whoever invites it there.
+func (a *adapter) isNamed(r *room) bool {
+	named, err := a.session.Named(a.ctx, []id.RoomID{r.id})
+	if err != nil && a.ctx.Err() == nil {
+		a.log(r.id).WithError(err).Warn("The bot was invited, and it could not be found out whether to a room of the settings")
+	}
+	return len(named) > 0
 }
 
 // isMember says whether the bot is in a room.

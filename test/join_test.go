@@ -133,6 +133,8 @@ func TestJoinsAllRooms(t *testing.T) {
 			require.Contains(t, line, "invite the bot, or make the room public")
 		case strings.Contains(line, "room=banned"):
 			require.Contains(t, line, "the bot is banned there, so have that lifted first")
+		case strings.Contains(line, "room=nowhere"):
+			require.NotContains(t, line, "invite the bot")
 		}
 	}
 }
@@ -187,4 +189,39 @@ func TestInvitedWhileSyncBeginsAnew(t *testing.T) {
 	eventually(t, in, "it is in again")
 	require.Contains(t, kept.String(), "sync begins anew")
 	require.Equal(t, 2, strings.Count(kept.String(), "Joined the room"))
+}
+
+// The bot may start right after it was invited, and the homeserver refuse the join at first.
+func TestStartedRightAfterAnInvitation(t *testing.T) {
+	bot, owner, front := rig.Register(t), rig.Register(t), rig.Proxy(t)
+	room := owner.NewRoom(t, rig.Writable)
+	_, err := owner.InviteUser(t.Context(), room, &mautrix.ReqInviteUser{UserID: bot.UserID})
+	require.NoError(t, err)
+	front.Inject(homeserver.Fault{Match: func(r *http.Request) bool { return strings.Contains(r.URL.Path, "/join/") }, Times: 2, Do: rig.Forbidden})
+	r := rig.Behind(t, front, bot, bot.Config(room))
+	require.NoError(t, r.Set("tea", []byte(`1`)))
+}
+
+// Where the alias of a room of the settings is moved to another room, the bot joins that once
+// it is invited there.
+func TestInvitedWhereAnAliasWasMovedTo(t *testing.T) {
+	bot, owner := rig.Register(t), rig.Register(t)
+	before, after := owner.NewRoom(t, bot), owner.NewRoom(t)
+	alias := owner.NewAlias(t, before)
+	conf := bot.Config(bot.NewRoom(t))
+	conf.Rooms["ops"] = alias.String()
+	memory := rig.Open(t, conf)
+	_, err := memory.InRoom("ops").Keys()
+	require.NoError(t, err)
+	_, err = owner.DeleteAlias(t.Context(), alias)
+	require.NoError(t, err)
+	_, err = owner.CreateAlias(t.Context(), alias, after)
+	require.NoError(t, err)
+	_, err = owner.InviteUser(t.Context(), after, &mautrix.ReqInviteUser{UserID: bot.UserID})
+	require.NoError(t, err)
+	eventually(t, func() bool {
+		rooms, err := bot.JoinedRooms(t.Context())
+		require.NoError(t, err)
+		return slices.Contains(rooms.JoinedRooms, after)
+	}, "it joins the room that the alias means now")
 }

@@ -89,32 +89,54 @@ func TestDeadTokenWithAPassword(t *testing.T) {
 	require.NotContains(t, kept.String(), bot.AccessToken)
 }
 
-// A bot that may not log in any more, as its account was deactivated, does not ask for that
-// with every request, and the log says it once.
+// A bot that may not log in any more, as its account was deactivated or the homeserver has no
+// such login, does not ask for that with every request, and the log says it once. It is not
+// taken for what the homeserver says of a room or of sync.
 func TestMayNotLogInAgain(t *testing.T) {
-	rig.NoLeaks(t)
-	log, kept := rig.KeepLog()
-	bot, front := rig.Register(t), rig.Proxy(t)
+	for name, answer := range map[string]homeserver.Action{
+		"deactivated": homeserver.Status(http.StatusForbidden, nil, `{"errcode":"M_USER_DEACTIVATED","error":"This account has been deactivated"}`),
+		"no password": homeserver.Status(http.StatusBadRequest, nil, `{"errcode":"M_UNKNOWN","error":"Unknown login type m.login.password"}`),
+	} {
+		t.Run(name, func(t *testing.T) {
+			rig.NoLeaks(t)
+			log, kept := rig.KeepLog()
+			bot, front := rig.Register(t), rig.Proxy(t)
+			conf := bot.Config(bot.NewRoom(t))
+			conf.AccessToken, conf.UserID, conf.Password = "", bot.UserID.String(), bot.Password
+			r := rig.Behind(t, front, bot, conf, matrix.WithLogger(log))
+			require.NoError(t, r.Set("tea", []byte(`"green"`)))
+			login := func(r *http.Request) bool { return strings.HasSuffix(r.URL.Path, "/login") }
+			front.Inject(homeserver.Fault{Match: login, Do: answer})
+			before, start := front.Count(homeserver.Seen(login)), time.Now()
+			_, err := bot.LogoutAll(t.Context())
+			require.NoError(t, err)
+			for n := 0; n < 10 || time.Since(start) < 3*time.Second; n++ {
+				err := r.Set("tea", []byte(`"secret"`))
+				r.Failed(t, err, "set", "tea")
+				require.ErrorContains(t, err, "logging in again as "+conf.UserID)
+				require.NotErrorIs(t, err, matrix.ErrForbidden, "that is not what the room says")
+			}
+			// One at first, and one after each pause, which is five seconds at least.
+			require.LessOrEqual(t, front.Count(homeserver.Seen(login))-before, 1+int(time.Since(start)/(5*time.Second)))
+			require.Equal(t, 1, strings.Count(kept.String(), "logging in again\""))
+			require.Equal(t, 1, strings.Count(kept.String(), "level=warning msg=\"Sync fails"))
+			require.NotContains(t, kept.String(), "sync begins anew")
+		})
+	}
+}
+
+// Without mxid nobody knows who is to log in where the token is dead at the start.
+func TestDeadTokenAndNobodysPassword(t *testing.T) {
+	bot := rig.Register(t)
 	conf := bot.Config(bot.NewRoom(t))
-	conf.AccessToken, conf.UserID, conf.Password = "", bot.UserID.String(), bot.Password
-	r := rig.Behind(t, front, bot, conf, matrix.WithLogger(log))
-	require.NoError(t, r.Set("tea", []byte(`"green"`)))
-	login := func(r *http.Request) bool { return strings.HasSuffix(r.URL.Path, "/login") }
-	front.Inject(homeserver.Fault{Match: login, Do: homeserver.Status(http.StatusForbidden, nil,
-		`{"errcode":"M_USER_DEACTIVATED","error":"This account has been deactivated"}`)})
-	before := front.Count(homeserver.Seen(login))
+	conf.Password = bot.Password
+	memory := rig.Open(t, conf)
 	_, err := bot.LogoutAll(t.Context())
 	require.NoError(t, err)
-	start := time.Now()
-	for n := 0; n < 10 || time.Since(start) < 3*time.Second; n++ {
-		err := r.Set("tea", []byte(`"secret"`))
-		r.Failed(t, err, "set", "tea")
-		require.ErrorContains(t, err, "M_USER_DEACTIVATED")
-		require.NotErrorIs(t, err, matrix.ErrForbidden, "that is not what the room says")
-	}
-	require.Equal(t, 1, front.Count(homeserver.Seen(login))-before)
-	require.Equal(t, 1, strings.Count(kept.String(), "logging in again\""))
-	require.Equal(t, 1, strings.Count(kept.String(), "level=warning msg=\"Sync fails"))
+	require.NoError(t, memory.Set("tea", []byte(`1`)), "it knows by now who it is")
+	require.NoError(t, memory.Close())
+	memory = matrix.New(conf, matrix.WithLogger(rig.Log(t)))
+	require.ErrorContains(t, memory.Open(t.Context()), "make a new one")
 }
 
 // As in the example in opsdroid's documentation, a token may stand beside a device_id that

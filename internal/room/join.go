@@ -2,12 +2,17 @@ package room
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net/http"
 	"regexp"
 	"slices"
 	"sync"
 
+	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/id"
+
+	"github.com/go-joe/matrix-memory/internal/session"
 )
 
 // FindOrJoin returns the room that is called by a name, an alias or an ID, and joins
@@ -21,10 +26,9 @@ func (rs *Rooms) FindOrJoin(ctx context.Context, name string) (*Room, error) {
 	if !unusable(err) {
 		return r, err
 	}
-	if err := rs.Session.Join(ctx, rs.Session.Target(name)); err != nil {
-		return nil, explain(fmt.Errorf("joining it: %w; %s", err, advice(err)))
+	if err := rs.join(ctx, name, roomID); err != nil {
+		return nil, explain(fmt.Errorf("joining it: %w%s", err, advice(err)))
 	}
-	rs.joined(roomID)
 	return rs.use(ctx, roomID)
 }
 
@@ -32,16 +36,16 @@ func (rs *Rooms) FindOrJoin(ctx context.Context, name string) (*Room, error) {
 func (rs *Rooms) JoinAll() {
 	rs.inBackground(func() {
 		joined := sync.OnceValues(func() ([]id.RoomID, error) { return rs.Session.JoinedRooms(rs.reading) })
-		for _, name := range rs.Names {
-			if err := rs.join(name, joined); err != nil && rs.reading.Err() == nil {
-				rs.Log.WithField("room", name).WithError(err).Warn("Could not join a room of the settings; " + advice(err))
+		for _, name := range rs.Session.Names {
+			if err := rs.joinUnless(name, joined); err != nil && rs.reading.Err() == nil {
+				rs.Log.WithField("room", name).WithError(err).Warn("Could not join a room of the settings" + advice(err))
 			}
 		}
 	})
 }
 
-// join joins a room, unless it is in use or one of those that the bot is in.
-func (rs *Rooms) join(name string, joined func() ([]id.RoomID, error)) error {
+// joinUnless joins a room, unless it is in use or one of those that the bot is in.
+func (rs *Rooms) joinUnless(name string, joined func() ([]id.RoomID, error)) error {
 	roomID, err := rs.Session.Resolve(rs.reading, name)
 	if err != nil || rs.isLoaded(roomID) {
 		return err
@@ -50,11 +54,24 @@ func (rs *Rooms) join(name string, joined func() ([]id.RoomID, error)) error {
 	if err != nil || slices.Contains(in, roomID) {
 		return err
 	}
-	if err := rs.Session.Join(rs.reading, rs.Session.Target(name)); err != nil {
-		return err
+	return rs.join(rs.reading, name, roomID)
+}
+
+// join joins a room. The homeserver may refuse that for a moment after an invitation.
+func (rs *Rooms) join(ctx context.Context, name string, roomID id.RoomID) error {
+	rs.mu.RLock()
+	invited := rs.invited[roomID]
+	rs.mu.RUnlock()
+	var err error
+	if invited {
+		err = rs.Session.AcceptInvite(ctx, roomID)
+	} else {
+		err = rs.Session.Join(ctx, rs.Session.Target(name))
 	}
-	rs.joined(roomID)
-	return nil
+	if err == nil {
+		rs.joined(roomID)
+	}
+	return err
 }
 
 // isLoaded says whether a room's state is known.
@@ -69,6 +86,9 @@ func (rs *Rooms) isLoaded(roomID id.RoomID) bool {
 // and one after another.
 func (rs *Rooms) Invited(rooms []id.RoomID) {
 	rs.mu.Lock()
+	for _, roomID := range rooms {
+		rs.invited[roomID] = true
+	}
 	rs.invitations = append(rs.invitations, rooms...)
 	begun := rs.answering
 	rs.answering = true
@@ -82,17 +102,18 @@ func (rs *Rooms) Invited(rooms []id.RoomID) {
 func (rs *Rooms) answer() {
 	for {
 		rs.mu.Lock()
-		invited := rs.invitations
-		rs.invitations, rs.answering = nil, len(invited) > 0
+		invitations := rs.invitations
+		rs.invitations, rs.answering = nil, len(invitations) > 0
 		rs.mu.Unlock()
-		if len(invited) == 0 {
+		if len(invitations) == 0 {
 			return
 		}
-		for _, name := range rs.Names {
-			roomID, err := rs.Session.Resolve(rs.reading, name)
-			if err == nil && slices.Contains(invited, roomID) {
-				rs.accept(roomID)
-			}
+		named, err := rs.Session.Named(rs.reading, invitations)
+		if err != nil && rs.reading.Err() == nil {
+			rs.Log.WithError(err).Warn("The bot was invited, and it could not be found out whether to a room of the settings; invite it again")
+		}
+		for _, roomID := range named {
+			rs.accept(roomID)
 		}
 	}
 }
@@ -113,10 +134,14 @@ func (rs *Rooms) joined(roomID id.RoomID) {
 // ban matches what homeservers say of one who is banned. Matrix has no code for that.
 var ban = regexp.MustCompile(`(?i)\bban(ned)?\b`)
 
-// advice says what lets the bot join a room that it could not join.
+// advice says what lets the bot join a room that the homeserver does not let it join.
 func advice(err error) string {
-	if ban.MatchString(err.Error()) {
-		return "the bot is banned there, so have that lifted first, and then invite it"
+	var said mautrix.RespError
+	switch {
+	case !session.IsStatus(err, http.StatusForbidden):
+		return ""
+	case errors.As(err, &said) && ban.MatchString(said.Err):
+		return "; the bot is banned there, so have that lifted first, and then invite it"
 	}
-	return "invite the bot, or make the room public"
+	return "; invite the bot, or make the room public"
 }

@@ -25,7 +25,6 @@ import (
 // An Env is what rooms need of their memory.
 type Env struct {
 	Session   *session.Session
-	Names     []string   // of the rooms that the bot is to be in: names of the settings, aliases or IDs
 	EventType event.Type // of the memory's state events
 	OlderType string     // of those to copy where there are none of EventType; "": there is no such type
 	Layout    wire.Layout
@@ -70,13 +69,14 @@ type Rooms struct {
 	closed bool
 	byID   map[id.RoomID]*Room
 
-	invitations []id.RoomID // not looked at yet, of which answering is to be done
-	answering   bool        // by a goroutine
+	invited     map[id.RoomID]bool // ever
+	invitations []id.RoomID        // not looked at yet, of which answering is to be done
+	answering   bool               // by a goroutine
 }
 
 // New returns the rooms of a memory. None is loaded before it is used.
 func New(env Env) *Rooms {
-	rs := &Rooms{Env: env, fetching: semaphore.NewWeighted(maxFetches), byID: make(map[id.RoomID]*Room)}
+	rs := &Rooms{Env: env, fetching: semaphore.NewWeighted(maxFetches), byID: make(map[id.RoomID]*Room), invited: make(map[id.RoomID]bool)}
 	rs.redacting, rs.giveUp = context.WithCancel(context.Background())
 	rs.reading, rs.stopReading = context.WithCancel(context.Background())
 	return rs

@@ -2,8 +2,10 @@ package session
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	"maunium.net/go/mautrix"
@@ -44,14 +46,22 @@ func (s *Session) AcceptInvite(ctx context.Context, room id.RoomID) error {
 	}
 }
 
-// Named says whether a room is one of those of the settings.
-func (s *Session) Named(ctx context.Context, room id.RoomID) bool {
-	for name := range s.Rooms {
-		if known, err := s.Resolve(ctx, name); err == nil && known == room {
-			return true
+// Named returns those of some rooms that are among the rooms that the bot is to be in. An
+// alias may have been moved to one of them. If there is an error, some may be missing.
+func (s *Session) Named(ctx context.Context, rooms []id.RoomID) (named []id.RoomID, err error) {
+	for _, name := range s.Names {
+		room, failed := s.Resolve(ctx, name)
+		if failed == nil && !slices.Contains(rooms, room) && s.ForgetAlias(name) {
+			room, failed = s.Resolve(ctx, name)
+		}
+		switch {
+		case failed == nil && slices.Contains(rooms, room):
+			named = append(named, room)
+		case failed != nil && !errors.Is(failed, ErrUnknownRoom):
+			err = failed
 		}
 	}
-	return false
+	return named, err
 }
 
 // JoinedRooms returns the rooms that the bot is in.

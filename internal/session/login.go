@@ -102,7 +102,7 @@ func (s *Session) logIn(ctx context.Context) error {
 		return err
 	})
 	if errors.Is(err, mautrix.MUnknownToken) {
-		if s.Password != "" {
+		if s.Password != "" && s.UserID != "" {
 			s.Log.WithError(err).Warn("The homeserver no longer accepts the access token; logging in by password")
 			s.AccessToken, s.client.AccessToken = "", ""
 			return s.logInByPassword(ctx)
@@ -140,7 +140,7 @@ func (s *Session) passwordLogin(ctx context.Context) (response *mautrix.RespLogi
 	_, err = s.try(ctx, func(ctx context.Context) (err error) {
 		response, err = s.client.Login(ctx, &mautrix.ReqLogin{
 			Type:                     mautrix.AuthTypePassword,
-			Identifier:               mautrix.UserIdentifier{Type: mautrix.IdentifierTypeUser, User: s.UserID},
+			Identifier:               mautrix.UserIdentifier{Type: mautrix.IdentifierTypeUser, User: cmp.Or(s.UserID, s.client.UserID.String())},
 			Password:                 s.Password,
 			DeviceID:                 s.client.DeviceID,
 			InitialDeviceDisplayName: s.DeviceName,
@@ -152,6 +152,10 @@ func (s *Session) passwordLogin(ctx context.Context) (response *mautrix.RespLogi
 	})
 	return response, err
 }
+
+// KeepDevice leaves the device in the account when the session ends, as there are keys of it.
+// It is for LoggedIn.
+func (s *Session) KeepDevice() { s.DeviceID = s.client.DeviceID.String() }
 
 // errTokenDead ends a session whose token the homeserver no longer takes.
 var errTokenDead = errors.New("the homeserver no longer accepts the access token: make a new one, or use a password")
@@ -181,12 +185,16 @@ func (s *Session) logInAgain(ctx context.Context, rejected string) error {
 	}
 	response, err := s.passwordLogin(ctx)
 	if err != nil {
-		if IsStatus(err, http.StatusForbidden) { // which is not the answer to what the login is for
-			err = fmt.Errorf("logging in again as %s: %v", s.UserID, err)
-			s.refusal.note(err)
-			return err
+		said := judge(err)
+		if errors.As(err, new(mautrix.HTTPError)) && (said.final || said.limited) { // without %w, as it is not the answer to what the login is for
+			err = fmt.Errorf("logging in again as %s: %v", s.client.UserID, err)
+		} else {
+			err = fmt.Errorf("logging in again as %s: %w", s.client.UserID, err)
 		}
-		return fmt.Errorf("logging in again as %s: %w", s.UserID, err)
+		if said.final && s.life.Err() == nil {
+			s.refusal.note(err)
+		}
+		return err
 	}
 	s.refusal = refusal{}
 	s.bearer.token.Store(&response.AccessToken)

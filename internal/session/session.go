@@ -30,6 +30,7 @@ type Options struct {
 	DeviceID    string
 	DeviceName  string
 	Rooms       map[string]string // names for rooms: aliases or room IDs
+	Names       []string          // of the rooms that the bot is to be in: names of Rooms, aliases or room IDs
 	HTTPClient  *http.Client      // the program's own; nil: there is none
 
 	Types   []event.Type  // the state events to follow
@@ -78,7 +79,11 @@ type Session struct {
 	cuts     atomic.Bool // the homeserver cuts pages of history before it filters them
 	dendrite atomic.Bool // the homeserver is known to be a Dendrite
 
-	followed string // the next_batch of a foreign client's last sync; owned by its syncing goroutine
+	seen atomic.Pointer[time.Time] // see Seen
+
+	// Of a foreign client's last sync; owned by its syncing goroutine.
+	followed string    // its next_batch
+	handled  time.Time // when it came: the next one begins after that
 
 	mu        sync.RWMutex // owns what follows
 	aliases   map[string]id.RoomID
@@ -139,6 +144,14 @@ func (s *Session) IsOpen() bool { return s.open.Load() }
 // Life returns a context that ends when the session is closed.
 func (s *Session) Life() context.Context { return s.life }
 
+// Seen returns a time up to which sync has brought all there was.
+func (s *Session) Seen() time.Time {
+	if seen := s.seen.Load(); seen != nil {
+		return *seen
+	}
+	return time.Time{}
+}
+
 // IsSyncing says whether the caller runs on the goroutine that syncs, as a handler at the
 // client's syncer does. It must not wait for what waits for a sync. With a foreign client
 // it says false.
@@ -186,6 +199,9 @@ func (s *Session) subscribe() error {
 		}
 		s.followed = response.NextBatch
 		s.observe(response)
+		before := s.handled
+		s.handled = time.Now()
+		s.seen.Store(&before)
 		return true
 	})
 	return nil

@@ -120,6 +120,7 @@ func (f *follower) sync(ctx context.Context) (wait time.Duration) {
 		f.Log.Info("Sync works again")
 	}
 	f.handle(response, f.failing || f.since == "")
+	f.seen.Store(&began)
 	f.failing, f.refused = false, false
 	if f.since != "" {
 		f.anew = false
