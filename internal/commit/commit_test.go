@@ -243,6 +243,23 @@ func TestKeysThatPart(t *testing.T) {
 	})
 }
 
+// Per key, what another program has put beside a key goes with it, as opsdroid deletes; what
+// stayed would be nobody's, and the key could not be set again.
+func TestDeletedBesideOthers(t *testing.T) {
+	scene(t, "a key among other members", func(t *testing.T) {
+		m := serve(wire.Layout{PerKey: true}, map[string]string{"a": `{"a":1,"b":2}`})
+		m.opens(t)
+		existed, err := m.queue.Submit(context.Background(), del("a"))
+		require.NoError(t, err)
+		require.Equal(t, 1, existed)
+		m.syncs()
+		require.JSONEq(t, `{}`, string(m.content("a")))
+		m.opens(t)
+		m.submit(t, set("a", "2"))
+		m.holds(t, `{"a":2}`)
+	})
+}
+
 // What changes nothing, as far as the memory knows, is asked for once.
 func TestWhatIsThereAlready(t *testing.T) {
 	scene(t, "costs no PUT", func(t *testing.T) {

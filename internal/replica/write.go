@@ -77,6 +77,9 @@ func (r *Room) Draft(stateKey string, changes map[string]json.RawMessage, change
 		return Draft{}, doc.standing.err
 	}
 	draft := Draft{dict: doc.dict.With(changes), sender: r.self}
+	if r.layout.PerKey && len(draft.dict.Entries) == 0 {
+		draft.dict = wire.Dictionary{} // as opsdroid deletes a key; with other members it would be nobody's
+	}
 	if !doc.ask {
 		draft.base = doc.id
 	}
