@@ -105,6 +105,7 @@ func (c *crypt) Start(ctx context.Context) error {
 	if err := c.store.belongTo(ctx, c.client.UserID, c.client.DeviceID); err != nil {
 		return err
 	}
+	c.session.KeepDevice()
 	store := crypto.NewSQLCryptoStore(c.store.db, nil, "", c.client.DeviceID, c.store.pickleKey)
 	if err := store.DB.Upgrade(ctx); err != nil {
 		return fmt.Errorf("preparing the key store %s: %w", c.store.dir, err)

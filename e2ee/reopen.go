@@ -4,7 +4,6 @@ package e2ee
 
 import (
 	"context"
-	"fmt"
 	"slices"
 
 	"maunium.net/go/mautrix"
@@ -65,13 +64,13 @@ func (b *keyBackup) reopen(ctx context.Context) (err error) {
 		return err
 	}
 	now := &openedBackup{b.crypt, key, version.Version}
-	// That it was restored is not noted, since the account is the syncing goroutine's: the
-	// next start restores it once more.
-	if err := now.restore(ctx, version.Count, false); err != nil {
-		return fmt.Errorf("restoring the key backup: %w", err)
-	}
 	b.current.Store(now)
 	b.log.WithField("version", string(version.Version)).Info("Another client has replaced the account's key backup; the bot's keys go to the new one")
+	// That it was restored is not noted, since the account is the syncing goroutine's: the
+	// next start restores it once more.
+	if err := now.restore(ctx, version.Count, false); err != nil && ctx.Err() == nil {
+		b.log.WithError(err).Warn("Could not restore what is in the account's new key backup; the next start tries again")
+	}
 	return nil
 }
 

@@ -89,6 +89,26 @@ func TestBackupThatIsReplaced(t *testing.T) {
 	}
 }
 
+// The bot's keys go to the new backup also where what is in that can't be had.
+func TestBackupThatIsReplacedAndCantBeRestored(t *testing.T) {
+	bot := register(t)
+	conf := bot.config(t, bot.newRoom(t))
+	conf, proxy := proxied(t, conf)
+	log, kept := rig.KeepLog()
+	memory := rig.Open(t, conf, matrix.WithLogger(log), e2ee.Enable())
+	require.NoError(t, memory.Set("tea", []byte(`"green"`)))
+	bot.backedUp(t, 1)
+	recovery := recoveryKey(t, conf.StorePath)
+	proxy.Inject(homeserver.Fault{Match: to("GET", "/room_keys/keys"), Do: rig.Forbidden})
+	bot.replaceBackup(t, recovery)
+	eventually(t, func() bool { return strings.Contains(kept.String(), "Could not restore what is in") }, "the warning")
+	bot.backedUp(t, 1)
+	require.NoError(t, memory.Close())
+
+	conf.Homeserver, conf.StorePath, conf.RecoveryKey = rig.Shared(t).URL(), filepath.Join(t.TempDir(), "new"), recovery
+	rig.Has(t, open(t, conf), "tea", `"green"`)
+}
+
 // Without the recovery key a new backup can't be opened, which the log says, with what to do;
 // with it the next start uses that backup.
 func TestBackupThatIsReplacedWithoutTheRecoveryKey(t *testing.T) {

@@ -132,3 +132,23 @@ func TestStartsPublishNoMoreOneTimeKeys(t *testing.T) {
 		require.NoError(t, memory.Close())
 	}
 }
+
+// The device that the first start logs in as, as its token is dead, stays: the store has its keys.
+func TestDeadTokenAtTheFirstStart(t *testing.T) {
+	bot := register(t)
+	room := bot.newRoom(t)
+	conf := bot.config(t, room)
+	conf.AccessToken = bot.AccessToken
+	_, err := bot.LogoutAll(t.Context())
+	require.NoError(t, err)
+	memory := open(t, conf)
+	device := memory.Client().DeviceID
+	require.NoError(t, memory.Set("tea", []byte(`"green"`)))
+	require.NoError(t, memory.Close())
+	bot = account{rig.Shared(t).Login(t, bot.UserID.Localpart())}
+	_, err = bot.GetDeviceInfo(t.Context(), device)
+	require.NoError(t, err)
+	memory = open(t, conf)
+	require.Equal(t, device, memory.Client().DeviceID)
+	rig.Has(t, memory, "tea", `"green"`)
+}
