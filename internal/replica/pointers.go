@@ -65,11 +65,11 @@ func (r *Room) Unused(eventID string) bool {
 		return false
 	}
 	for stateKey := range r.busy {
-		if r.docs[stateKey].unsure() {
+		if doc := r.docs[stateKey]; doc.ask || doc.needsMending() {
 			return false
 		}
 	}
-	return true
+	return true // what the bot has written since points there no more than what it has read
 }
 
 // unsure says whether something else may stand in the room than the document says.

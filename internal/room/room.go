@@ -32,8 +32,9 @@ type Room struct {
 	vault   vault
 	misses  atomic.Int32 // encrypted events that Get first asked for since the last read-ahead
 
-	mu     sync.RWMutex // owns access
-	access access
+	mu        sync.RWMutex // owns what follows
+	access    access
+	unpointed []unpointed // to be redacted, by one goroutine
 }
 
 func newRoom(rs *Rooms, roomID id.RoomID) *Room {

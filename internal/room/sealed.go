@@ -7,10 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"slices"
 	"time"
 
-	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
 
@@ -181,68 +179,4 @@ func (r *Room) sealLimit() int {
 	eventType := r.rooms.EventType.Type
 	limit := wire.EventLimit(r.id.String(), r.rooms.Session.Client().UserID.String(), event.EventEncrypted.Type, "")
 	return (limit-frame)*3/4 - 128 - len(`{"room_id":"","type":"","content":}`) - len(r.id) - 2*len(eventType)
-}
-
-// redactAfter is how long an encrypted event stays when no key points at it any more. A
-// program that reads the state, and then the events that it points at, may have read the state
-// before, and may write back what it has read.
-var redactAfter = 30 * time.Second
-
-// removed redacts encrypted events that no key points at any more, in the
-// background: commit.Env's Removed.
-func (r *Room) removed(eventIDs []string) {
-	if r.rooms.Cipher == nil {
-		return
-	}
-	r.rooms.background.Go(func() {
-		for closing := false; len(eventIDs) > 0 && !closing; {
-			select {
-			case <-time.After(redactAfter):
-			case <-r.rooms.reading.Done(): // Close does not wait
-				closing = true
-			}
-			eventIDs = slices.DeleteFunc(eventIDs, r.redacted)
-		}
-	})
-}
-
-// redacted redacts an encrypted event, unless a key points at it again, and reports whether
-// that is settled: not while something else may stand in the room than is known.
-func (r *Room) redacted(eventID string) bool {
-	switch {
-	case r.replica.Points(eventID):
-		return true // until that key goes
-	case !r.replica.Unused(eventID):
-		return false
-	}
-	if err := r.redact(r.rooms.redacting, id.EventID(eventID)); err != nil {
-		r.log().WithField("event", eventID).WithError(err).
-			Warn("Could not redact the encrypted event of a value that is gone; it stays in the room's history, encrypted")
-	}
-	r.vault.forget(eventID)
-	return true
-}
-
-// redact removes the content of an encrypted event, if the bot sent it.
-func (r *Room) redact(ctx context.Context, eventID id.EventID) error {
-	client := r.rooms.Session.Client()
-	s := r.vault.event(eventID.String(), r.replica.Points)
-	if err := s.lock.Acquire(ctx, 1); err != nil {
-		return err
-	}
-	defer s.lock.Release(1)
-	if !s.own {
-		if err := r.fetch(ctx, s, eventID); err != nil {
-			return err
-		}
-		if s.event.Sender != client.UserID || s.event.Unsigned.RedactedBecause != nil {
-			return nil
-		}
-	}
-	txnID := client.TxnID()
-	_, err := r.rooms.Session.Try(ctx, func(ctx context.Context) error {
-		_, err := client.RedactEvent(ctx, r.id, eventID, mautrix.ReqRedact{TxnID: txnID})
-		return err
-	})
-	return err
 }
