@@ -5,10 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"path"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/go-joe/joe"
 )
@@ -368,13 +368,17 @@ var faults = map[string]fault{
 	// Concurrency, and values as bots store them.
 	"one read at a time": onSound("Concurrency", func(m *sound) joe.Memory {
 		var reading sync.Mutex
+		met := make(chan struct{})
+		meet := sync.OnceFunc(func() { close(met) })
 		return tampered{Memory: m, get: func(key string) ([]byte, bool, error) {
 			if !reading.TryLock() {
+				meet()
 				return nil, false, errors.New("busy")
 			}
 			defer reading.Unlock()
-			for range 1000 {
-				runtime.Gosched() // so that another reader comes
+			select { // so that another reader comes, if there is one
+			case <-met:
+			case <-time.After(10 * time.Millisecond):
 			}
 			return m.Get(key)
 		}}
