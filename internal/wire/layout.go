@@ -61,8 +61,9 @@ func (l Layout) Owns(stateKey string) bool {
 // Decode reads the content of the state event under stateKey. In the per-key
 // layout the entries are those whose keys belong to stateKey, which is one but for
 // what opsdroid puts under "". It gives ErrForeign if there is none, unless the
-// content is {}, and for a dictionary that a memory has put there. What is no JSON object gives ErrMalformed, and so do two members of
-// one name, because only one of them would survive.
+// content is {}, and for a dictionary that a memory has put there. What is no JSON
+// object gives ErrMalformed, and so do two members of one name, because only one of
+// them would survive.
 // The result shares no memory with content.
 func (l Layout) Decode(stateKey string, content json.RawMessage) (Dictionary, error) {
 	if !l.Owns(stateKey) {
@@ -115,24 +116,26 @@ func decodeDictionary(content json.RawMessage, belongs func(key string) bool) (D
 		return Dictionary{}, err
 	}
 	d := Dictionary{Entries: make(map[string]Entry, len(s.members))}
-	named := make(map[string]bool, len(s.members))
+	both := map[string]bool{} // keys that stand under both of their names
 	for _, m := range s.members {
 		name, raw := string(m.name), json.RawMessage(s.out[m.value:m.end:m.end])
-		if named[name] {
-			return Dictionary{}, fmt.Errorf("%w: two members of its content have the same name", ErrMalformed)
-		}
-		named[name] = true
-		if name == writeName {
-			d.Write, d.write = decodeWrite(raw), raw
-			continue
-		}
 		key, ok := DecodeKey(name)
 		ok = ok && belongs(key)
+		_, rest := d.Rest[name]
 		_, twice := d.Entries[key]
-		switch d.Twice = d.Twice || ok && twice; {
+		switch {
+		case name == writeName && d.write == nil:
+			d.Write, d.write = decodeWrite(raw), raw
+		case name == writeName, rest, ok && twice && (both[key] || d.Name(key) == name):
+			return Dictionary{}, fmt.Errorf("%w: two members of its content have the same name", ErrMalformed)
 		case !ok:
 			d.rest(name, raw)
-		case twice && name == EncodeKey(key): // what another program wrote later counts
+		case ok && twice:
+			both[key], d.Twice = true, true
+			if name == EncodeKey(key) { // what another program wrote later counts
+				continue
+			}
+			fallthrough
 		default:
 			d.Entries[key] = decodeEntry(raw, m.lookalike)
 			d.call(key, name)

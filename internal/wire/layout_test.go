@@ -2,6 +2,9 @@ package wire
 
 import (
 	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -135,5 +138,24 @@ func TestAnyKeyIsFoundPerKey(t *testing.T) {
 			_, err = layout.Decode(at, written.Content())
 			require.ErrorIs(t, err, ErrForeign)
 		}
+	})
+}
+
+// Members of one name are never taken, however many there are and whatever else is there; the
+// two names of a key are two.
+func TestMembersOfOneName(t *testing.T) {
+	names := []string{`a\"b`, "dev.joe.key:YSJi", "k", "dev.joe.write", `\ud800`, "dev.joe.key:!!"}
+	rapid.Check(t, func(t *rapid.T) {
+		chosen := rapid.SliceOfN(rapid.IntRange(0, len(names)-1), 0, 6).Draw(t, "names")
+		times := make(map[int]int)
+		members, again := make([]string, len(chosen)), false
+		for i, n := range chosen {
+			times[n]++
+			again = again || times[n] > 1
+			members[i] = fmt.Sprintf(`"%s":%d`, names[n], i)
+		}
+		d, err := Layout{}.Decode("", json.RawMessage("{"+strings.Join(members, ",")+"}"))
+		require.Equal(t, again, errors.Is(err, ErrMalformed))
+		require.Equal(t, !again && times[0]+times[1] == 2, d.Twice)
 	})
 }
