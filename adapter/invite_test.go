@@ -16,6 +16,9 @@ import (
 	"github.com/go-joe/matrix-memory/internal/rig"
 )
 
+// joins matches requests to join a room.
+func joins(r *http.Request) bool { return strings.Contains(r.URL.Path, "/join/") }
+
 func TestInvitations(t *testing.T) {
 	alice, bob := register(t), register(t)
 	for name, test := range map[string]struct {
@@ -135,7 +138,6 @@ func TestInvitedAndRefusedAtFirst(t *testing.T) {
 	alice, proxy := register(t), rig.Proxy(t)
 	var got record[adapter.InvitationEvent]
 	b := start(t, setup{homeserver: proxy.URL(), handlers: func(b *bot) { b.Brain.RegisterHandler(got.add) }})
-	joins := func(r *http.Request) bool { return strings.Contains(r.URL.Path, "/join/") }
 	proxy.Inject(homeserver.Fault{Match: joins, Times: 2, Do: rig.Forbidden})
 	_, err := alice.InviteUser(t.Context(), alice.NewRoom(t), &mautrix.ReqInviteUser{UserID: b.user.UserID})
 	require.NoError(t, err)
@@ -154,7 +156,6 @@ func TestInvitedToARoomOfTheSettings(t *testing.T) {
 		handlers:   func(b *bot) { b.Brain.RegisterHandler(got.add) },
 	})
 	eventually(t, func() bool { return strings.Contains(b.log.String(), "Could not join a room of the settings") }, "it can't join at first")
-	joins := func(r *http.Request) bool { return strings.Contains(r.URL.Path, "/join/") }
 	proxy.Inject(homeserver.Fault{Match: joins, Do: homeserver.Delay(time.Second)})
 	_, err := alice.InviteUser(t.Context(), room, &mautrix.ReqInviteUser{UserID: b.user.UserID})
 	require.NoError(t, err)
@@ -166,7 +167,6 @@ func TestInvitedToARoomOfTheSettings(t *testing.T) {
 func TestInvitationWhileClosing(t *testing.T) {
 	alice, proxy := register(t), rig.Proxy(t)
 	b := start(t, setup{homeserver: proxy.URL()})
-	joins := func(r *http.Request) bool { return strings.Contains(r.URL.Path, "/join/") }
 	proxy.Inject(homeserver.Fault{Match: joins, Do: homeserver.BlackHole()})
 	_, err := alice.InviteUser(t.Context(), alice.NewRoom(t), &mautrix.ReqInviteUser{UserID: b.user.UserID})
 	require.NoError(t, err)

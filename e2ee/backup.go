@@ -64,6 +64,16 @@ func (b *keyBackup) doubt() {
 	b.received(context.Background(), "", "", 0)
 }
 
+// adopt uses a backup from now on. Before that, its key stands in the store.
+func (b *keyBackup) adopt(ctx context.Context, key *backup.MegolmBackupKey, version id.KeyBackupVersion) (*openedBackup, error) {
+	if err := b.saveSecret(ctx, id.SecretMegolmBackupV1, key.Bytes()); err != nil {
+		return nil, err
+	}
+	opened := &openedBackup{b.crypt, key, version}
+	b.current.Store(opened)
+	return opened, nil
+}
+
 // run sends sessions until the context is done.
 func (b *keyBackup) run(ctx context.Context) {
 	if b.machine.CrossSigningKeys == nil { // no backup of the account is the bot's to use

@@ -154,11 +154,10 @@ func (c *crypt) makeBackup(ctx context.Context, storage *ssss.Key) error {
 // useBackup uses a backup from now on, and restores what is in it if the store
 // does not know it yet: about count sessions.
 func (c *crypt) useBackup(ctx context.Context, key *backup.MegolmBackupKey, version id.KeyBackupVersion, count int) error {
-	if err := c.saveSecret(ctx, id.SecretMegolmBackupV1, key.Bytes()); err != nil {
+	opened, err := c.backup.adopt(ctx, key, version)
+	if err != nil {
 		return err
 	}
-	opened := &openedBackup{c, key, version}
-	c.backup.current.Store(opened)
 	c.backup.received(ctx, "", "", 0)
 	if c.machine.KeyBackupVersion() == version {
 		return nil

@@ -8,7 +8,6 @@ import (
 
 	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/event"
-	"maunium.net/go/mautrix/id"
 )
 
 // changed looks for the backup's key in the secret storage, which another client may have put
@@ -60,11 +59,10 @@ func (b *keyBackup) reopen(ctx context.Context) (err error) {
 		b.giveUp(before, "The account's key backup was replaced by another client, and can't be opened: values are lost with the key store; "+advice)
 		return nil
 	}
-	if err := b.saveSecret(ctx, id.SecretMegolmBackupV1, key.Bytes()); err != nil {
+	now, err := b.adopt(ctx, key, version.Version)
+	if err != nil {
 		return err
 	}
-	now := &openedBackup{b.crypt, key, version.Version}
-	b.current.Store(now)
 	b.log.WithField("version", string(version.Version)).Info("Another client has replaced the account's key backup; the bot's keys go to the new one")
 	// That it was restored is not noted, since the account is the syncing goroutine's: the
 	// next start restores it once more.

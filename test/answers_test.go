@@ -96,9 +96,6 @@ func TestAnswersHaveWhatWasAskedFor(t *testing.T) {
 	bot, owner := rig.Register(t), rig.Register(t)
 	front := rig.Proxy(t)
 	others := []string{"", "<html>Please log in</html>", "null", "{}", "[]", `"ok"`, "17", `{"error":"no errcode"}`}
-	inPath := func(part string) func(*http.Request) bool {
-		return func(r *http.Request) bool { return strings.Contains(r.URL.Path, part) }
-	}
 	home := bot.NewRoom(t)
 	for name, test := range map[string]struct {
 		match  func(*http.Request) bool

@@ -152,7 +152,7 @@ func TestRemovedAndInvitedAgain(t *testing.T) {
 	require.NoError(t, err)
 	eventually(t, func() bool { return errors.Is(r.Set("tea", []byte(`2`)), matrix.ErrUnknownRoom) }, "it is out")
 	eventually(t, func() bool { return strings.Contains(kept.String(), "The bot is no longer in the room") }, "the log says so")
-	r.Front.Inject(homeserver.Fault{Match: func(r *http.Request) bool { return strings.Contains(r.URL.Path, "/join/") }, Times: 1, Do: rig.Forbidden})
+	r.Front.Inject(homeserver.Fault{Match: inPath("/join/"), Times: 1, Do: rig.Forbidden})
 	_, err = owner.InviteUser(t.Context(), room, &mautrix.ReqInviteUser{UserID: bot.UserID})
 	require.NoError(t, err)
 	eventually(t, func() bool { return r.Set("tea", []byte(`3`)) == nil }, "it is in again")
@@ -197,7 +197,7 @@ func TestStartedRightAfterAnInvitation(t *testing.T) {
 	room := owner.NewRoom(t, rig.Writable)
 	_, err := owner.InviteUser(t.Context(), room, &mautrix.ReqInviteUser{UserID: bot.UserID})
 	require.NoError(t, err)
-	front.Inject(homeserver.Fault{Match: func(r *http.Request) bool { return strings.Contains(r.URL.Path, "/join/") }, Times: 2, Do: rig.Forbidden})
+	front.Inject(homeserver.Fault{Match: inPath("/join/"), Times: 2, Do: rig.Forbidden})
 	r := rig.Behind(t, front, bot, bot.Config(room))
 	require.NoError(t, r.Set("tea", []byte(`1`)))
 }

@@ -89,17 +89,10 @@ func (q *Queue) store(stateKey string, parts []*part) {
 // moved returns the state key under which opsdroid may have put the parts' keys meanwhile. Where
 // it is not the same for all, each change is stored by itself, and no part is left.
 func (q *Queue) moved(parts []*part) ([]*part, string) {
-	byEvent := make(map[string][]*part)
-	for _, p := range parts {
-		for _, change := range p.changes {
-			stateKey := q.room.StateKey(change.Key)
-			byEvent[stateKey] = append(byEvent[stateKey], p)
-		}
-	}
-	if len(byEvent) == 1 {
-		for stateKey := range byEvent {
-			return parts, stateKey
-		}
+	stateKey := q.room.StateKey(parts[0].changes[0].Key)
+	elsewhere := func(c Change) bool { return q.room.StateKey(c.Key) != stateKey }
+	if !slices.ContainsFunc(parts, func(p *part) bool { return slices.ContainsFunc(p.changes, elsewhere) }) {
+		return parts, stateKey
 	}
 	q.hold(parts)
 	for _, p := range parts {

@@ -69,7 +69,7 @@ func (rs *Rooms) join(ctx context.Context, name string, roomID id.RoomID) error 
 		err = rs.Session.Join(ctx, rs.Session.Target(name))
 	}
 	if err == nil {
-		rs.joined(roomID)
+		rs.Log.WithField("room", roomID.String()).Info("Joined the room")
 	}
 	return err
 }
@@ -113,22 +113,11 @@ func (rs *Rooms) answer() {
 			rs.Log.WithError(err).Warn("The bot was invited, and it could not be found out whether to a room of the settings; invite it again")
 		}
 		for _, roomID := range named {
-			rs.accept(roomID)
+			if err := rs.join(rs.reading, roomID.String(), roomID); err != nil && rs.reading.Err() == nil {
+				rs.Log.WithField("room", roomID.String()).WithError(err).Warn("The bot was invited, but could not join; invite it again")
+			}
 		}
 	}
-}
-
-func (rs *Rooms) accept(roomID id.RoomID) {
-	switch err := rs.Session.AcceptInvite(rs.reading, roomID); {
-	case err == nil:
-		rs.joined(roomID)
-	case rs.reading.Err() == nil:
-		rs.Log.WithField("room", roomID.String()).WithError(err).Warn("The bot was invited, but could not join; invite it again")
-	}
-}
-
-func (rs *Rooms) joined(roomID id.RoomID) {
-	rs.Log.WithField("room", roomID.String()).Info("Joined the room")
 }
 
 // ban matches what homeservers say of one who is banned. Matrix has no code for that.

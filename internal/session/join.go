@@ -55,6 +55,7 @@ func (s *Session) Named(ctx context.Context, rooms []id.RoomID) (named []id.Room
 			room, failed = s.Resolve(ctx, name)
 		}
 		switch {
+		case slices.Contains(named, room): // it has several names
 		case failed == nil && slices.Contains(rooms, room):
 			named = append(named, room)
 		case failed != nil && !errors.Is(failed, ErrUnknownRoom):

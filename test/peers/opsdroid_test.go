@@ -70,13 +70,12 @@ func side(t *testing.T, layout matrix.StateKey, encrypted bool) (*matrix.Memory,
 	}
 	room := ours.NewRoom(t, options...)
 	conf := ours.Config(room)
-	conf.SingleStateKey, conf.Timeout = layout, time.Minute
 	var opts []matrix.Option
 	if encrypted {
-		conf.AccessToken, conf.UserID, conf.Password = "", ours.UserID.String(), ours.Password
-		conf.StorePath, conf.StoreKey = filepath.Join(t.TempDir(), "keys"), "a passphrase"
+		conf = sealed(t, ours, room)
 		opts = append(opts, e2ee.Enable())
 	}
+	conf.SingleStateKey, conf.Timeout = layout, time.Minute
 	memory := rig.Open(t, conf, opts...)
 	return memory, startOpsdroid(t, configuration(t, theirs, room, layout, encrypted)), ours, room
 }
