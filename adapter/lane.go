@@ -6,6 +6,8 @@ import (
 	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
+
+	"github.com/go-joe/matrix-memory/internal/session"
 )
 
 // A room is what the adapter knows of a room that the bot is in or invited to.
@@ -121,6 +123,7 @@ func (a *adapter) drain(r *room) {
 
 // handle emits what is new in a room.
 func (a *adapter) handle(r *room, n news) {
+	defer session.Survive(a.log(r.id), "handling what sync brought of the room")
 	switch {
 	case n.invite != nil:
 		a.invited(r, n.invite)

@@ -8,10 +8,13 @@ import (
 	"github.com/go-joe/joe/reactions"
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
+
+	"github.com/go-joe/matrix-memory/internal/session"
 )
 
 // receive emits what an event means to the bot.
 func (a *adapter) receive(r *room, evt *event.Event) {
+	defer session.Survive(a.log(r.id).WithField("event", evt.ID.String()), "handling an event")
 	if evt.Type == event.StateMember {
 		a.member(r, evt)
 		return

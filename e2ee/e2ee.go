@@ -190,7 +190,10 @@ func (c *crypt) run(task func(context.Context)) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.closed {
-		c.tasks.Go(func() { task(c.ctx) })
+		c.tasks.Go(func() {
+			defer session.Survive(c.log, "work of encryption in the background")
+			task(c.ctx)
+		})
 	}
 }
 

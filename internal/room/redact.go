@@ -7,6 +7,8 @@ import (
 
 	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/id"
+
+	"github.com/go-joe/matrix-memory/internal/session"
 )
 
 // redactAfter is how long an encrypted event stays when no key points at it any more. A
@@ -34,7 +36,10 @@ func (r *Room) removed(eventIDs []string) {
 		r.unpointed = append(r.unpointed, unpointed{eventID, due})
 	}
 	if !begun && len(r.unpointed) > 0 {
-		r.rooms.background.Go(r.redactAll)
+		r.rooms.background.Go(func() {
+			defer session.Survive(r.log(), "redacting events of values that are gone")
+			r.redactAll()
+		})
 	}
 }
 

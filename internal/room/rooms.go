@@ -160,7 +160,10 @@ func (rs *Rooms) inBackground(work func()) bool {
 	rs.mu.RLock()
 	defer rs.mu.RUnlock()
 	if !rs.closed {
-		rs.background.Go(work)
+		rs.background.Go(func() {
+			defer session.Survive(rs.Log, "work in the background")
+			work()
+		})
 	}
 	return !rs.closed
 }

@@ -71,7 +71,11 @@ func (r *Room) open(ctx context.Context, key, eventID string) ([]byte, error) {
 // for the event: it goes on in the background when one of their contexts ends.
 func (r *Room) unseal(ctx context.Context, s *sealed, eventID id.EventID) error {
 	done := make(chan error, 1)
-	if !r.rooms.inBackground(func() { done <- r.readSealed(s, eventID) }) {
+	if !r.rooms.inBackground(func() {
+		err := errors.New("reading it ended in a fault of this program, which the log describes") // unless it ends otherwise
+		defer func() { done <- err }()
+		err = r.readSealed(s, eventID)
+	}) {
 		return ErrClosed
 	}
 	select {
