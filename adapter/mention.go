@@ -26,14 +26,14 @@ func (c called) pointed(content *event.MessageEventContent) (ok bool, pill strin
 	}
 	m := read(content.FormattedBody)
 	if len(m.users) > 0 && m.users[0] == c.userID {
-		pill = strings.TrimPrefix(m.pill, "@")
+		pill = strings.TrimPrefix(visible(m.pill), "@")
 	}
 	return ok || slices.Contains(m.users, c.userID), pill
 }
 
 // named says whether a text names the bot.
 func (c called) named(text string) bool {
-	return within(text, c.userID.String()) || c.name != "" && within(text, c.name)
+	return within(text, c.userID.String()) || within(text, c.name)
 }
 
 // marks are what may follow a name to address somebody; so may their full-width forms.
@@ -42,7 +42,7 @@ const marks = ":,：，"
 // mayAddress says whether a text can begin by addressing somebody by a name,
 // though the sender's client marked nothing.
 func mayAddress(text string) bool {
-	return strings.HasPrefix(strings.TrimSpace(text), "@") || strings.ContainsAny(text, marks)
+	return strings.HasPrefix(visible(text), "@") || strings.ContainsAny(text, marks)
 }
 
 // strip removes the bot's name or user ID from the front of a text, if the text
@@ -51,7 +51,7 @@ func mayAddress(text string) bool {
 // says that it means the bot (pointed). So "Mark, the door" addresses Mark, and
 // "Mark the door" does not.
 func (c called) strip(text string, pointed bool) (rest string, found bool) {
-	trimmed := strings.TrimLeftFunc(text, unicode.IsSpace)
+	trimmed := visible(text)
 	if rest, ok := cutLink(trimmed, c.userID); ok && !continues(rest) {
 		return trimAddress(rest), true
 	}
@@ -60,9 +60,6 @@ func (c called) strip(text string, pointed bool) (rest string, found bool) {
 	}
 	bare, at := strings.CutPrefix(trimmed, "@")
 	for _, name := range []string{c.pill, c.name, c.userID.Localpart()} {
-		if name == "" {
-			continue
-		}
 		rest, ok := cutFold(bare, name)
 		if !ok || continues(rest) || possessive(rest) {
 			continue
@@ -89,32 +86,54 @@ func cutLink(text string, user id.UserID) (rest string, ok bool) {
 		target, end = target[1:], ">)"
 	}
 	uri, rest, ok := strings.Cut(target, end)
-	return rest, ok && linked(uri) == user
+	return trimUnseen(rest), ok && linked(uri) == user
 }
 
 // trimAddress removes what stands between an address and what is said. A mark
 // that may as well belong to what is said, as in "!help" or "-5", goes only if
 // it stands apart from that.
 func trimAddress(rest string) string {
-	rest = strings.TrimLeftFunc(rest, unicode.IsSpace)
+	rest = visible(rest)
 	mark, size := utf8.DecodeRuneInString(rest)
 	said := rest[size:]
 	if strings.ContainsRune(marks, mark) || strings.ContainsRune("!-–—", mark) && atSpace(said) {
 		rest = said
 	}
-	return strings.TrimSpace(rest)
+	return visible(rest)
 }
 
-// cutFold is strings.CutPrefix in any case.
+// unseen says whether a rune has no look of its own, as those that say which way a
+// text runs: clients put them around names, and people paste them. It is not one
+// that says how others look, as in a flag.
+func unseen(r rune) bool {
+	return unicode.Is(unicode.Cf, r) && !unicode.In(r, unicode.Prepended_Concatenation_Mark, tags)
+}
+
+// tags are the runes that flags of regions are spelled with.
+var tags = &unicode.RangeTable{R32: []unicode.Range32{{Lo: 0xe0001, Hi: 0xe007f, Stride: 1}}}
+
+func trimUnseen(text string) string { return strings.TrimLeftFunc(text, unseen) }
+
+// visible trims what is not seen from both ends of a text.
+func visible(text string) string {
+	return strings.TrimFunc(text, func(r rune) bool { return unicode.IsSpace(r) || unseen(r) })
+}
+
+// cutFold is strings.CutPrefix in any case, whatever unseen runes are in the text, the
+// word, or after it.
 func cutFold(text, word string) (rest string, ok bool) {
 	for _, want := range word {
+		if unseen(want) {
+			continue
+		}
+		text = trimUnseen(text)
 		have, size := utf8.DecodeRuneInString(text)
 		if size == 0 || have != want && !strings.EqualFold(string(have), string(want)) {
 			return "", false
 		}
-		text = text[size:]
+		text, ok = text[size:], true
 	}
-	return text, true
+	return trimUnseen(text), ok
 }
 
 // within says whether a text has a word in it, in any case, and not as a part of
@@ -122,6 +141,9 @@ func cutFold(text, word string) (rest string, ok bool) {
 func within(text, word string) bool {
 	var before rune
 	for i, r := range text {
+		if unseen(r) {
+			continue
+		}
 		if !inWord(before) {
 			if rest, ok := cutFold(text[i:], word); ok && !continues(rest) {
 				return true
@@ -154,7 +176,7 @@ func possessive(rest string) bool {
 }
 
 func atSpace(rest string) bool {
-	first, size := utf8.DecodeRuneInString(rest)
+	first, size := utf8.DecodeRuneInString(trimUnseen(rest))
 	return size == 0 || unicode.IsSpace(first)
 }
 

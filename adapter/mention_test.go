@@ -59,6 +59,20 @@ func TestStrip(t *testing.T) {
 		{"[Marvin](https://example.org/@marvin:example.org) open", true, "[Marvin](https://example.org/@marvin:example.org) open", false},
 		{"[Marvin](https://matrix.to/#/@marvin:example.org", false, "[Marvin](https://matrix.to/#/@marvin:example.org", false},
 		{"[Marvin] open", true, "[Marvin] open", false},
+		{"\u2068Marvin B. Ot\u2069: open", false, "open", true},
+		{"Marvin\u200b: open", false, "open", true},
+		{"\u202eMarvin: open", false, "open", true},
+		{"\u2067Marvin: open\u2069", false, "open", true},
+		{"\ufeffMar\u00advin\u200e, \u200bopen", false, "open", true},
+		{"@\u2068marvin\u2069 open", false, "open", true},
+		{"\u200b@marvin:example.org\u200b: open", false, "open", true},
+		{"@marvin:\u200b open", false, "open", true},
+		{"\u2068[Marvin](https://matrix.to/#/@marvin:example.org)\u2069: open", false, "open", true},
+		{"\u2068Marvin B. Ot\u2069 open", true, "open", true},
+		{"Marvin\u200bette: open", true, "Marvin\u200bette: open", false},
+		{"marvin\u200d's hat", true, "marvin\u200d's hat", false},
+		{"marvin: 👩\u200d👧 \u2068tea\u2069 🏴\U000e0067\U000e0062\U000e007f", false, "👩\u200d👧 \u2068tea\u2069 🏴\U000e0067\U000e0062\U000e007f", true},
+		{"\u200bas it stands", true, "\u200bas it stands", false},
 		{" as it stands ", true, " as it stands ", false},
 		{"", true, "", false},
 	} {
@@ -122,11 +136,16 @@ func TestNamed(t *testing.T) {
 		"marvin":                          false, // a local part alone may be anybody's
 		"@marvin:example.org.uk":          false,
 		"where is Marvin B. Ot's hat":     true,
+		"\u2068Marvin\u00a0B. Ot\u2069":   false, // that is seen
+		"open, \u2068Marvin B. Ot\u2069!": true,
+		"x\u200bMarvin B. Ot":             false,
+		strings.Repeat("\u200b", 20_000):  false,
 		"":                                false,
 	} {
 		require.Equal(t, want, marvin.named(text), "%q", text)
 	}
 	require.False(t, called{userID: "@marvin:example.org"}.named("anything"))
+	require.False(t, called{userID: "@marvin:example.org", name: "\u200b"}.named("anything"))
 }
 
 func TestPointed(t *testing.T) {

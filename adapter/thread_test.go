@@ -75,3 +75,19 @@ func TestAnswersInThread(t *testing.T) {
 		require.Nil(t, answer.RelatesTo)
 	}
 }
+
+// Older clients send threads as they were before Matrix had them.
+func TestAnswersInUnstableThread(t *testing.T) {
+	robot, alice := register(t), register(t)
+	room := alice.newRoom(t, robot)
+	start(t, setup{user: robot, handlers: func(b *bot) {
+		b.Respond("ping", func(msg joe.Message) error { return msg.RespondE("pong") })
+	}})
+	root := alice.say(t, room, "a topic")
+	asked := alice.send(t, room, &event.MessageEventContent{
+		MsgType: event.MsgText, Body: "ping", RelatesTo: &event.RelatesTo{Type: "io.element.thread", EventID: root},
+	})
+	answer := alice.answers(t, room, robot.UserID, 1)[0]
+	require.Equal(t, root, answer.RelatesTo.GetThreadParent())
+	require.Equal(t, asked, answer.RelatesTo.GetReplyTo())
+}
