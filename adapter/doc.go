@@ -19,6 +19,12 @@
 //     its local part, RealName the display name.
 //   - [EditEvent], [RedactionEvent], [JoinEvent], [LeaveEvent], [InvitationEvent].
 //
+// People can put anything into an event. What is of a wrong type in it, as mentions that
+// are no list, is passed over: in Content.Parsed of the *event.Event it is left out, and in
+// Content.Raw it stands as it was sent. Where nothing is left that says something, as in a message
+// whose text is a number, the event is not heard, and the log says so at debug. The bot's name is
+// recognised whatever invisible characters (Unicode's format characters) are around it.
+//
 // The bot does not hear itself, other bots (m.notice; Matrix spec, "m.notice"),
 // or what was said before it started. What is said between joe.New and Bot.Run is
 // heard once it runs. After trouble with the homeserver, or a pause, what was
@@ -60,9 +66,17 @@
 //
 // # Encrypted rooms
 //
-// With package e2ee the bot reads and writes in encrypted rooms like in others. A
-// message whose key has not come after ten seconds is not heard, and the log says so.
-// Without it, it says once a room in the log that it can't read there, and Send
+// With package e2ee the bot reads and writes in encrypted rooms like in others. Of
+// what is encrypted, it hears messages, edits and reactions only: whether a redaction is allowed,
+// or who has joined, a homeserver can't check in there.
+//
+// A message's key comes by another way, and may be late. So that the order of the room is kept, the
+// message and those after it wait for it: a second, and five seconds a minute in all. Then it is
+// set aside, with those after it that have the same key, and heard out of order once the key comes. After
+// ten minutes, or when a room has more than a hundred such messages, it is not heard, and the log says so; of
+// many, those of whoever sent most go first.
+//
+// Without package e2ee, it says once a room in the log that it can't read there, and Send
 // returns matrix.ErrNoEncryption: nothing goes out in the clear.
 //
 // # A program's own client

@@ -3,7 +3,6 @@
 package adapter_test
 
 import (
-	"path/filepath"
 	"testing"
 
 	"github.com/go-joe/joe"
@@ -12,30 +11,18 @@ import (
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
 
-	matrix "github.com/go-joe/matrix-memory"
 	"github.com/go-joe/matrix-memory/adapter"
-	"github.com/go-joe/matrix-memory/e2ee"
 	"github.com/go-joe/matrix-memory/internal/rig"
 )
 
 // Two bots, of which one plays a person, talk in an encrypted room: in a thread,
 // too, and the homeserver sees nothing of it.
 func TestEncryptedRoom(t *testing.T) {
-	encrypted := func(s setup) setup {
-		dir := t.TempDir()
-		s.user = register(t)
-		s.memory = []matrix.Option{e2ee.Enable()}
-		s.config = func(conf *matrix.Config) {
-			conf.StorePath, conf.StoreKey = filepath.Join(dir, "keys"), "a passphrase"
-			conf.UserID, conf.Password = s.user.UserID.String(), s.user.Password // which a homeserver wants for cross-signing keys
-		}
-		s.options = []adapter.Option{adapter.WithTextMessages()}
-		return s
-	}
+	said := []adapter.Option{adapter.WithTextMessages()}
 	var heard record[joe.ReceiveMessageEvent]
-	person := start(t, encrypted(setup{handlers: func(b *bot) { b.Brain.RegisterHandler(heard.add) }}))
+	person := start(t, encrypted(t, setup{options: said, handlers: func(b *bot) { b.Brain.RegisterHandler(heard.add) }}))
 	t.Cleanup(person.stop)
-	robot := start(t, encrypted(setup{handlers: remembering}))
+	robot := start(t, encrypted(t, setup{options: said, handlers: remembering}))
 	t.Cleanup(robot.stop)
 
 	room := person.user.newRoom(t, rig.Encrypted)

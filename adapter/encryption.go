@@ -5,18 +5,18 @@ import (
 	"fmt"
 	"slices"
 	"sync"
-	"time"
 
 	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
 
 	matrix "github.com/go-joe/matrix-memory"
+	"github.com/go-joe/matrix-memory/internal/session"
 )
 
-// keyWait is how long a message, and what follows it in its room, waits for its
-// key, which comes by another way and may be later.
-const keyWait = 10 * time.Second
+// sessionIDLength is that of the ID of a Megolm session, a key of 32 bytes in Base64
+// (Matrix spec, "m.megolm.v1.aes-sha2").
+const sessionIDLength = 43
 
 // Encryption knows which rooms are encrypted, as far as it was said or asked.
 type encryption struct {
@@ -73,33 +73,46 @@ func (a *adapter) encrypt(ctx context.Context, room id.RoomID, message *event.Me
 	return ciphertext, nil
 }
 
-// decrypt returns what an encrypted event says, or nil if the bot can't read it.
-func (a *adapter) decrypt(r *room, evt *event.Event) *event.Event {
-	if evt.Content.ParseRaw(evt.Type) != nil {
-		return nil
+// hearEncrypted hears what an encrypted event says, or sets it aside if its key has not come.
+func (a *adapter) hearEncrypted(r *room, evt *event.Event) {
+	if parse(evt) != nil {
+		a.malformed(r, evt)
+		return
 	}
 	content := evt.Content.AsEncrypted()
 	if content.SessionID == "" {
-		return nil // redacted
+		return // redacted
 	}
 	if a.client.Crypto == nil {
 		if !r.unread {
 			r.unread = true
 			a.log(r.id).Warn("The bot can't read in this room, as it is encrypted: enable encryption with package e2ee")
 		}
-		return nil
+		return
 	}
-	if !r.awaited.has(content.SessionID) &&
-		!a.client.Crypto.WaitForSession(a.ctx, r.id, content.SenderKey, content.SessionID, keyWait) {
-		r.awaited.add(content.SessionID)
+	// No key comes under an ID that is none.
+	if len(content.SessionID) == sessionIDLength && !a.hasKey(r, evt) {
+		if a.ctx.Err() == nil {
+			a.setAside(r, evt)
+		}
+		return
 	}
+	if err := a.reveal(r, evt); err != nil && a.ctx.Err() == nil {
+		a.log(r.id).WithField("event", evt.ID.String()).WithError(err).Warn("A message could not be decrypted, and was not heard")
+	}
+}
+
+// reveal hears what an encrypted event says. Only what people say counts: what the
+// homeserver has to allow, as a redaction or who is in the room, it can't see there.
+func (a *adapter) reveal(r *room, evt *event.Event) error {
+	defer session.Survive(a.log(r.id).WithField("event", evt.ID.String()), "decrypting an event")
 	decrypted, err := a.client.Crypto.Decrypt(a.ctx, evt)
 	if err != nil {
-		if a.ctx.Err() == nil {
-			a.log(r.id).WithField("event", evt.ID.String()).WithError(err).Warn("A message could not be decrypted, and was not heard")
-		}
-		return nil
+		return err
 	}
 	decrypted.RoomID = r.id
-	return decrypted
+	if decrypted.Type == event.EventMessage || decrypted.Type == event.EventReaction {
+		a.hear(r, decrypted)
+	}
+	return nil
 }

@@ -1,6 +1,7 @@
 package adapter_test
 
 import (
+	"encoding/json"
 	"testing"
 	"time"
 
@@ -13,6 +14,29 @@ import (
 
 	"github.com/go-joe/matrix-memory/adapter"
 )
+
+// People can send anything, and other clients show it.
+func TestOddMessages(t *testing.T) {
+	robot, alice := register(t), register(t)
+	require.NoError(t, robot.SetDisplayName(t.Context(), "Bot"))
+	room := alice.newRoom(t, robot)
+	var heard record[joe.ReceiveMessageEvent]
+	start(t, setup{user: robot, handlers: func(b *bot) { b.Brain.RegisterHandler(heard.add) }})
+	for i, content := range []string{
+		`{"msgtype":"m.text","body":"help","info":"x"}`,
+		`{"msgtype":"m.text","body":"help","m.mentions":[]}`,
+		`{"msgtype":"m.text","body":"help","m.relates_to":{"m.in_reply_to":"x"}}`,
+		`{"msgtype":"m.text","body":"help","format":"org.matrix.custom.html","formatted_body":5}`,
+		`{"msgtype":"m.text","body":"help","com.beeper.linkpreviews":"x","url":5,"filename":5}`,
+		`{"msgtype":"m.text","body":"\u2068Bot\u2069: help"}`,
+		`{"msgtype":"m.text","body":"Bot\u200b: help"}`,
+		`{"msgtype":"m.text","body":"\u202eBot: help"}`,
+	} {
+		_, err := alice.SendMessageEvent(t.Context(), room, event.EventMessage, json.RawMessage(content))
+		require.NoError(t, err)
+		require.Equal(t, "help", heard.wait(t, i+1)[i].Text, content)
+	}
+}
 
 func TestReactions(t *testing.T) {
 	robot, alice := register(t), register(t)

@@ -23,7 +23,7 @@ type room struct {
 	names   map[id.UserID]string // display names, as far as they were asked for
 	members map[id.UserID]bool   // who is in the room; nil: not known
 	unread  bool                 // it was said that the bot can't read here
-	awaited recent[id.SessionID] // the keys that were waited for in vain
+	aside   aside
 }
 
 // News is what one sync brought of a room.
@@ -37,6 +37,8 @@ type news struct {
 	prevBatch string // from where to go back
 	typing    []*event.Event
 	left      bool
+
+	key id.SessionID // for which messages were set aside; it has come, or is given up
 }
 
 // synced takes over a sync response, on the goroutine that syncs. Events are
@@ -125,6 +127,8 @@ func (a *adapter) drain(r *room) {
 func (a *adapter) handle(r *room, n news) {
 	defer session.Survive(a.log(r.id), "handling what sync brought of the room")
 	switch {
+	case n.key != "":
+		a.bringBack(r, n.key)
 	case n.invite != nil:
 		a.invited(r, n.invite)
 	case n.left:
@@ -144,4 +148,5 @@ func (a *adapter) handle(r *room, n news) {
 // forget begins anew, as the bot has left.
 func (r *room) forget() {
 	r.known, r.seen, r.typing, r.names, r.members = false, recent[id.EventID]{}, nil, nil, nil
+	r.aside.forget()
 }

@@ -41,7 +41,8 @@ func change(evt *event.Event) membershipChange {
 
 // member takes over a member event, and emits it if somebody joined or left.
 func (a *adapter) member(r *room, evt *event.Event) {
-	if evt.Content.ParseRaw(evt.Type) != nil {
+	if parse(evt) != nil {
+		a.malformed(r, evt)
 		return
 	}
 	user, content := id.UserID(evt.GetStateKey()), evt.Content.AsMember()
@@ -82,7 +83,7 @@ func (a *adapter) removed(r *room, timeline []*event.Event) {
 	if i < 0 || timeline[i].Sender == a.client.UserID || change(timeline[i]) != hasLeft {
 		return
 	}
-	if evt := timeline[i]; evt.Content.ParseRaw(evt.Type) == nil {
+	if evt := timeline[i]; parse(evt) == nil {
 		a.left(evt, a.client.UserID, evt.Content.AsMember())
 	}
 }

@@ -1,6 +1,7 @@
 package adapter
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 
@@ -23,12 +24,17 @@ func (a *adapter) receive(r *room, evt *event.Event) {
 		return
 	}
 	if evt.Type == event.EventEncrypted {
-		if evt = a.decrypt(r, evt); evt == nil {
-			return
-		}
+		a.hearEncrypted(r, evt)
+		return
 	}
-	if evt.Content.Parsed == nil && evt.Content.ParseRaw(evt.Type) != nil {
-		return // malformed, or of a type that means nothing to a bot
+	a.hear(r, evt)
+}
+
+// hear emits what an event in the clear means.
+func (a *adapter) hear(r *room, evt *event.Event) {
+	if parse(evt) != nil {
+		a.malformed(r, evt)
+		return
 	}
 	switch content := evt.Content.Parsed.(type) {
 	case *event.MessageEventContent:
@@ -36,27 +42,45 @@ func (a *adapter) receive(r *room, evt *event.Event) {
 			a.message(r, evt, content)
 		}
 	case *event.ReactionEventContent:
-		if rel := content.RelatesTo; rel.GetAnnotationID() != "" {
+		rel := content.RelatesTo
+		switch {
+		case rel.GetAnnotationID() != "" && rel.Key != "":
 			a.outlet.emit(reactions.Event{
 				Reaction:  asJoe(rel.GetAnnotationKey()),
 				MessageID: rel.EventID.String(),
 				Channel:   r.id.String(),
 				AuthorID:  evt.Sender.String(),
 			})
+		case len(evt.Content.Raw) > 0: // else it was redacted
+			a.malformed(r, evt)
 		}
 	case *event.RedactionEventContent:
-		redacted := content.Redacts // where it stands since room version 11
-		if redacted == "" {
-			redacted = evt.Redacts
-		}
-		a.outlet.emit(RedactionEvent{
-			MessageID: redacted.String(),
-			AuthorID:  evt.Sender.String(),
-			Reason:    content.Reason,
-			Channel:   r.id.String(),
-			Data:      evt,
-		})
+		a.redaction(r, evt, content)
 	}
+}
+
+// malformed says in the log that an event was not heard.
+func (a *adapter) malformed(r *room, evt *event.Event) {
+	a.log(r.id).WithField("event", evt.ID.String()).Debugf("An event of type %s was not heard, as what it needs is missing or of a wrong type", evt.Type.Type)
+}
+
+// redaction emits a redaction. What it redacts stands beside the content, and since
+// room version 11 in it; homeservers give clients both. If they differ, it is not known
+// which of them the homeserver has allowed.
+func (a *adapter) redaction(r *room, evt *event.Event, content *event.RedactionEventContent) {
+	redacted := cmp.Or(evt.Redacts, content.Redacts)
+	if redacted == "" || content.Redacts != "" && content.Redacts != redacted {
+		a.malformed(r, evt)
+		return
+	}
+	r.aside.take(func(evt *event.Event) bool { return evt.ID == redacted })
+	a.outlet.emit(RedactionEvent{
+		MessageID: redacted.String(),
+		AuthorID:  evt.Sender.String(),
+		Reason:    content.Reason,
+		Channel:   r.id.String(),
+		Data:      evt,
+	})
 }
 
 // message emits a message or an edit.
@@ -65,6 +89,7 @@ func (a *adapter) message(r *room, evt *event.Event, content *event.MessageEvent
 	said := content
 	if edited != "" {
 		if said = content.NewContent; said == nil {
+			a.malformed(r, evt)
 			return
 		}
 	}
@@ -122,7 +147,7 @@ func words(content *event.MessageEventContent) (string, bool) {
 func (a *adapter) typing(r *room, n news) {
 	for _, evt := range n.typing {
 		evt.Type.Class = event.EphemeralEventType
-		if evt.Type != event.EphemeralEventTyping || evt.Content.ParseRaw(evt.Type) != nil {
+		if evt.Type != event.EphemeralEventTyping || parse(evt) != nil {
 			continue
 		}
 		before := r.typing

@@ -28,5 +28,6 @@ func (c *crypt) newMachine(states mautrix.StateStore) *crypto.OlmMachine {
 	machine.SetBackgroundCtx(c.ctx)
 	machine.DisableDecryptKeyFetching = true // decrypt.go asks for what it needs
 	machine.DisableRatchetTracking = true
+	machine.IgnorePostDecryptionParseErrors = true // whoever asks for an event parses it
 	return machine
 }
