@@ -201,7 +201,7 @@ func (m *Memory) openCrypto(opts *session.Options) error {
 		return err
 	}
 	opts.DeviceID = cmp.Or(device.String(), opts.DeviceID)
-	opts.LoggedIn = m.crypto.Start
+	opts.LoggedIn, opts.LoggedInAgain = m.crypto.Start, m.crypto.LoggedInAgain
 	return nil
 }
 

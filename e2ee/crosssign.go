@@ -103,6 +103,11 @@ func (c *crypt) signDevice(ctx context.Context, seeds *crypto.CrossSigningKeysCa
 	if err := c.machine.ImportCrossSigningKeys(seeds.Seeds()); err != nil {
 		return err
 	}
+	return c.sign(ctx, seeds, published)
+}
+
+// sign does that with the cross-signing keys that the machine has.
+func (c *crypt) sign(ctx context.Context, seeds *crypto.CrossSigningKeysCache, published published) error {
 	own, signer := c.machine.OwnIdentity(), seeds.SelfSigningKey.PublicKey()
 	signed := func(what any, keyName string, key id.Ed25519) bool {
 		ok, err := signatures.VerifySignatureJSON(what, own.UserID, keyName, key)

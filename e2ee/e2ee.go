@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -47,7 +48,15 @@ type crypt struct {
 	lookups    sync.Mutex                   // held while a sender's devices are asked for
 	judging    sync.RWMutex                 // see judge
 
-	publishAt time.Time // when one-time keys may be published again; only sync looks at it
+	publishing sync.Mutex // held while the keys of the device's account are used or published; owns what follows
+	publishAt  time.Time  // when they may be published again
+	unsent     bool       // the homeserver does not have the present fallback key
+	forgetAt   time.Time  // when the fallback key before that may be forgotten
+	againAt    time.Time  // when publishAgain may try again
+
+	started   atomic.Bool  // Start has succeeded
+	logouts   atomic.Int64 // how often the homeserver has logged the bot out
+	published atomic.Int64 // how many of these the keys were published since; written with publishing held
 
 	ctx    context.Context // of what runs in the background
 	cancel context.CancelFunc
@@ -57,6 +66,8 @@ type crypt struct {
 	closed bool
 	asked  map[string]time.Time       // what was asked for, and when it may be asked for again
 	wanted map[id.SessionID]id.RoomID // the sessions that other devices were asked for
+
+	unreached map[id.RoomID]unreached
 }
 
 var _ bridge.Crypto = (*crypt)(nil)
@@ -67,6 +78,7 @@ func (c *crypt) Open(opts bridge.CryptoOptions) (device id.DeviceID, err error) 
 	c.client = c.session.Client()
 	c.asked = make(map[string]time.Time)
 	c.wanted = make(map[id.SessionID]id.RoomID)
+	c.unreached = make(map[id.RoomID]unreached)
 	c.ctx, c.cancel = context.WithCancel(c.session.Life())
 	if c.store, err = openStore(c.conf.StorePath, c.conf.StoreKey, c.log); err != nil {
 		return "", err
@@ -123,15 +135,24 @@ func (c *crypt) Start(ctx context.Context) error {
 	if err := c.machine.Load(ctx); err != nil {
 		return c.store.damaged(fmt.Errorf("the device's own keys can't be read: %w", err))
 	}
+	c.unsent, c.forgetAt = len(c.keys().FallbackKeyUnpublished()) > 0, time.Now().Add(keepFallback)
 	if err := c.publishDevice(ctx); err != nil {
 		return fmt.Errorf("the keys of the bot's device: %w", err)
 	}
 	if err := c.recovery(ctx); err != nil {
 		return fmt.Errorf("cross-signing and key backup: %w", err)
 	}
+	resumed, err := c.wake(ctx)
+	if err == nil {
+		err = c.sessions.begin(ctx, resumed)
+	}
+	if err != nil {
+		return fmt.Errorf("the key store %s: %w", c.store.dir, err)
+	}
 	c.followSync()
 	c.client.Crypto = helper{c}
 	c.run(c.backup.run)
+	c.started.Store(true)
 	return nil
 }
 
@@ -149,7 +170,12 @@ func (c *crypt) publishDevice(ctx context.Context) error {
 	published := devices[c.client.DeviceID]
 	switch {
 	case published == nil:
+		if account.Shared {
+			c.log.WithField("device", own.DeviceID.String()).Warn("The homeserver has no keys of the bot's device any more, as after all devices were logged out, and gets them again. " +
+				"What members wrote meanwhile they have not encrypted for the bot: where neither the key backup nor another device of the account has the key, such a value has to be written again")
+		}
 		account.Shared = false // never published, or the homeserver lost them
+		c.unsent = c.keys().NumFallbackKeys > 0
 	case published.SigningKey == own.SigningKey && published.IdentityKey == own.IdentityKey && published.Trust != id.TrustStateDeviceKeyMismatch:
 		account.Shared = true
 	case account.Shared:
@@ -179,6 +205,7 @@ func (c *crypt) Close() error {
 	c.tasks.Wait()
 	if c.machine != nil {
 		c.backup.finish()
+		c.sleep()
 		c.machine.Destroy()
 	}
 	return c.store.close()

@@ -61,12 +61,14 @@ func (c *crypt) encrypt(ctx context.Context, room id.RoomID, eventType event.Typ
 // outbound returns a session that all members of the room have. It shares a new
 // one if the last one is used up, or if members or their devices have changed.
 func (c *crypt) outbound(ctx context.Context, room id.RoomID) (*crypto.OutboundGroupSession, error) {
+	c.publishAgain(ctx)
 	for range 8 {
 		session, err := c.sessions.GetOutboundGroupSession(ctx, room)
 		if err != nil {
 			return nil, err
 		}
 		if session != nil && session.Shared && !session.Expired() {
+			c.reach(session)
 			return session, nil
 		}
 		// What changes from here on is not surely taken into account.
@@ -92,6 +94,12 @@ func (c *crypt) outbound(ctx context.Context, room id.RoomID) (*crypto.OutboundG
 				return nil, err
 			}
 			continue
+		}
+		if session, err = c.sessions.GetOutboundGroupSession(ctx, room); err == nil && session != nil {
+			err = c.noteUnreached(ctx, session, members)
+		}
+		if err != nil {
+			return nil, err
 		}
 		c.backup.uploadNow(ctx)
 	}

@@ -3,8 +3,11 @@
 package e2ee
 
 import (
+	"context"
+
 	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/crypto"
+	"maunium.net/go/mautrix/id"
 )
 
 // newMachine returns mautrix's machine over the key store.
@@ -29,5 +32,11 @@ func (c *crypt) newMachine(states mautrix.StateStore) *crypto.OlmMachine {
 	machine.DisableDecryptKeyFetching = true // decrypt.go asks for what it needs
 	machine.DisableRatchetTracking = true
 	machine.IgnorePostDecryptionParseErrors = true // whoever asks for an event parses it
+	machine.NeedsUnwedgeCallback = func(_ context.Context, sender id.UserID, key id.SenderKey) {
+		c.run(func(ctx context.Context) { // else the machine starts a goroutine, for which Close does not wait
+			defer c.judge(ctx, c.newSender(ctx, sender, key))()
+			c.machine.UnwedgeDevice(ctx, sender, key)
+		})
+	}
 	return machine
 }

@@ -23,12 +23,7 @@ func TestKeyChangesWithTheMembers(t *testing.T) {
 	bot, early, late := register(t), newPeer(t, register(t)), newPeer(t, register(t))
 	room := bot.newRoom(t, early.account)
 	memory := open(t, bot.config(t, room))
-	sessionOf := func(key string) id.SessionID {
-		evt, err := bot.GetEvent(t.Context(), room, bot.pointers(t, room)[key])
-		require.NoError(t, err)
-		require.NoError(t, evt.Content.ParseRaw(evt.Type))
-		return evt.Content.AsEncrypted().SessionID
-	}
+	sessionOf := func(key string) id.SessionID { return bot.sessionOf(t, room, key) }
 	require.NoError(t, memory.Set("one", []byte(`1`)))
 
 	_, err := bot.InviteUser(t.Context(), room, &mautrix.ReqInviteUser{UserID: late.UserID})

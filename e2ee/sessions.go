@@ -16,11 +16,12 @@ import (
 
 // sessions is mautrix's store, but for two things.
 //
-// What the bot encrypts with ends with the process, the sessions of rooms
-// (outbound) as those with devices (olm): if one outlived it, a store that was
-// restored from a copy would use it a second time from the same place, and
-// receivers take the second message of a place for a forgery. Besides, what happened
-// in the rooms while the bot was down needs no thought then.
+// What the bot encrypts with does not outlive the process if the store may be a copy
+// of one that was used on: from a copy it would be used a second time from the same
+// place, and receivers take the second message of a place for a forgery. So the
+// sessions with devices (olm) are used on only by a start that knows better, see
+// [crypt.wake]. Those of rooms (outbound) end with the process in any case: what
+// happened in the rooms while the bot was down needs no thought then.
 //
 // And it takes sessions in only from those who may give them: see mayStore.
 type sessions struct {
@@ -31,10 +32,12 @@ type sessions struct {
 
 	mu       sync.Mutex // owns what follows
 	outbound map[id.RoomID]*crypto.OutboundGroupSession
-	dropped  map[id.RoomID]int // how often a room's session was to be dropped
-	olm      map[id.SenderKey]*crypto.OlmSession
-	outdated map[id.UserID]int // how often a user's devices were noted as outdated
-	anew     int               // how often everybody's were
+	dropped  map[id.RoomID]int                   // how often a room's session was to be dropped
+	olm      map[id.SenderKey]*crypto.OlmSession // what to encrypt with for a device
+	unsaved  map[id.SessionID]bool               // Olm sessions that the database has not as they are
+	ended    bool                                // nothing is encrypted any more
+	outdated map[id.UserID]int                   // how often a user's devices were noted as outdated
+	anew     int                                 // how often everybody's were
 }
 
 func newSessions(store *crypto.SQLCryptoStore) *sessions {
@@ -43,6 +46,7 @@ func newSessions(store *crypto.SQLCryptoStore) *sessions {
 		outbound:       make(map[id.RoomID]*crypto.OutboundGroupSession),
 		dropped:        make(map[id.RoomID]int),
 		olm:            make(map[id.SenderKey]*crypto.OlmSession),
+		unsaved:        make(map[id.SessionID]bool),
 		outdated:       make(map[id.UserID]int),
 	}
 }
@@ -111,25 +115,103 @@ func (s *sessions) outdatedCounts(users []id.UserID) []int {
 	return counts
 }
 
-// HasSession tells whether there is a session to encrypt with for a device. That
-// costs one claim of a one-time key for each device and start.
-func (s *sessions) HasSession(_ context.Context, device id.SenderKey) bool {
+// begin takes over the Olm sessions to encrypt with from the start before, or sees to it
+// that none is used.
+func (s *sessions) begin(ctx context.Context, resumed bool) error {
+	_, err := s.DB.Exec(ctx, `CREATE TABLE IF NOT EXISTS matrix_memory_olm (sender_key TEXT PRIMARY KEY, session_id TEXT NOT NULL)`)
+	if err != nil {
+		return err
+	}
+	if !resumed {
+		_, err := s.DB.Exec(ctx, `DELETE FROM matrix_memory_olm`)
+		return err
+	}
+	latest, err := s.latest(ctx)
+	if err != nil {
+		return err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.olm[device] != nil
+	for device, sessionID := range latest {
+		all, err := s.GetSessions(ctx, device)
+		if err != nil {
+			return err
+		}
+		for _, session := range all {
+			if session.ID() == sessionID {
+				s.olm[device] = session
+			}
+		}
+	}
+	return nil
+}
+
+// latest returns which Olm sessions the start before encrypted with.
+func (s *sessions) latest(ctx context.Context) (map[id.SenderKey]id.SessionID, error) {
+	rows, err := s.DB.Query(ctx, `SELECT sender_key, session_id FROM matrix_memory_olm`)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	latest := make(map[id.SenderKey]id.SessionID)
+	for rows.Next() {
+		var device id.SenderKey
+		var sessionID id.SessionID
+		if err := rows.Scan(&device, &sessionID); err != nil {
+			return nil, err
+		}
+		latest[device] = sessionID
+	}
+	return latest, rows.Err()
+}
+
+// end ends encryption. It says whether there are Olm sessions that the next start may go on
+// with.
+func (s *sessions) end() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ended = true
+	return len(s.olm) > 0 && len(s.unsaved) == 0
+}
+
+// HasSession tells whether there is a session to encrypt with for a device. Where there
+// is none, that costs a claim of a one-time key of the device.
+func (s *sessions) HasSession(ctx context.Context, device id.SenderKey) bool {
+	session, err := s.GetLatestSession(ctx, device)
+	return session != nil && err == nil
 }
 
 // GetLatestSession returns the session to encrypt with for a device.
 func (s *sessions) GetLatestSession(_ context.Context, device id.SenderKey) (*crypto.OlmSession, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.ended {
+		return nil, errors.New("encryption has ended")
+	}
 	return s.olm[device], nil
+}
+
+// UpdateSession stores a session with a device that has encrypted or decrypted something.
+// mautrix sends what it has encrypted though this fails.
+func (s *sessions) UpdateSession(ctx context.Context, device id.SenderKey, session *crypto.OlmSession) error {
+	err := s.SQLCryptoStore.UpdateSession(ctx, device, session)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.unsaved, session.ID())
+	if err != nil {
+		s.unsaved[session.ID()] = true
+	}
+	return err
 }
 
 // AddSession stores a new session with a device. Older ones stay for decrypting, at
 // most as many as mautrix keeps of a device that sends something.
 func (s *sessions) AddSession(ctx context.Context, device id.SenderKey, session *crypto.OlmSession) error {
 	if err := s.SQLCryptoStore.AddSession(ctx, device, session); err != nil {
+		return err
+	}
+	if _, err := s.DB.Exec(ctx, `INSERT INTO matrix_memory_olm (sender_key, session_id) VALUES ($1, $2)
+		ON CONFLICT (sender_key) DO UPDATE SET session_id = excluded.session_id`, device, session.ID()); err != nil {
 		return err
 	}
 	s.mu.Lock()

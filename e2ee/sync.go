@@ -4,6 +4,7 @@ package e2ee
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -52,8 +53,11 @@ func (c *crypt) synced(ctx context.Context, response *mautrix.RespSync, since st
 	rest.DeviceLists = mautrix.DeviceLists{}
 	rest.DeviceOTKCount.SignedCurve25519 = enoughKeys // publishKeys sees to them
 	rest.ToDevice.Events = slices.DeleteFunc(slices.Clone(rest.ToDevice.Events), c.answerRequest)
+	c.publishAgain(ctx)
+	c.publishing.Lock()
+	defer c.publishing.Unlock()
 	c.process(ctx, &rest, since)
-	c.publishKeys(ctx, response.DeviceOTKCount.SignedCurve25519)
+	c.publishKeys(ctx, response.DeviceOTKCount.SignedCurve25519, lacksFallback(response))
 	return true
 }
 
@@ -67,23 +71,33 @@ func (c *crypt) process(ctx context.Context, response *mautrix.RespSync, since s
 
 const (
 	enoughKeys   = 50               // one-time keys on the homeserver; half of what a device can have
-	publishAgain = 30 * time.Second // after one-time keys could not be published
+	publishPause = 30 * time.Second // after keys could not be published
 )
 
-// publishKeys gives the homeserver new one-time keys when it has few. Sync waits
-// for that, because the machine guards the keys by nothing else, but not for long
-// nor often. The homeserver is asked how many it has: sync may leave that out, as
-// Dendrite's first one does, and of too many the device forgets the oldest, with which
-// others go on sending.
-func (c *crypt) publishKeys(ctx context.Context, left int) {
-	if left >= enoughKeys || time.Now().Before(c.publishAt) {
+// publishKeys gives the homeserver new one-time keys when it has few, and a fallback key when
+// it has none that is unused. Sync waits for that, but not for long nor often. The homeserver
+// is asked how many one-time keys it has: sync may leave that out, as Dendrite's first one
+// does, and of too many the device forgets the oldest, with which others go on sending. The
+// caller holds publishing.
+func (c *crypt) publishKeys(ctx context.Context, left int, noFallback bool) {
+	if time.Now().Before(c.publishAt) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	if err := c.machine.ShareKeys(ctx, -1); err != nil && ctx.Err() != context.Canceled {
-		c.log.WithError(err).Warn("Could not publish one-time keys, by which others send keys to the bot's device; it will be tried again")
-		c.publishAt = time.Now().Add(publishAgain)
+	err := c.forgetFallback(ctx)
+	if noFallback {
+		err = errors.Join(err, c.publishFallback(ctx))
+	}
+	if left < enoughKeys {
+		err = errors.Join(err, c.machine.ShareKeys(ctx, -1))
+	}
+	if errors.Is(err, mautrix.MUnknownToken) { // publishAgain follows the next login
+		return
+	}
+	if err != nil && ctx.Err() != context.Canceled {
+		c.log.WithError(err).Warn("Could not publish one-time keys or a fallback key, by which others send keys to the bot's device; it will be tried again")
+		c.publishAt = time.Now().Add(publishPause)
 	}
 }
 

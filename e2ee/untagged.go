@@ -27,6 +27,7 @@ type untagged struct{}
 
 func (untagged) Open(bridge.CryptoOptions) (id.DeviceID, error) { return "", errUntagged }
 func (untagged) Start(context.Context) error                    { return errUntagged }
+func (untagged) LoggedInAgain()                                 {}
 func (untagged) Close() error                                   { return nil }
 
 func (untagged) Encrypt(context.Context, id.RoomID, event.Type, json.RawMessage) (json.RawMessage, error) {

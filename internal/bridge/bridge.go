@@ -32,6 +32,10 @@ type Crypto interface {
 	// Start is called once the bot is logged in, before the first sync. If it
 	// fails, Close is called.
 	Start(context.Context) error
+	// LoggedInAgain says that the homeserver had logged the bot's device out, and may have
+	// forgotten its keys. It makes no request, and may be called concurrently with anything,
+	// also before Start.
+	LoggedInAgain()
 	// Close is called after all else, when sync has ended.
 	Close() error
 }

@@ -198,6 +198,9 @@ func (s *Session) logInAgain(ctx context.Context, rejected string) error {
 	}
 	s.refusal = refusal{}
 	s.bearer.token.Store(&response.AccessToken)
+	if s.LoggedInAgain != nil {
+		s.LoggedInAgain()
+	}
 	return nil
 }
 

@@ -53,6 +53,11 @@ type Options struct {
 	// LoggedIn is called by Open once the bot is logged in, before the first
 	// sync. It may be nil.
 	LoggedIn func(context.Context) error
+	// LoggedInAgain is told that the homeserver had logged the bot out, and with that may have
+	// forgotten the device's keys, and that the bot is logged in again. It is called by
+	// whatever made the request that was refused, before that is tried again, and must make no
+	// request itself. It may be nil.
+	LoggedInAgain func()
 }
 
 // A Session is a connection to the homeserver. But for Open and Close, its
