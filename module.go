@@ -11,6 +11,7 @@ import (
 	"github.com/sirupsen/logrus"
 	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/event"
+	"maunium.net/go/mautrix/id"
 
 	"github.com/go-joe/matrix-memory/internal/bridge"
 	"github.com/go-joe/matrix-memory/internal/room"
@@ -26,6 +27,12 @@ var (
 func init() {
 	bridge.Session = func(memory any) *session.Session { return memory.(*Memory).session }
 	bridge.Encrypt = func(memory any, crypto bridge.Crypto) { memory.(*Memory).crypto = crypto }
+	bridge.Encrypted = func(memory any, roomID id.RoomID, now bool) (bool, error) {
+		if crypto := memory.(*Memory).crypto; crypto != nil {
+			return crypto.Encrypted(roomID, now)
+		}
+		return now, nil
+	}
 }
 
 // New returns a memory with these settings. Nothing happens before it is opened,

@@ -64,6 +64,7 @@ func New(memory *matrix.Memory, opts ...Option) joe.Module {
 		rooms:   make(map[id.RoomID]*room),
 	}
 	a.encrypted.rooms = make(map[id.RoomID]bool)
+	a.encrypted.ever = func(room id.RoomID, now bool) (bool, error) { return bridge.Encrypted(memory, room, now) }
 	a.ctx, a.cancel = context.WithCancel(a.session.Life())
 	for _, opt := range opts {
 		opt(&a.options)

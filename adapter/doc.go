@@ -77,7 +77,8 @@
 // many, those of whoever sent most go first.
 //
 // Without package e2ee, it says once a room in the log that it can't read there, and Send
-// returns matrix.ErrNoEncryption: nothing goes out in the clear.
+// returns matrix.ErrNoEncryption: nothing goes out in the clear. With package e2ee a room that
+// was encrypted once stays so for the bot, whatever the homeserver says after that.
 //
 // # A program's own client
 //

@@ -3,7 +3,6 @@ package adapter
 import (
 	"context"
 	"fmt"
-	"slices"
 	"sync"
 
 	"maunium.net/go/mautrix"
@@ -20,31 +19,33 @@ const sessionIDLength = 43
 
 // Encryption knows which rooms are encrypted, as far as it was said or asked.
 type encryption struct {
-	mu    sync.Mutex // owns rooms
+	ever  func(room id.RoomID, now bool) (bool, error) // bridge.Encrypted of the memory
+	mu    sync.Mutex                                   // owns rooms
 	rooms map[id.RoomID]bool
 }
 
 // note takes over what a sync says of a room. Once encrypted, a room stays so
-// (Matrix spec, "m.room.encryption"). That a sync says nothing means nothing: it
-// brings only what is new, and the end of what was there before.
+// (Matrix spec, "m.room.encryption").
 func (e *encryption) note(room id.RoomID, news *mautrix.SyncJoinedRoom) {
-	is := func(evt *event.Event) bool {
-		return evt.Type.Type == event.StateEncryption.Type && evt.StateKey != nil && *evt.StateKey == ""
-	}
-	events := slices.Concat(news.State.Events, news.Timeline.Events)
-	if news.StateAfter != nil {
-		events = append(events, news.StateAfter.Events...)
-	}
-	if slices.ContainsFunc(events, is) {
+	if session.BecomesEncrypted(news) {
 		e.mu.Lock()
 		e.rooms[room] = true
 		e.mu.Unlock()
 	}
 }
 
-// isEncrypted says whether what is sent to a room must be encrypted. Where sync
-// has not said it, the homeserver is asked once; later changes come by sync.
+// isEncrypted says whether what is sent to a room must be encrypted: whether it ever was.
 func (a *adapter) isEncrypted(ctx context.Context, room id.RoomID) (bool, error) {
+	now, err := a.nowEncrypted(ctx, room)
+	if err != nil {
+		return false, fmt.Errorf("reading whether the room is encrypted: %w", err)
+	}
+	return a.encrypted.ever(room, now)
+}
+
+// nowEncrypted says whether a room's state says that it is encrypted, or said so since the bot
+// started. Where sync has not said it, the homeserver is asked once; later changes come by sync.
+func (a *adapter) nowEncrypted(ctx context.Context, room id.RoomID) (bool, error) {
 	a.encrypted.mu.Lock()
 	known, ok := a.encrypted.rooms[room]
 	a.encrypted.mu.Unlock()
@@ -53,7 +54,7 @@ func (a *adapter) isEncrypted(ctx context.Context, room id.RoomID) (bool, error)
 	}
 	_, found, err := a.session.Standing(ctx, room, event.StateEncryption, "")
 	if err != nil {
-		return false, fmt.Errorf("reading whether the room is encrypted: %w", err)
+		return false, err
 	}
 	a.encrypted.mu.Lock()
 	defer a.encrypted.mu.Unlock()

@@ -46,13 +46,24 @@ func (c *crypt) decrypt(ctx context.Context, evt *event.Event, message bool) (*e
 	if err := c.belongs(ctx, session, evt.Sender); err != nil {
 		return nil, err
 	}
-	defer c.judge(ctx, false)()
-	decrypted, err := c.machine.DecryptMegolmEvent(ctx, evt)
+	decrypted, err := c.decryptMegolm(ctx, evt)
 	var syntax *json.SyntaxError
 	if errors.As(err, &syntax) {
 		return nil, fmt.Errorf("its key is there, but what it holds is no JSON, such as the NaN and Infinity of Python's programs: %w; store another value under the key", err)
 	}
 	return decrypted, err
+}
+
+// decryptMegolm has the machine decrypt an event. What members of the room encrypt can be
+// anything, and mautrix does not bear all of it, as the plaintext "null".
+func (c *crypt) decryptMegolm(ctx context.Context, evt *event.Event) (decrypted *event.Event, err error) {
+	defer c.judge(ctx, false)()
+	defer func() {
+		if fault := recover(); fault != nil {
+			decrypted, err = nil, fmt.Errorf("what it holds is malformed: mautrix fails on it (%T)", fault)
+		}
+	}()
+	return c.machine.DecryptMegolmEvent(ctx, evt)
 }
 
 // inbound returns the session with which an event was encrypted. If it is
@@ -98,10 +109,7 @@ func (c *crypt) belongs(ctx context.Context, session *crypto.InboundGroupSession
 	case session.SenderKey == own.IdentityKey:
 		return nil
 	}
-	device, err := c.sessions.FindDeviceByKey(ctx, sender, session.SenderKey)
-	if err == nil && device == nil {
-		device, err = c.lookUp(ctx, sender, session.SenderKey)
-	}
+	device, err := c.deviceOf(ctx, sender, session.SenderKey)
 	switch {
 	case err != nil:
 		return fmt.Errorf("finding out whose the key is: %w", err)
@@ -109,9 +117,32 @@ func (c *crypt) belongs(ctx context.Context, session *crypto.InboundGroupSession
 		return nil
 	case device == nil && sender == own.UserID && session.KeySource == id.KeySourceForward:
 		return nil // by a device of the account, as that of one that is gone
+	case device == nil && sentByGone(session, own.UserID) && session.SourceUser == sender:
+		return nil
 	default:
 		return fmt.Errorf("the key that it is encrypted with is not known to be that of its sender, %s", sender)
 	}
+}
+
+// sentByGone says whether a session counts as that of the user who sent it, if the device is
+// gone before the bot has ever heard of it, as one that wrote while the bot was down.
+//
+// Nobody else could have sent it: who encrypts for the bot's device has to have the private
+// key that the session is said to be of, and names, encrypted, the user who sends it;
+// mautrix takes it only if the homeserver says the same, and if what the device says of itself
+// (MSC4147) agrees and bears its signature. A homeserver that lies here could as well lie
+// about the user's devices. The account's own have to be known all the same.
+func sentByGone(session *crypto.InboundGroupSession, own id.UserID) bool {
+	return session.KeySource == id.KeySourceDirect && session.SourceUser != own
+}
+
+// deviceOf returns a user's device by its key, or nil if the homeserver knows of none.
+func (c *crypt) deviceOf(ctx context.Context, user id.UserID, key id.SenderKey) (*id.Device, error) {
+	device, err := c.sessions.FindDeviceByKey(ctx, user, key)
+	if err == nil && device == nil {
+		return c.lookUp(ctx, user, key)
+	}
+	return device, err
 }
 
 // lookUp asks the homeserver for a sender's device, unless it was asked just now.

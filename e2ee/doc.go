@@ -4,7 +4,8 @@
 //
 // In an encrypted room a value then goes out as a timeline event, which only
 // members of the room can read, and the state refers to it. Keys of the memory
-// stay readable in the state.
+// stay readable in the state. A room that was encrypted once stays so for the bot, whatever
+// the homeserver says after that.
 //
 // The keys of the bot's device are in a folder, Config.StorePath, which is
 // locked with Config.StoreKey and used by one process at a time. Whoever loses it

@@ -39,10 +39,11 @@ type crypt struct {
 	client  *mautrix.Client
 	log     logrus.FieldLogger
 
-	store    *keyStore
-	sessions *sessions
-	machine  *crypto.OlmMachine
-	backup   *keyBackup
+	store     *keyStore
+	sessions  *sessions
+	encrypted *encryptedRooms
+	machine   *crypto.OlmMachine
+	backup    *keyBackup
 
 	encrypting exsync.KeyedMutex[id.RoomID] // held while a room's event is encrypted
 	lookups    sync.Mutex                   // held while a sender's devices are asked for
@@ -127,7 +128,8 @@ func (c *crypt) Start(ctx context.Context) error {
 		return fmt.Errorf("the key store %s: %w", c.store.dir, err)
 	}
 	c.sessions.handedOn = c.handedOn
-	states := mautrix.NewMemoryStateStore()
+	c.encrypted = newEncryptedRooms(c.store.db)
+	states := states{mautrix.NewMemoryStateStore().(*mautrix.MemoryStateStore), c.encrypted}
 	c.client.StateStore = states
 	c.machine = c.newMachine(states)
 	c.backup = newKeyBackup(c)
@@ -141,6 +143,9 @@ func (c *crypt) Start(ctx context.Context) error {
 	}
 	if err := c.recovery(ctx); err != nil {
 		return fmt.Errorf("cross-signing and key backup: %w", err)
+	}
+	if err := c.encrypted.load(ctx, c.machine.OwnIdentity()); err != nil {
+		return fmt.Errorf("the key store %s: which rooms are encrypted: %w", c.store.dir, err)
 	}
 	resumed, err := c.wake(ctx)
 	if err == nil {

@@ -97,7 +97,7 @@ func (o *openedBackup) senderOf(ctx context.Context, session *crypto.InboundGrou
 		if err != nil {
 			return "", fmt.Errorf("reading the key store: %w", err)
 		}
-		if device != nil && device.SigningKey == session.SigningKey {
+		if device != nil && device.SigningKey == session.SigningKey || device == nil && sentByGone(session, o.client.UserID) {
 			return session.SourceUser, nil
 		}
 	}

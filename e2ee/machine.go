@@ -3,11 +3,8 @@
 package e2ee
 
 import (
-	"context"
-
 	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/crypto"
-	"maunium.net/go/mautrix/id"
 )
 
 // newMachine returns mautrix's machine over the key store.
@@ -31,12 +28,8 @@ func (c *crypt) newMachine(states mautrix.StateStore) *crypto.OlmMachine {
 	machine.SetBackgroundCtx(c.ctx)
 	machine.DisableDecryptKeyFetching = true // decrypt.go asks for what it needs
 	machine.DisableRatchetTracking = true
-	machine.IgnorePostDecryptionParseErrors = true // whoever asks for an event parses it
-	machine.NeedsUnwedgeCallback = func(_ context.Context, sender id.UserID, key id.SenderKey) {
-		c.run(func(ctx context.Context) { // else the machine starts a goroutine, for which Close does not wait
-			defer c.judge(ctx, c.newSender(ctx, sender, key))()
-			c.machine.UnwedgeDevice(ctx, sender, key)
-		})
-	}
+	// A message of which a part has another type than it should still says the rest.
+	machine.IgnorePostDecryptionParseErrors = true
+	machine.NeedsUnwedgeCallback = c.unwedge
 	return machine
 }

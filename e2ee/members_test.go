@@ -11,48 +11,81 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"maunium.net/go/mautrix"
+	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
 
+	matrix "github.com/go-joe/matrix-memory"
 	"github.com/go-joe/matrix-memory/internal/homeserver"
 	"github.com/go-joe/matrix-memory/internal/rig"
 )
 
-// Who comes after a value was written can't read it, and who has gone can't read
-// what is written after that.
+// requireNewKey writes values under a key of the memory until one goes out under another
+// session than before, as it does once sync has told of a change. It does not take so many
+// that the session is used up.
+func (a account) requireNewKey(t testing.TB, memory *matrix.Memory, room id.RoomID, key string, before id.SessionID) {
+	t.Helper()
+	n := 0
+	eventually(t, func() bool {
+		n++
+		require.Less(t, n, 80, "the session stays the same when a member comes or goes")
+		require.NoError(t, memory.Set(key, fmt.Append(nil, n)))
+		return a.sessionOf(t, room, key) != before
+	}, "the session stays the same when a member comes or goes")
+}
+
+// Who is invited gets the key. Who was not yet when a value was written can't read it, and
+// who has gone can't read what is written after that, but still what was written before.
 func TestKeyChangesWithTheMembers(t *testing.T) {
 	bot, early, late := register(t), newPeer(t, register(t)), newPeer(t, register(t))
 	room := bot.newRoom(t, early.account)
 	memory := open(t, bot.config(t, room))
-	sessionOf := func(key string) id.SessionID { return bot.sessionOf(t, room, key) }
 	require.NoError(t, memory.Set("one", []byte(`1`)))
 
 	_, err := bot.InviteUser(t.Context(), room, &mautrix.ReqInviteUser{UserID: late.UserID})
 	require.NoError(t, err)
+	bot.requireNewKey(t, memory, room, "two", bot.sessionOf(t, room, "one"))
 	_, err = late.JoinRoomByID(t.Context(), room)
 	require.NoError(t, err)
-	n := 0
-	eventually(t, func() bool {
-		n++
-		require.NoError(t, memory.Set("two", fmt.Appendf(nil, "%d", n)))
-		return sessionOf("two") != sessionOf("one")
-	}, "the key stays the same when a member comes")
 	late.decrypt(t, room, bot.pointers(t, room)["two"])
-	_, err = late.tryDecrypt(t, room, bot.pointers(t, room)["one"])
-	require.Error(t, err)
+	one := late.pointers(t, room)["one"]
+	require.NotEmpty(t, one, "who comes later sees the keys of the memory")
+	late.sync(t)
+	early.decrypt(t, room, one)
+	session, err := late.machine.CryptoStore.GetGroupSession(t.Context(), room, bot.sessionOf(t, room, "one"))
+	require.NoError(t, err)
+	require.Nil(t, session, "who comes later has the earlier key")
 
+	kept, err := early.GetEvent(t.Context(), room, one)
+	require.NoError(t, err)
+	kept.RoomID = room
+	require.NoError(t, kept.Content.ParseRaw(kept.Type))
 	_, err = early.LeaveRoom(t.Context(), room)
 	require.NoError(t, err)
-	two := sessionOf("two")
-	eventually(t, func() bool {
-		n++
-		require.NoError(t, memory.Set("three", fmt.Appendf(nil, "%d", n)))
-		return sessionOf("three") != two
-	}, "the key stays the same when a member goes")
+	bot.requireNewKey(t, memory, room, "three", bot.sessionOf(t, room, "two"))
 	early.sync(t)
-	session, err := early.machine.CryptoStore.GetGroupSession(t.Context(), room, sessionOf("three"))
+	session, err = early.machine.CryptoStore.GetGroupSession(t.Context(), room, bot.sessionOf(t, room, "three"))
 	require.NoError(t, err)
 	require.Nil(t, session, "who has gone has the new key")
+	_, err = early.machine.DecryptMegolmEvent(t.Context(), kept)
+	require.NoError(t, err, "who has gone can't read what was written before")
+	state, err := early.State(t.Context(), room)
+	require.NoError(t, err)
+	require.Contains(t, string(state[rig.MemoryType][""].Content.VeryRaw), `"two"`, "who has gone sees the keys of the memory as they were")
+	require.NotContains(t, string(state[rig.MemoryType][""].Content.VeryRaw), `"three"`)
 	late.decrypt(t, room, bot.pointers(t, room)["three"])
+}
+
+// Who leaves with an event that is malformed, as anybody may make one, gets no new key either.
+func TestMemberGoesWithAMalformedEvent(t *testing.T) {
+	bot, other := register(t), newPeer(t, register(t))
+	room := bot.newRoom(t, other.account)
+	memory := open(t, bot.config(t, room))
+	require.NoError(t, memory.Set("one", []byte(`1`)))
+	before := bot.sessionOf(t, room, "one")
+	_, err := other.SendStateEvent(t.Context(), room, event.StateMember, other.UserID.String(),
+		map[string]any{"membership": "leave", "is_direct": "x"})
+	require.NoError(t, err)
+	bot.requireNewKey(t, memory, room, "two", before)
 }
 
 // A member's new device, and one that came while the bot was down, get the key.

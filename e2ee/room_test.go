@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"io"
 	"io/fs"
 	"net/http"
 	"os"
@@ -52,11 +53,21 @@ func TestConformance(t *testing.T) {
 }
 
 // What was written in an encrypted room is nowhere in the clear: not in the state,
-// not in the timeline, and not in the homeserver's files or the key store.
+// not in the timeline, not in what the homeserver is sent, as the key backup, nor in its
+// files or the key store. The keys of the memory are.
 func TestNothingIsFoundInTheClear(t *testing.T) {
 	bot, other := register(t), newPeer(t, register(t))
 	room := bot.newRoom(t, other.account)
-	conf := bot.config(t, room)
+	conf, proxy := proxied(t, bot.config(t, room))
+	var sent rig.Buffer
+	proxy.Inject(homeserver.Fault{Do: func(w http.ResponseWriter, r *http.Request, server http.Handler) {
+		body, err := io.ReadAll(r.Body)
+		if err == nil {
+			fmt.Fprintf(&sent, "%s %s\n%s\n", r.Method, r.URL.RequestURI(), body)
+		}
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		server.ServeHTTP(w, r)
+	}})
 	memory := open(t, conf)
 	secret := "b3JhbmdlLXBla29l-nobody-else-writes-this"
 	values := map[string]string{
@@ -79,6 +90,11 @@ func TestNothingIsFoundInTheClear(t *testing.T) {
 	require.NoError(t, memory.Close())
 
 	traces := [][]byte{[]byte(secret), []byte(base64.StdEncoding.EncodeToString([]byte(secret)))}
+	for _, trace := range traces {
+		require.NotContains(t, sent.String(), string(trace))
+	}
+	require.Contains(t, sent.String(), "/room_keys/keys", "the key backup is not seen")
+	require.Contains(t, sent.String(), `"object":`, "the keys of the memory are not seen")
 	for _, dir := range []string{rig.Shared(t).Dir(), conf.StorePath} {
 		searched := false // a file that names the bot, so that a search finds something
 		require.NoError(t, filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {

@@ -11,6 +11,8 @@ import (
 	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
+
+	"github.com/go-joe/matrix-memory/internal/session"
 )
 
 // followSync subscribes to what sync brings of keys, devices and members. It is
@@ -26,6 +28,14 @@ func (c *crypt) followSync() {
 
 	syncer.FilterJSON.AccountData = &mautrix.FilterPart{Types: []event.Type{event.AccountDataMegolmBackupKey}}
 
+	// The memory hears what it can of a member event that is malformed, which anybody may
+	// make who leaves: else the room's key would not be changed.
+	forgives := syncer.ParseErrorHandler
+	syncer.ParseErrorHandler = func(evt *event.Event, err error) bool {
+		return evt.Type == event.StateMember || forgives(evt, err)
+	}
+
+	syncer.OnSync(c.noteEncrypted)
 	syncer.OnSync(c.synced)
 	syncer.OnSync(c.backup.changed)
 	syncer.OnEvent(c.client.StateStoreSyncHandler)
@@ -61,12 +71,27 @@ func (c *crypt) synced(ctx context.Context, response *mautrix.RespSync, since st
 	return true
 }
 
+// process hands a sync response to the machine, each event by itself: one that it can't bear
+// must not take others with it, which may bring keys.
 func (c *crypt) process(ctx context.Context, response *mautrix.RespSync, since string) {
-	defer c.judge(ctx, slices.ContainsFunc(response.ToDevice.Events, func(evt *event.Event) bool {
-		key, _ := evt.Content.Raw["sender_key"].(string)
-		return c.newSender(ctx, evt.Sender, id.SenderKey(key))
-	}))()
-	c.machine.ProcessSyncResponse(ctx, response, since)
+	for _, evt := range response.ToDevice.Events {
+		c.processEvent(ctx, evt)
+	}
+	rest := *response
+	rest.ToDevice.Events = nil
+	c.machine.ProcessSyncResponse(ctx, &rest, since)
+}
+
+func (c *crypt) processEvent(ctx context.Context, evt *event.Event) {
+	defer session.Survive(c.log.WithField("sender", evt.Sender.String()), "taking over what was sent to the bot's device")
+	key, _ := evt.Content.Raw["sender_key"].(string)
+	defer c.judge(ctx, c.newSender(ctx, evt.Sender, id.SenderKey(key)))()
+	evt.Type.Class = event.ToDeviceEventType
+	if err := evt.Content.ParseRaw(evt.Type); err != nil {
+		c.log.WithField("sender", evt.Sender.String()).WithField("type", evt.Type.Type).WithError(err).Debug("What was sent to the bot's device is malformed")
+		return
+	}
+	c.machine.HandleToDeviceEvent(ctx, evt)
 }
 
 const (

@@ -30,6 +30,8 @@ func (untagged) Start(context.Context) error                    { return errUnta
 func (untagged) LoggedInAgain()                                 {}
 func (untagged) Close() error                                   { return nil }
 
+func (untagged) Encrypted(id.RoomID, bool) (bool, error) { return true, errUntagged }
+
 func (untagged) Encrypt(context.Context, id.RoomID, event.Type, json.RawMessage) (json.RawMessage, error) {
 	return nil, errUntagged
 }

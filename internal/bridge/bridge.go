@@ -21,6 +21,11 @@ var Session func(memory any) *session.Session
 // encrypted rooms.
 var Encrypt func(memory any, crypto Crypto)
 
+// Encrypted is told whether a room's state says that the room is encrypted, and returns
+// whether it has ever said so, as far as the *matrix.Memory keeps that: without encryption
+// it keeps nothing.
+var Encrypted func(memory any, room id.RoomID, now bool) (bool, error)
+
 // A Crypto keeps the keys of the bot's device, and encrypts and decrypts values with
 // them. Package e2ee has the one there is: package matrix itself reaches neither a
 // cipher nor a database. A Crypto serves one Memory.

@@ -20,6 +20,9 @@ type access struct {
 
 // note takes over a state event that decides on access.
 func (r *Room) note(evt *event.Event) {
+	if evt.GetStateKey() != "" {
+		return // it says nothing of the room
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch evt.Type.Type {
@@ -46,14 +49,21 @@ func (r *Room) note(evt *event.Event) {
 // encrypted says whether values go out encrypted: commit.Env's Encrypted.
 func (r *Room) encrypted() (bool, error) {
 	r.mu.RLock()
-	defer r.mu.RUnlock()
-	if !r.access.encryption || !r.rooms.Encrypt {
+	now := r.access.encryption
+	r.mu.RUnlock()
+	switch {
+	case !r.rooms.Encrypt:
 		return false, nil
+	case r.rooms.Cipher != nil:
+		ever, err := r.rooms.Cipher.Encrypted(r.id, now)
+		if err != nil {
+			return true, fmt.Errorf("%w; nothing was sent", err)
+		}
+		return ever, nil
+	case now:
+		return true, fmt.Errorf("%w: the room is encrypted, and should_encrypt is on; nothing was sent in the clear", ErrNoEncryption)
 	}
-	if r.rooms.Cipher != nil {
-		return true, nil
-	}
-	return true, fmt.Errorf("%w: the room is encrypted, and should_encrypt is on; nothing was sent in the clear", ErrNoEncryption)
+	return false, nil
 }
 
 // lack says which power level the bot has and which it needs to write, if that

@@ -112,6 +112,8 @@ func (scrambler) Encrypt(_ context.Context, _ id.RoomID, eventType event.Type, c
 	return json.Marshal(map[string]string{"algorithm": eventType.Type, "ciphertext": base64.StdEncoding.EncodeToString(content)})
 }
 
+func (scrambler) Encrypted(_ id.RoomID, now bool) (bool, error) { return now, nil }
+
 func (scrambler) Decrypt(_ context.Context, evt *event.Event) (string, json.RawMessage, error) {
 	var scrambled struct{ Algorithm, Ciphertext string }
 	if err := json.Unmarshal(evt.Content.VeryRaw, &scrambled); err != nil {

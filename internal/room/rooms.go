@@ -43,6 +43,10 @@ type Cipher interface {
 	// with a key that belongs to its sender. If the key is missing, it sees to it
 	// that the key is asked for, and a later call may succeed.
 	Decrypt(ctx context.Context, evt *event.Event) (eventType string, content json.RawMessage, err error)
+	// Encrypted is told whether a room's state says that the room is encrypted, and
+	// returns whether it has ever said so, also in an earlier process. An error says that
+	// this could not be kept; then nothing must go out in the clear.
+	Encrypted(room id.RoomID, now bool) (bool, error)
 }
 
 // Types returns the types of the state events that rooms have to hear of.
