@@ -75,7 +75,8 @@ type Config struct {
 	StoreKey string
 
 	// RecoveryKey is the key of the account's secret storage, by which package
-	// e2ee signs the bot's device and opens the key backup.
+	// e2ee signs the bot's device and opens the key backup. The passphrase that the
+	// storage was made with, if it was, can stand in its place.
 	RecoveryKey string
 
 	// origin is set where the Config was read from a file.

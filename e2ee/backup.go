@@ -76,7 +76,7 @@ func (b *keyBackup) adopt(ctx context.Context, key *backup.MegolmBackupKey, vers
 
 // run sends sessions until the context is done.
 func (b *keyBackup) run(ctx context.Context) {
-	if b.machine.CrossSigningKeys == nil { // no backup of the account is the bot's to use
+	if b.machine.CrossSigningKeys == nil && b.current.Load() == nil { // no backup of the account is the bot's to use
 		return
 	}
 	var again <-chan time.Time

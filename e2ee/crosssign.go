@@ -6,11 +6,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 
+	"github.com/cenkalti/backoff/v5"
 	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/crypto"
 	"maunium.net/go/mautrix/crypto/signatures"
 	"maunium.net/go/mautrix/crypto/ssss"
+	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
 )
 
@@ -40,17 +43,17 @@ func (c *crypt) publishedKeys(ctx context.Context) (published, error) {
 func (c *crypt) crossSign(ctx context.Context, storage *ssss.Key, fresh bool, seeds *crypto.CrossSigningKeysCache, published published) error {
 	stored := false // in the secret storage
 	if seeds == nil && !fresh {
-		err := c.try(ctx, func(ctx context.Context) error { return c.machine.FetchCrossSigningKeysFromSSSS(ctx, storage) })
-		switch {
-		case err == nil:
-			seeds, stored = c.machine.CrossSigningKeys, true
-		case !errors.Is(err, mautrix.MNotFound):
-			return fmt.Errorf("reading the cross-signing keys from the account's secret storage: %w", err)
-		case published.master != "":
-			return errors.New("the account's secret storage does not hold its cross-signing keys: store them there with another client")
+		var err error
+		if seeds, err = c.fetchSeeds(ctx, storage); err != nil {
+			return err
 		}
-		if stored && published.master != "" && seeds.PublicKeys().MasterKey != published.master {
-			return errors.New("the cross-signing keys in the account's secret storage are not those that the account has now: repair that with another client")
+		stored = seeds != nil
+		switch {
+		case published.master == "":
+		case !stored:
+			return unusable{errors.New("the account's secret storage does not hold its cross-signing keys: store them there with another client")}
+		case seeds.PublicKeys().MasterKey != published.master:
+			return unusable{errors.New("the cross-signing keys in the account's secret storage are not those that the account has now: repair that with another client")}
 		}
 	}
 	if seeds == nil {
@@ -72,7 +75,12 @@ func (c *crypt) crossSign(ctx context.Context, storage *ssss.Key, fresh bool, se
 	}
 	if published.master == "" {
 		if err := c.try(ctx, func(ctx context.Context) error {
-			return c.machine.PublishCrossSigningKeys(ctx, seeds, c.authenticate)
+			err := c.machine.PublishCrossSigningKeys(ctx, seeds, c.authenticate)
+			var refused mautrix.HTTPError
+			if errors.As(err, &refused) && refused.IsStatus(http.StatusUnauthorized) && !errors.Is(err, mautrix.MUnknownToken) {
+				return backoff.Permanent(err) // it asks for what the bot has not got, and would each time
+			}
+			return err
 		}); err != nil {
 			if c.conf.Password == "" {
 				err = fmt.Errorf("%w; if the homeserver wants the account's password for this, set password beside access_token for the first start, or set up cross-signing with another client and set recovery_key", err)
@@ -81,6 +89,27 @@ func (c *crypt) crossSign(ctx context.Context, storage *ssss.Key, fresh bool, se
 		}
 	}
 	return c.signDevice(ctx, seeds, published)
+}
+
+// fetchSeeds returns the cross-signing keys in the account's secret storage, or nil if it does not
+// hold all of them.
+func (c *crypt) fetchSeeds(ctx context.Context, storage *ssss.Key) (*crypto.CrossSigningKeysCache, error) {
+	var seeds [3][]byte
+	for i, kind := range []event.Type{event.AccountDataCrossSigningMaster, event.AccountDataCrossSigningSelf, event.AccountDataCrossSigningUser} {
+		var err error
+		if seeds[i], err = c.secret(ctx, kind, storage); err != nil {
+			return nil, fmt.Errorf("%w: repair that with another client, by setting up cross-signing or secret storage anew", err)
+		}
+		if seeds[i] == nil {
+			return nil, nil
+		}
+	}
+	decoded := crypto.CrossSigningSeeds{MasterKey: seeds[0], SelfSigningKey: seeds[1], UserSigningKey: seeds[2]}
+	keys, err := decoded.Decode()
+	if err != nil {
+		return nil, unusable{fmt.Errorf("the cross-signing keys in the account's secret storage are malformed: repair that with another client: %w", err)}
+	}
+	return &keys, nil
 }
 
 // authenticate gives the account's password to a homeserver that asks for it:

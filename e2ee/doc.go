@@ -11,7 +11,7 @@
 // locked with Config.StoreKey and used by one process at a time. Whoever loses it
 // gets all values back with the recovery key: see Config.RecoveryKey. On an
 // account that has no cross-signing and no key backup, the first start sets both
-// up, and writes the recovery key to the file recovery_key in that folder.
+// up, and then writes the recovery key to the file recovery_key in that folder.
 //
 // The package needs the build tag goolm, which selects mautrix's cipher written
 // in Go. It needs no C compiler and no libolm. Without the tag it compiles, and

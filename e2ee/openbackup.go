@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 
 	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/crypto/backup"
@@ -18,7 +19,7 @@ import (
 
 // openBackup uses the account's backup, or makes one if there is none.
 func (c *crypt) openBackup(ctx context.Context, storage *ssss.Key, fresh bool) error {
-	version, err := c.backupVersion(ctx)
+	version, err := c.latestBackup(ctx)
 	if err != nil {
 		return err
 	}
@@ -29,12 +30,13 @@ func (c *crypt) openBackup(ctx context.Context, storage *ssss.Key, fresh bool) e
 	if fresh { // there is nothing in it yet
 		secrets = nil
 	}
-	key, err := c.backupKey(ctx, version.AuthData.PublicKey, secrets)
+	key, err := c.backupKey(ctx, version.public, secrets)
 	switch {
 	case err != nil:
 		return err
 	case key == nil:
-		c.log.Warn("The account's key backup can't be opened with recovery_key and is not used: values are lost with the key store")
+		c.log.Warn("The account's key backup can't be opened with recovery_key, as the account's secret storage does not hold its key, and is not used: " +
+			"values are lost with the key store. Set up the key backup anew with another client, which puts the key there")
 		return nil
 	}
 	if fresh { // an earlier start made the backup, with a storage that it did not finish
@@ -42,7 +44,7 @@ func (c *crypt) openBackup(ctx context.Context, storage *ssss.Key, fresh bool) e
 			return err
 		}
 	}
-	return c.useBackup(ctx, key, version.Version, version.Count)
+	return c.useBackup(ctx, key, version.version, version.count)
 }
 
 // backupKey returns the key to the backup with a public key, from the store or the secret
@@ -55,45 +57,41 @@ func (c *crypt) backupKey(ctx context.Context, public id.Ed25519, storage *ssss.
 	if storage == nil {
 		return nil, nil
 	}
-	var content json.RawMessage
-	err = c.try(ctx, func(ctx context.Context) error {
-		return c.client.GetAccountData(ctx, event.AccountDataMegolmBackupKey.Type, &content)
-	})
-	switch {
-	case errors.Is(err, mautrix.MNotFound):
-		return nil, nil
-	case err != nil:
-		return nil, fmt.Errorf("reading the backup's key from the account's secret storage: %w", err)
+	raw, err := c.secret(ctx, event.AccountDataMegolmBackupKey, storage)
+	if err == nil {
+		if raw == nil {
+			return nil, nil
+		}
+		if key, err = backup.MegolmBackupKeyFromBytes(raw); err != nil {
+			err = unusable{err}
+		}
 	}
-	key, err = decryptBackupKey(content, storage)
+	var cause unusable
 	switch {
-	case err != nil: // other clients put there what they like
+	case errors.As(err, &cause): // other clients put there what they like
 		c.log.WithError(err).Debug("The account's secret storage has no key to the key backup")
 		return nil, nil
+	case err != nil:
+		return nil, err
 	case publicKey(key) != public:
 		return nil, nil
 	}
 	return key, nil
 }
 
-// decryptBackupKey returns the backup's key that stands in the account data of secret storage:
-// https://spec.matrix.org/v1.16/client-server-api/#secret-storage
-func decryptBackupKey(content json.RawMessage, storage *ssss.Key) (*backup.MegolmBackupKey, error) {
-	var encrypted ssss.EncryptedAccountDataEventContent
-	if err := json.Unmarshal(content, &encrypted); err != nil {
-		return nil, err
-	}
-	raw, err := encrypted.Decrypt(event.AccountDataMegolmBackupKey.Type, storage)
-	if err != nil {
-		return nil, err
-	}
-	return backup.MegolmBackupKeyFromBytes(raw)
+// A backupVersion is what the homeserver says of a version of the account's key backup.
+type backupVersion struct {
+	version id.KeyBackupVersion
+	public  id.Ed25519 // "" if it is of a kind that the bot does not know
+	count   int        // of sessions in it
 }
 
-// backupVersion returns the account's key backup, or nil if there is none.
-func (c *crypt) backupVersion(ctx context.Context) (version *mautrix.RespRoomKeysVersion[backup.MegolmAuthData], err error) {
-	err = c.try(ctx, func(ctx context.Context) (err error) {
-		version, err = c.client.GetKeyBackupLatestVersion(ctx)
+// latestBackup returns the account's key backup, or nil if there is none.
+func (c *crypt) latestBackup(ctx context.Context) (*backupVersion, error) {
+	// What other clients have put there is decoded when it is here, as it gets no better when asked for again.
+	var answer mautrix.RespRoomKeysVersion[json.RawMessage]
+	err := c.try(ctx, func(ctx context.Context) error {
+		_, err := c.client.MakeRequest(ctx, http.MethodGet, c.client.BuildClientURL("v3", "room_keys", "version"), nil, &answer)
 		return err
 	})
 	switch {
@@ -102,7 +100,13 @@ func (c *crypt) backupVersion(ctx context.Context) (version *mautrix.RespRoomKey
 	case err != nil:
 		return nil, fmt.Errorf("asking for the account's key backup: %w", err)
 	}
-	return version, nil
+	var auth struct {
+		PublicKey id.Ed25519 `json:"public_key"`
+	}
+	if answer.Algorithm != id.KeyBackupAlgorithmMegolmBackupV1 || json.Unmarshal(answer.AuthData, &auth) != nil {
+		auth.PublicKey = ""
+	}
+	return &backupVersion{answer.Version, auth.PublicKey, answer.Count}, nil
 }
 
 // storeBackupKey puts the backup's key into the secret storage.

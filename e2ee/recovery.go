@@ -4,6 +4,7 @@ package e2ee
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"maunium.net/go/mautrix/crypto"
@@ -25,68 +26,114 @@ func (c *crypt) recovery(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if seeds != nil && published.master != "" && seeds.PublicKeys().MasterKey != published.master {
-		c.log.Warn("The account's cross-signing keys were replaced; the bot needs the new recovery_key to sign its device")
-		seeds = nil
-	}
-	keyID, data, err := c.defaultStorage(ctx)
+	begun, err := c.loadBegun(ctx)
 	if err != nil {
 		return err
 	}
-	if seeds != nil && published.master != "" && data != nil {
-		if done, err := c.resume(ctx, seeds, published); done || err != nil {
-			return err
+	known := seeds != nil && begun == nil // the store was in use before
+	if seeds != nil && published.master != "" && seeds.PublicKeys().MasterKey != published.master {
+		if known {
+			c.log.Warn("The account's cross-signing keys were replaced by another client; the bot needs the new recovery_key to sign its device, " +
+				"and until then other clients may refuse to share keys with it")
+		}
+		seeds = nil
+	}
+	done, err := c.setUp(ctx, seeds, begun, published)
+	var cause unusable
+	if known && errors.As(err, &cause) {
+		c.log.WithError(err).Warn("The bot starts with the keys in its key store alone, with which values can be lost")
+		err = nil
+	}
+	if err != nil || done || !known {
+		return err
+	}
+	_, err = c.resumeBackup(ctx)
+	return err
+}
+
+// setUp signs the device and opens the backup with the secrets in the store (seeds), or in the
+// account's secret storage, which it makes if nobody has, or goes on to make as begun. It reports
+// false if no backup is used.
+func (c *crypt) setUp(ctx context.Context, seeds *crypto.CrossSigningKeysCache, begun *begunStorage, published published) (done bool, err error) {
+	keyID, description, err := c.defaultStorage(ctx)
+	if err != nil {
+		return false, err
+	}
+	if begun != nil && begun.ID == keyID { // all but this was done
+		if err := c.endStorage(ctx, keyID); err != nil {
+			return false, err
 		}
 	}
-
-	storage, err := c.openStorage(keyID, data)
-	fresh := data == nil && (seeds != nil || published.master == "")
+	storage, wrong := c.openStorage(keyID, description)
+	if seeds != nil && published.master != "" && keyID != "" {
+		if err := c.signDevice(ctx, seeds, published); err != nil {
+			return false, err
+		}
+		if done, err := c.resumeBackup(ctx); err != nil {
+			return false, err
+		} else if done {
+			if wrong != nil {
+				c.log.WithError(wrong).Warn("The bot works with what is in its key store. When that is lost, values can't be read")
+			}
+			return true, nil
+		}
+	}
+	if wrong != nil {
+		return false, wrong
+	}
+	fresh := keyID == "" && (seeds != nil || published.master == "")
 	switch {
-	case err != nil:
-		return err
 	case fresh:
-		storage, err = c.makeStorage(ctx)
-	case data == nil:
+		storage, err = c.beginStorage(ctx)
+	case keyID == "":
 		c.log.Warn("The account has cross-signing, but no secret storage that holds its keys: the bot's device stays unsigned, and there is no key backup. " +
 			"Set up secret storage with another client, and set recovery_key")
 	case storage == nil && seeds != nil:
-		c.log.Warn("Another client has deleted or replaced the account's key backup, and it is not used: values are lost with the key store. " +
+		c.log.Warn("Another client has replaced the account's key backup, and it is not used: values are lost with the key store. " +
 			"Set recovery_key to the recovery key of the account")
 	case storage == nil:
 		c.log.Warn("The bot's device is not signed, and no key backup is used: clients may refuse to share keys with the bot, " +
 			"and values are lost with the key store. Set recovery_key to the recovery key of the account")
 	}
 	if err != nil || storage == nil {
-		return err
+		return false, err
 	}
 	if err := c.crossSign(ctx, storage, fresh, seeds, published); err != nil {
-		return err
+		return false, err
 	}
 	if err := c.openBackup(ctx, storage, fresh); err != nil {
-		return err
+		return false, err
 	}
-	if !fresh {
-		return nil
+	if fresh {
+		if err := c.try(ctx, func(ctx context.Context) error { return c.machine.SSSS.SetDefaultKeyID(ctx, storage.ID) }); err != nil {
+			return false, fmt.Errorf("setting up the account's secret storage: %w", err)
+		}
 	}
-	if err := c.try(ctx, func(ctx context.Context) error { return c.machine.SSSS.SetDefaultKeyID(ctx, storage.ID) }); err != nil {
-		return fmt.Errorf("setting up the account's secret storage: %w", err)
-	}
-	return nil
+	return true, c.endStorage(ctx, storage.ID)
 }
 
-// resume takes up cross-signing and key backup with the secrets in the store. It
-// reports false if they don't open the backup.
-func (c *crypt) resume(ctx context.Context, seeds *crypto.CrossSigningKeysCache, published published) (done bool, err error) {
-	if err := c.signDevice(ctx, seeds, published); err != nil {
+// resumeBackup takes up the key backup with its key in the store. It reports false if that does
+// not open it. A backup that another client has deleted it does not make anew, as that client
+// may want none, or be about to make another.
+func (c *crypt) resumeBackup(ctx context.Context) (done bool, err error) {
+	version, err := c.latestBackup(ctx)
+	if err != nil {
 		return false, err
 	}
-	version, err := c.backupVersion(ctx)
-	if err != nil || version == nil {
-		return false, err
+	if version == nil {
+		deleted := c.machine.KeyBackupVersion() != ""
+		if deleted {
+			c.log.Warn(deletedBackup)
+		}
+		return deleted, nil
 	}
-	key, err := c.backupKey(ctx, version.AuthData.PublicKey, nil)
+	key, err := c.backupKey(ctx, version.public, nil)
 	if err != nil || key == nil {
 		return false, err
 	}
-	return true, c.useBackup(ctx, key, version.Version, version.Count)
+	return true, c.useBackup(ctx, key, version.version, version.count)
 }
+
+// deletedBackup is said where another client has deleted the backup that the bot used.
+const deletedBackup = "The account's key backup was deleted by another client: values are lost with the key store until another client sets up a new one. " +
+	"The bot makes none, which nobody may want"

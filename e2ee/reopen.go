@@ -30,16 +30,16 @@ func (b *keyBackup) reopen(ctx context.Context) (err error) {
 			b.doubted.Store(true)
 		}
 	}()
-	version, err := b.backupVersion(ctx)
+	version, err := b.latestBackup(ctx)
 	if err != nil {
 		return err
 	}
 	before := b.current.Load()
 	switch {
 	case version == nil:
-		b.giveUp(before, "The account's key backup was deleted by another client: values are lost with the key store until there is a new one")
+		b.giveUp(before, deletedBackup)
 		return nil
-	case before != nil && before.version == version.Version:
+	case before != nil && before.version == version.version:
 		return nil
 	}
 	keyID, data, err := b.defaultStorage(ctx)
@@ -47,7 +47,7 @@ func (b *keyBackup) reopen(ctx context.Context) (err error) {
 		return err
 	}
 	storage, locked := b.openStorage(keyID, data)
-	key, err := b.backupKey(ctx, version.AuthData.PublicKey, storage)
+	key, err := b.backupKey(ctx, version.public, storage)
 	switch {
 	case err != nil:
 		return err
@@ -59,14 +59,14 @@ func (b *keyBackup) reopen(ctx context.Context) (err error) {
 		b.giveUp(before, "The account's key backup was replaced by another client, and can't be opened: values are lost with the key store; "+advice)
 		return nil
 	}
-	now, err := b.adopt(ctx, key, version.Version)
+	now, err := b.adopt(ctx, key, version.version)
 	if err != nil {
 		return err
 	}
-	b.log.WithField("version", string(version.Version)).Info("Another client has replaced the account's key backup; the bot's keys go to the new one")
+	b.log.WithField("version", string(version.version)).Info("Another client has replaced the account's key backup; the bot's keys go to the new one")
 	// That it was restored is not noted, since the account is the syncing goroutine's: the
 	// next start restores it once more.
-	if err := now.restore(ctx, version.Count, false); err != nil && ctx.Err() == nil {
+	if err := now.restore(ctx, version.count, false); err != nil && ctx.Err() == nil {
 		b.log.WithError(err).Warn("Could not restore what is in the account's new key backup; the next start tries again")
 	}
 	return nil

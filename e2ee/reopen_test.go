@@ -37,15 +37,25 @@ func (a account) deleteBackup(t testing.TB) {
 // place of the one that there is.
 func (a account) replaceBackup(t testing.TB, recovery string) {
 	t.Helper()
-	client := newPeer(t, a)
-	key := a.newBackup(t)
-	require.NoError(t, client.machine.SSSS.SetEncryptedAccountData(t.Context(), event.AccountDataMegolmBackupKey, key.Bytes(), client.openStorage(t, recovery)))
+	newPeer(t, a).storeBackupKey(t, recovery, a.newBackup(t))
+}
+
+// storeBackupKey puts the key to the account's key backup into the secret storage.
+func (p *peer) storeBackupKey(t testing.TB, recovery string, key *backup.MegolmBackupKey) {
+	t.Helper()
+	require.NoError(t, p.machine.SSSS.SetEncryptedAccountData(t.Context(), event.AccountDataMegolmBackupKey, key.Bytes(), p.openStorage(t, recovery)))
 }
 
 // newBackup makes a new key backup in the place of the one that there is.
 func (a account) newBackup(t testing.TB) *backup.MegolmBackupKey {
 	t.Helper()
 	a.deleteBackup(t)
+	return a.makeBackup(t)
+}
+
+// makeBackup makes a new key backup.
+func (a account) makeBackup(t testing.TB) *backup.MegolmBackupKey {
+	t.Helper()
 	key, err := backup.NewMegolmBackupKey()
 	require.NoError(t, err)
 	_, err = a.CreateKeyBackupVersion(t.Context(), &mautrix.ReqRoomKeysVersionCreate[backup.MegolmAuthData]{
@@ -134,7 +144,7 @@ func TestBackupThatIsReplacedWithoutTheRecoveryKey(t *testing.T) {
 	require.NoError(t, memory.Close())
 
 	memory = start()
-	require.Contains(t, kept.String(), "has deleted or replaced the account's key backup")
+	require.Contains(t, kept.String(), "has replaced the account's key backup")
 	require.NotContains(t, kept.String(), "is not signed")
 	rig.Has(t, memory, "tea", `"black"`)
 	require.NoError(t, memory.Close())
@@ -145,24 +155,63 @@ func TestBackupThatIsReplacedWithoutTheRecoveryKey(t *testing.T) {
 	require.Equal(t, 1, strings.Count(kept.String(), warning))
 }
 
-// A backup that another client has deleted is not made anew while the bot runs: that client
-// may want none. The log says so, once.
+// A backup that another client has deleted is not made anew, neither while the bot runs nor when it
+// starts: that client may want none. The log says so, once each time. What another client makes
+// later is used.
 func TestBackupThatIsDeleted(t *testing.T) {
 	bot, other := register(t), newPeer(t, register(t))
 	room := bot.newRoom(t, other.account)
 	conf := bot.config(t, room)
 	log, kept := rig.KeepLog()
-	memory := matrix.New(conf, matrix.WithLogger(log), e2ee.Enable())
-	require.NoError(t, memory.Open(t.Context()))
-	defer func() { require.NoError(t, memory.Close()) }()
+	start := func() *matrix.Memory { return rig.Open(t, conf, matrix.WithLogger(log), e2ee.Enable()) }
+	memory := start()
+	recovery := recoveryKey(t, conf.StorePath)
 	require.NoError(t, memory.Set("tea", []byte(`"green"`)))
 	bot.backedUp(t, 1)
 	bot.deleteBackup(t)
 	other.shareOwn(t, other.deviceOf(t, memory), room) // a new key for the backup
-	eventually(t, func() bool { return strings.Contains(kept.String(), "was deleted by another client") }, "the warning")
+	warned := func(times int) bool { return strings.Count(kept.String(), "was deleted by another client") == times }
+	eventually(t, func() bool { return warned(1) }, "the warning")
 	require.NoError(t, memory.Set("tea", []byte(`"black"`)))
+	require.NoError(t, memory.Close())
+	memory = start()
+	require.NoError(t, memory.Set("coffee", []byte(`"black"`)))
 	_, err := bot.GetKeyBackupLatestVersion(t.Context())
 	require.ErrorIs(t, err, mautrix.MNotFound)
+	require.True(t, warned(2), kept.String())
+
+	newPeer(t, bot).storeBackupKey(t, recovery, bot.makeBackup(t))
+	bot.backedUp(t, 3) // with the one of the other member
+	require.NoError(t, memory.Close())
+	require.True(t, warned(2), kept.String())
+	conf.StorePath, conf.RecoveryKey = filepath.Join(t.TempDir(), "new"), recovery
+	memory = start()
+	rig.Has(t, memory, "tea", `"black"`)
+	rig.Has(t, memory, "coffee", `"black"`)
+}
+
+// A backup of a kind that the bot does not know, or that is malformed, does not keep it from
+// starting: it is not used, and the log says so.
+func TestBackupOfAnotherKind(t *testing.T) {
+	for name, version := range map[string]string{
+		"algorithm": `{"algorithm":"org.example.backup","auth_data":{"public_key":"a key"}}`,
+		"malformed": `{"algorithm":"m.megolm_backup.v1.curve25519-aes-sha2","auth_data":{"public_key":5,"signatures":[]}}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			bot := register(t)
+			conf := bot.config(t, bot.newRoom(t))
+			memory := open(t, conf)
+			require.NoError(t, memory.Set("tea", []byte(`"green"`)))
+			require.NoError(t, memory.Close())
+			bot.deleteBackup(t)
+			_, err := bot.MakeRequest(t.Context(), http.MethodPost, bot.BuildClientURL("v3", "room_keys", "version"), json.RawMessage(version), nil)
+			require.NoError(t, err)
+			log, kept := rig.KeepLog()
+			rig.Within(t, conf.Timeout/2, "the start", func() { memory = rig.Open(t, conf, matrix.WithLogger(log), e2ee.Enable()) })
+			rig.Has(t, memory, "tea", `"green"`)
+			require.Contains(t, kept.String(), "can't be opened with recovery_key")
+		})
+	}
 }
 
 // What another client has put where the backup's key should stand, which may be anything, does
