@@ -37,7 +37,7 @@ type adapter struct {
 	botLog  *zap.Logger // for what there is no memory to log with
 
 	outlet    outlet
-	answering atomic.Pointer[thread]
+	answering atomic.Pointer[asked]
 	encrypted encryption
 
 	ctx    context.Context // of the lanes' requests; ends with the shutdown, or the connection

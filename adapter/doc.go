@@ -42,11 +42,16 @@
 //
 // The channel of Send and of Bot.Say is a name from Config.Rooms, an alias or a
 // room ID. The text is Markdown, but without definitions of links, as
-// "[INFO]: done" would be one; HTML in it is shown as it stands. It goes out as it
+// "[INFO]: done" would be one; HTML in it is shown as it stands, and so are links
+// that Matrix does not allow, as those to javascript: are, and images that are not in
+// Matrix (mxc:). It goes out as it
 // is and, where that makes a difference, formatted (Matrix spec, "formatted_body"):
 // as an m.notice, so that other bots don't answer, or as m.text with
-// [WithTextMessages]. A text that is too long for an event is cut at line ends,
-// and a code block that is cut goes on as one. Each part is sent with a
+// [WithTextMessages]. Invalid UTF-8 and NUL become U+FFFD. A text that is too long for
+// an event, or takes too long to format, is cut at line ends,
+// and a code block that is cut goes on as one; tables of more than 20,000 cells are no
+// tables, and a text that nests more than 50 quotes and lists in a line is not
+// formatted. Each part is sent with a
 // transaction ID of its own (Matrix spec, "Transaction identifiers"), tried again as
 // the memory tries, and said only once. Send returns when the homeserver has taken
 // all parts, or with an error once Config.Timeout is over, as React does.
@@ -57,6 +62,18 @@
 // goroutine. What a handler sends later than joe waits for it (see
 // joe.WithHandlerTimeout), or from a goroutine that outlives it, goes to the room
 // itself, or to the thread of a message there that is being handled by then.
+//
+// # What others said
+//
+// A link to a user in what the bot says mentions that user, who is notified, as
+// "[Alice](https://matrix.to/#/@alice:example.org)" does. But what the bot says while a
+// message, or an edit of one, is handled mentions nobody whom that names by user ID, as links do,
+// but for its author: else whoever writes to the bot could have it ping others. "@room"
+// notifies nobody. What others gave the bot and it says at another time, as the name in a
+// [JoinEvent] or what it remembers, and what is not meant to be formatted, should go
+// through [Escape], which shows it as it stands:
+//
+//	bot.Say(event.Channel, "Welcome, %s!", adapter.Escape(event.Name))
 //
 // # Invitations
 //
@@ -77,8 +94,11 @@
 // many, those of whoever sent most go first.
 //
 // Without package e2ee, it says once a room in the log that it can't read there, and Send
-// returns matrix.ErrNoEncryption: nothing goes out in the clear. With package e2ee a room that
+// and React return matrix.ErrNoEncryption: nothing goes out in the clear. With package e2ee a room that
 // was encrypted once stays so for the bot, whatever the homeserver says after that.
+//
+// A reaction goes in the clear, as every client's does, since the homeserver
+// counts reactions by what they say: it sees the emoji, and to which message.
 //
 // # A program's own client
 //

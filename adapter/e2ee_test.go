@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/go-joe/joe"
+	"github.com/go-joe/joe/reactions"
 	"github.com/stretchr/testify/require"
 	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/event"
@@ -20,7 +21,11 @@ import (
 func TestEncryptedRoom(t *testing.T) {
 	said := []adapter.Option{adapter.WithTextMessages()}
 	var heard record[joe.ReceiveMessageEvent]
-	person := start(t, encrypted(t, setup{options: said, handlers: func(b *bot) { b.Brain.RegisterHandler(heard.add) }}))
+	var reacted record[reactions.Event]
+	person := start(t, encrypted(t, setup{options: said, handlers: func(b *bot) {
+		b.Brain.RegisterHandler(heard.add)
+		b.Brain.RegisterHandler(reacted.add)
+	}}))
 	t.Cleanup(person.stop)
 	robot := start(t, encrypted(t, setup{options: said, handlers: remembering}))
 	t.Cleanup(robot.stop)
@@ -39,6 +44,10 @@ func TestEncryptedRoom(t *testing.T) {
 	require.Equal(t, []string{"OK #1", "green #2"}, []string{answers[0].Text, answers[1].Text})
 	require.Equal(t, event.EventMessage, answers[0].Data.(*event.Event).Type)
 	require.Nil(t, answers[1].Data.(*event.Event).Content.AsMessage().RelatesTo)
+
+	// A reaction goes in the clear, as every client's does.
+	require.NoError(t, robot.Adapter.(joe.ReactionAwareAdapter).React(reactions.Thumbsup, joe.Message{ID: answers[0].ID, Channel: room.String()}))
+	require.Equal(t, answers[0].ID, reacted.wait(t, 1)[0].MessageID)
 
 	// In a thread, as a client sends it.
 	root := id.EventID(answers[0].ID)

@@ -9,7 +9,6 @@ import (
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
 
-	matrix "github.com/go-joe/matrix-memory"
 	"github.com/go-joe/matrix-memory/internal/session"
 )
 
@@ -64,9 +63,6 @@ func (a *adapter) nowEncrypted(ctx context.Context, room id.RoomID) (bool, error
 
 // encrypt returns a message as it is sent to an encrypted room.
 func (a *adapter) encrypt(ctx context.Context, room id.RoomID, message *event.MessageEventContent) (*event.EncryptedEventContent, error) {
-	if a.client.Crypto == nil {
-		return nil, fmt.Errorf("%w, and the room is encrypted: enable it with package e2ee; nothing was sent in the clear", matrix.ErrNoEncryption)
-	}
 	ciphertext, err := a.client.Crypto.Encrypt(ctx, room, event.EventMessage, message)
 	if err != nil {
 		return nil, fmt.Errorf("encrypting: %w", err)

@@ -29,7 +29,7 @@ func Example() {
 		if _, err := bot.Store.Get(msg.Matches[0], &value); err != nil {
 			return err
 		}
-		return msg.RespondE("*%s*", value)
+		return msg.RespondE("*%s*", adapter.Escape(value))
 	}))
 
 	while(bot, func() { // bot.Run()
@@ -62,6 +62,12 @@ func ExampleNew() {
 	// alice: ping
 	// bob: Marvin: ping
 	// bot: **pong**
+}
+
+// What somebody said is said as it stands: it is not formatted, and mentions nobody.
+func ExampleEscape() {
+	fmt.Println(adapter.Escape("2*3*4 [boss](https://matrix.to/#/@boss:example.org)"))
+	// Output: 2\*3\*4 \[boss\](https://matrix.to/#/@boss:example.org)
 }
 
 // while runs a bot while others do something.

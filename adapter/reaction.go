@@ -40,7 +40,8 @@ func asJoe(key string) reactions.Reaction {
 }
 
 // React implements joe.ReactionAwareAdapter. The reaction needs a Unicode form,
-// which a few of joe's have not.
+// which a few of joe's have not. It goes in the clear in encrypted rooms too, as every
+// client's does: the homeserver counts reactions by what they say.
 func (a *adapter) React(reaction reactions.Reaction, msg joe.Message) error {
 	err := a.busy(func(ctx context.Context) error {
 		if reaction.Raw == "" {
@@ -48,6 +49,9 @@ func (a *adapter) React(reaction reactions.Reaction, msg joe.Message) error {
 		}
 		room, err := a.session.Resolve(ctx, msg.Channel)
 		if err != nil {
+			return err
+		}
+		if _, err := a.encrypts(ctx, room); err != nil {
 			return err
 		}
 		content := &event.ReactionEventContent{}

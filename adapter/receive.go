@@ -107,24 +107,24 @@ func (a *adapter) message(r *room, evt *event.Event, content *event.MessageEvent
 	text, addressed := bot.strip(text, pointed)
 	switch {
 	case edited != "":
-		a.outlet.emit(EditEvent{
+		a.emitSaid(EditEvent{
 			ID:        evt.ID.String(),
 			MessageID: edited.String(),
 			Text:      text,
 			AuthorID:  evt.Sender.String(),
 			Channel:   r.id.String(),
 			Data:      evt,
-		})
+		}, text, evt, content)
 	case a.mentionsOnly && !pointed && !named && !addressed && a.crowd(r):
 		// It is not meant for the bot.
 	default:
-		a.emitMessage(joe.ReceiveMessageEvent{
+		a.emitSaid(joe.ReceiveMessageEvent{
 			ID:       evt.ID.String(),
 			Text:     text,
 			AuthorID: evt.Sender.String(),
 			Channel:  r.id.String(),
 			Data:     evt,
-		}, evt, content)
+		}, text, evt, content)
 	}
 }
 

@@ -3,11 +3,13 @@ package adapter
 import (
 	"encoding/json"
 	"fmt"
+	"iter"
 	"strings"
 
 	"github.com/yuin/goldmark"
 	"github.com/yuin/goldmark/extension"
 	"github.com/yuin/goldmark/parser"
+	"github.com/yuin/goldmark/util"
 	"golang.org/x/net/html"
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/format"
@@ -18,46 +20,38 @@ import (
 )
 
 var (
-	markdown = renderer(format.Extensions)
-	noTables = renderer(goldmark.WithExtensions(extension.Strikethrough, mdext.Spoiler))
+	markdown = newRenderer(format.Extensions)
+	noTables = newRenderer(goldmark.WithExtensions(extension.Strikethrough, mdext.Spoiler))
 )
 
-// renderer returns what renders Markdown as mautrix does, but with HTML shown as it
+// newRenderer returns what renders Markdown as mautrix does, but with HTML shown as it
 // stands, and without definitions of links: else "[INFO]: done" would be one, and
-// nobody would see it.
-func renderer(extensions goldmark.Option) goldmark.Markdown {
+// nobody would see it. Links are as type links lets them be.
+func newRenderer(extensions goldmark.Option) goldmark.Markdown {
 	return goldmark.New(
 		goldmark.WithParser(parser.NewParser(
 			parser.WithBlockParsers(parser.DefaultBlockParsers()...),
 			parser.WithInlineParsers(parser.DefaultInlineParsers()...),
+			parser.WithASTTransformers(util.Prioritized(links{}, 0)),
 		)),
 		extensions, format.HTMLOptions, goldmark.WithExtensions(mdext.EscapeHTML),
 	)
 }
 
-// maxColumns is how many columns a table may have. Each of its lines gets as many
-// cells, even if it is short, so that a wide one would take very much memory.
-const maxColumns = 100
-
-func hasWideLine(text string) bool {
-	for line := range strings.Lines(text) {
-		if strings.Count(line, "|") > maxColumns {
-			return true
-		}
-	}
-	return false
-}
-
-// render turns Markdown into a message. Its plain text is the Markdown itself.
-func (a *adapter) render(text string) *event.MessageEventContent {
+// render turns Markdown into a message, perhaps an answer to another. Its plain text
+// is the Markdown itself.
+func (a *adapter) render(text string, to *asked) *event.MessageEventContent {
 	text = strings.TrimRight(text, " \t\r\n")
 	content := &event.MessageEventContent{MsgType: a.msgType, Body: text, Mentions: &event.Mentions{}}
-	to := markdown
-	if hasWideLine(text) {
-		to = noTables
+	if nestsDeep(text) {
+		return content
+	}
+	renderer := markdown
+	if hasManyCells(text) {
+		renderer = noTables
 	}
 	var formatted strings.Builder
-	if err := to.Convert([]byte(text), &formatted); err != nil {
+	if err := renderer.Convert([]byte(text), &formatted); err != nil {
 		panic(fmt.Errorf("a string builder takes everything: %w", err))
 	}
 	unwrapped := format.UnwrapSingleParagraph(formatted.String())
@@ -69,41 +63,51 @@ func (a *adapter) render(text string) *event.MessageEventContent {
 		content.Format, content.FormattedBody = event.FormatHTML, unwrapped
 	}
 	for _, user := range m.users {
-		content.Mentions.Add(user)
+		if !to.names(user) {
+			content.Mentions.Add(user)
+		}
 	}
 	return content
 }
 
-// parts returns a text as the messages that say it in a room, each of which fits
-// in an event.
-func (a *adapter) parts(text string, room id.RoomID, relation *event.RelatesTo, encrypted bool) []*event.MessageEventContent {
+// parts returns a text as the messages that say it in a room, perhaps in answer to
+// another, each of which fits in an event. They are made one by one.
+func (a *adapter) parts(text string, room id.RoomID, to *asked, encrypted bool) iter.Seq[*event.MessageEventContent] {
 	limit := wire.EventLimit(room.String(), a.client.UserID.String(), event.EventEncrypted.Type, "")
 	if encrypted {
 		// Ciphertext is base64 and comes with keys and the relation again.
 		limit = limit/4*3 - 2048
 	}
-	var messages []*event.MessageEventContent
 	var fitted string // the part that was found last to fit, and its message
 	var fitting *event.MessageEventContent
 	message := func(part string) *event.MessageEventContent {
 		if part == fitted && fitting != nil {
 			return fitting
 		}
-		message := a.render(part)
-		message.RelatesTo = relation
+		message := a.render(part, to)
+		message.RelatesTo = to.relation(room)
 		return message
 	}
-	split(text, limit, func(part string) bool {
+	fits := func(part string) bool {
+		if laborious(part) {
+			return false
+		}
 		m := message(part)
 		if fit(m, limit, encrypted) {
 			fitted, fitting = part, m
 			return true
 		}
 		return false
-	}, func(part string) {
-		messages = append(messages, message(part))
-	})
-	return messages
+	}
+	return func(yield func(*event.MessageEventContent) bool) {
+		split(sayable(text), limit, fits, func(part string) bool { return yield(message(part)) })
+	}
+}
+
+// sayable returns a text without what no message can hold: in the place of invalid
+// UTF-8 and of NUL is U+FFFD, as CommonMark wants it.
+func sayable(text string) string {
+	return strings.ReplaceAll(strings.ToValidUTF8(text, "\uFFFD"), "\x00", "\uFFFD")
 }
 
 // fit says whether a message fits in an event.

@@ -25,21 +25,22 @@ func (a *adapter) Send(text, channel string) error {
 		if err != nil {
 			return err
 		}
-		encrypted, err := a.isEncrypted(ctx, room)
+		encrypted, err := a.encrypts(ctx, room)
 		if err != nil {
 			return err
 		}
-		parts := a.parts(text, room, a.relation(room), encrypted)
-		if len(parts) == 0 {
-			return errors.New("the text is empty")
-		}
-		for i, content := range parts {
+		said := 0
+		for content := range a.parts(text, room, a.answering.Load(), encrypted) {
 			if err := a.say(ctx, room, content, encrypted); err != nil {
-				if i > 0 {
-					return fmt.Errorf("after %d of %d parts: %w", i, len(parts), err)
+				if said > 0 {
+					return fmt.Errorf("after %d parts that were sent: %w", said, err)
 				}
 				return err
 			}
+			said++
+		}
+		if said == 0 {
+			return errors.New("the text is empty")
 		}
 		return nil
 	})
@@ -47,6 +48,16 @@ func (a *adapter) Send(text, channel string) error {
 		return fmt.Errorf("matrix adapter: sending to %s: %w", channel, err)
 	}
 	return nil
+}
+
+// encrypts says whether a room is encrypted, and fails if the bot has no encryption
+// then: nothing at all goes there.
+func (a *adapter) encrypts(ctx context.Context, room id.RoomID) (bool, error) {
+	encrypted, err := a.isEncrypted(ctx, room)
+	if encrypted && a.client.Crypto == nil {
+		return true, fmt.Errorf("%w, and the room is encrypted: enable it with package e2ee; nothing was sent in the clear", matrix.ErrNoEncryption)
+	}
+	return encrypted, err
 }
 
 // say sends one message.

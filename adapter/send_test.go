@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/go-joe/joe"
+	"github.com/go-joe/joe/reactions"
 	"github.com/stretchr/testify/require"
 	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/event"
@@ -136,6 +137,8 @@ func TestEncryptedRoomWithoutEncryption(t *testing.T) {
 	b := start(t, setup{user: robot})
 
 	require.ErrorIs(t, b.Adapter.Send("a secret", room.String()), matrix.ErrNoEncryption)
+	said := alice.say(t, room, "in the clear")
+	require.ErrorIs(t, b.Adapter.(joe.ReactionAwareAdapter).React(reactions.Thumbsup, joe.Message{ID: said.String(), Channel: room.String()}), matrix.ErrNoEncryption)
 	require.NoError(t, b.Adapter.Send("not yet a secret", later.String()))
 	_, err = alice.SendStateEvent(t.Context(), later, event.StateEncryption, "", encrypt)
 	require.NoError(t, err)
@@ -167,4 +170,33 @@ func TestRoomEncryptedLongAgo(t *testing.T) {
 	b := start(t, setup{user: robot})
 	require.ErrorIs(t, b.Adapter.Send("a secret", room.String()), matrix.ErrNoEncryption)
 	require.Empty(t, robot.messages(t, room, robot.UserID))
+}
+
+// A bot that says what was said to it pings only whom that did not name, or who asked.
+func TestEchoPingsNobody(t *testing.T) {
+	robot, alice, admin := register(t), register(t), register(t)
+	room := alice.newRoom(t, robot, admin)
+	link := func(p person) string { return "[x](https://matrix.to/#/" + p.UserID.String() + ")" }
+	b := start(t, setup{user: robot, handlers: func(b *bot) {
+		b.Respond("(?s)say (.+)", func(msg joe.Message) error { return msg.RespondE("%s", msg.Matches[0]) })
+		b.Respond("call admin", func(msg joe.Message) error { return msg.RespondE("%s, please help %s", link(admin), link(alice)) })
+	}})
+	alice.say(t, room, "say "+link(admin)+" come to "+link(alice)+", @room")
+	alice.say(t, room, "call admin")
+	answers := alice.answers(t, room, robot.UserID, 2)
+	require.Contains(t, answers[0].FormattedBody, admin.UserID.String())
+	require.Equal(t, &event.Mentions{UserIDs: []id.UserID{alice.UserID}}, answers[0].Mentions)
+	require.Equal(t, []id.UserID{admin.UserID, alice.UserID}, answers[1].Mentions.UserIDs)
+
+	require.NoError(t, b.Adapter.Send(link(admin), room.String()))
+	require.Equal(t, []id.UserID{admin.UserID}, alice.answers(t, room, robot.UserID, 3)[2].Mentions.UserIDs, "it answers nothing any more")
+}
+
+// Bytes that no message can hold are seen to be missing.
+func TestTextThatNoMessageCanHold(t *testing.T) {
+	robot := register(t)
+	home := robot.newRoom(t)
+	b := start(t, setup{user: robot, home: home})
+	require.NoError(t, b.Adapter.Send("a\x00b\xffc\xed\xa0\x80d\x1be\uFFFF", "main"))
+	require.Equal(t, "a\uFFFDb\uFFFDc\uFFFDd\x1be\uFFFF", robot.answers(t, home, robot.UserID, 1)[0].Body)
 }

@@ -1,7 +1,6 @@
 package adapter
 
 import (
-	"sort"
 	"strings"
 	"unicode/utf8"
 )
@@ -9,8 +8,8 @@ import (
 // split cuts a Markdown text into parts that fit, at line ends where it can. most
 // is a length in bytes that no part that fits exceeds. A fenced code block that
 // is cut ends with the one part and begins again with the next, unless its fence
-// would take too much of that.
-func split(text string, most int, fits func(string) bool, take func(string)) {
+// would take too much of that. It ends where take, which gets the parts, returns false.
+func split(text string, most int, fits, take func(string) bool) {
 	fence := "" // the line that opened the block that text goes on with
 	for strings.TrimSpace(text) != "" {
 		whole := func(n int) string { return closed(fence+text[:n], n == len(text)) }
@@ -22,8 +21,8 @@ func split(text string, most int, fits func(string) bool, take func(string)) {
 				continue
 			}
 		}
-		if strings.TrimSpace(text[:n]) != "" {
-			take(whole(n))
+		if strings.TrimSpace(text[:n]) != "" && !take(whole(n)) {
+			return
 		}
 		fence = open(fence+text[:n], n == len(text))
 		lineEnds := text[n-1] == '\n'
@@ -31,11 +30,11 @@ func split(text string, most int, fits func(string) bool, take func(string)) {
 		if fence == "" {
 			continue
 		}
-		if line, rest, _ := strings.Cut(text, "\n"); lineEnds && closes(line, fence) {
+		marks, _ := fenceOf(fence)
+		if line, rest, _ := strings.Cut(text, "\n"); lineEnds && closes(line, marks) {
 			fence, text = "", rest // it was closed already
 			continue
 		}
-		marks, _ := fenceOf(fence)
 		if fence += "\n"; len(fence)+len(marks) > min(maxFence, most*3/4) {
 			fence = ""
 		}
@@ -46,7 +45,7 @@ func split(text string, most int, fits func(string) bool, take func(string)) {
 // opened with where it is cut.
 const maxFence = 200
 
-// cut returns how much of a text to take: up to the last line end that fits, or
+// cut returns how much of a text to take: up to about the last line end that fits, or
 // the last rune if not even a line does; one rune at least.
 func cut(text string, fits func(int) bool) int {
 	var ends []int
@@ -55,10 +54,10 @@ func cut(text string, fits func(int) bool) int {
 			ends = append(ends, i+1)
 		}
 	}
-	if i := sort.Search(len(ends), func(i int) bool { return !fits(ends[i]) }); i > 0 && says(text[:ends[i-1]]) {
-		return ends[i-1]
+	if n := longest(len(ends), func(i int) int { return ends[i] }, fits); n > 0 && says(text[:n]) {
+		return n
 	}
-	n := sort.Search(len(text), func(n int) bool { return !fits(n + 1) })
+	n := longest(len(text), func(i int) int { return i + 1 }, fits)
 	for n > 0 && n < len(text) && !utf8.RuneStart(text[n]) {
 		n--
 	}
@@ -72,6 +71,20 @@ func cut(text string, fits func(int) bool) int {
 		_, n = utf8.DecodeRuneInString(text)
 	}
 	return n
+}
+
+// longest returns the last of count lengths that fits, or 0. As finding out takes long,
+// it leaves it at one that is at most a 32nd shorter.
+func longest(count int, length func(int) int, fits func(int) bool) int {
+	best := 0
+	for low, high := 0, count; low < high && length(high-1)-best > best/32; {
+		if i := (low + high) / 2; fits(length(i)) {
+			best, low = length(i), i+1
+		} else {
+			high = i
+		}
+	}
+	return best
 }
 
 // says says whether a text has more than blank lines and code fences.
@@ -88,7 +101,7 @@ func says(text string) bool {
 // "": https://spec.commonmark.org/0.31.2/#fenced-code-blocks. A last line that
 // goes on behind the text (unless it is the end) is no fence.
 func open(text string, end bool) string {
-	opening := ""
+	opening, fence := "", ""
 	for line := range strings.Lines(text) {
 		if !end && !strings.HasSuffix(line, "\n") {
 			break
@@ -97,17 +110,16 @@ func open(text string, end bool) string {
 		marks, info := fenceOf(line)
 		switch {
 		case opening == "" && marks != "" && !(marks[0] == '`' && strings.Contains(info, "`")):
-			opening = line
-		case opening != "" && closes(line, opening):
+			opening, fence = line, marks
+		case opening != "" && closes(line, fence):
 			opening = ""
 		}
 	}
 	return opening
 }
 
-// closes says whether a line closes the code block that another opened.
-func closes(line, opening string) bool {
-	fence, _ := fenceOf(opening)
+// closes says whether a line closes the code block that a fence opened.
+func closes(line, fence string) bool {
 	marks, info := fenceOf(line)
 	return strings.HasPrefix(marks, fence) && strings.TrimSpace(info) == ""
 }

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/stretchr/testify/require"
@@ -13,7 +14,7 @@ import (
 // cutUp splits a text into parts of at most most bytes.
 func cutUp(text string, most int) []string {
 	var parts []string
-	split(text, most, func(part string) bool { return len(part) <= most }, func(part string) { parts = append(parts, part) })
+	split(text, most, func(part string) bool { return len(part) <= most }, func(part string) bool { parts = append(parts, part); return true })
 	return parts
 }
 
@@ -77,8 +78,29 @@ func TestSplitKeepsEverything(t *testing.T) {
 	})
 }
 
+// Whatever is said, all of it is, in parts that fit.
+func FuzzParts(f *testing.F) {
+	for _, text := range []string{
+		"", "hello\nworld", "```go\ncode\n```", "**a** [b](https://matrix.to/#/@a:b)", "| a |\n|-|\n| b |", "\x00\xff", "a\r\nb",
+		"~~~\n```\n~~~\n", "> - a\n> - b", "[x](javascript:a)", "\\* &amp; <b>", "||a||~~b~~",
+	} {
+		f.Add(text, byte(20))
+	}
+	f.Fuzz(func(t *testing.T, text string, most byte) {
+		requireWhole(t, sayable(text), 8+int(most))
+		messages := slices.Collect(speaker().parts(text, "!room:example.org", nil, false))
+		if strings.TrimSpace(text) == "" {
+			require.Empty(t, messages)
+			return
+		}
+		require.Len(t, messages, 1)
+		require.Contains(t, messages[0].Body, strings.TrimRight(sayable(text), " \t\r\n"), "it is the text, and a fence's end at most")
+		require.True(t, messages[0].FormattedBody == "" || !read(messages[0].FormattedBody).blank)
+	})
+}
+
 // requireWhole requires that the parts of a text fit, are few, and say all it says.
-func requireWhole(t *rapid.T, text string, most int) {
+func requireWhole(t require.TestingT, text string, most int) {
 	parts := cutUp(text, most)
 	require.LessOrEqual(t, len(parts), 2+8*len(text)/most, "%q", parts)
 	for _, part := range parts {
@@ -88,7 +110,7 @@ func requireWhole(t *rapid.T, text string, most int) {
 	}
 	// Nothing is left out, though a block that goes on begins with its first line again.
 	bare := func(s string) []rune {
-		return slices.DeleteFunc([]rune(s), func(r rune) bool { return strings.ContainsRune("`~ \n", r) })
+		return slices.DeleteFunc([]rune(s), func(r rune) bool { return unicode.IsSpace(r) || r == '`' || r == '~' })
 	}
 	said := bare(strings.Join(parts, ""))
 	for _, want := range bare(text) {

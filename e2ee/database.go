@@ -40,8 +40,10 @@ func openDatabase(path string, options string) (*dbutil.Database, error) {
 	db, err := dbutil.NewWithDB(raw, "sqlite")
 	if err != nil {
 		raw.Close()
+		return nil, err
 	}
-	return db, err
+	db.Log = watchedLog{dbutil.NoopLogger}
+	return db, nil
 }
 
 // create makes the database under another name first: one that bears its final

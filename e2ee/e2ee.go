@@ -125,7 +125,7 @@ func (c *crypt) Start(ctx context.Context) error {
 	}
 	c.sessions = newSessions(store)
 	if err := c.sessions.markAllOutdated(ctx); err != nil { // the bot was down
-		return fmt.Errorf("the key store %s: %w", c.store.dir, err)
+		return c.store.unusable(err)
 	}
 	c.sessions.handedOn = c.handedOn
 	c.encrypted = newEncryptedRooms(c.store.db)

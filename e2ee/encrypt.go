@@ -59,7 +59,8 @@ func (c *crypt) encrypt(ctx context.Context, room id.RoomID, eventType event.Typ
 }
 
 // outbound returns a session that all members of the room have. It shares a new
-// one if the last one is used up, or if members or their devices have changed.
+// one if the last one is used up, or if members or their devices have changed. None is
+// used that the store could not take, or whose receivers it could not.
 func (c *crypt) outbound(ctx context.Context, room id.RoomID) (*crypto.OutboundGroupSession, error) {
 	c.publishAgain(ctx)
 	for range 8 {
@@ -77,16 +78,23 @@ func (c *crypt) outbound(ctx context.Context, room id.RoomID) (*crypto.OutboundG
 		if err != nil {
 			return nil, fmt.Errorf("asking who is in the room, to share the key: %w", err)
 		}
-		if err := c.fetchDevices(ctx, members); err != nil {
+		watched, store := watchStore(ctx)
+		err = c.fetchDevices(watched, members)
+		if broken := store.failure(); broken != nil {
+			return nil, c.store.unusable(broken)
+		} else if err != nil {
 			return nil, fmt.Errorf("asking which devices the room's members have, to share the key: %w", err)
 		}
 		if c.sessions.changes(room) != before {
 			continue
 		}
-		if err := c.try(ctx, func(ctx context.Context) error {
+		err = c.try(watched, func(ctx context.Context) error {
 			defer c.judge(ctx, false)()
 			return c.machine.ShareGroupSession(ctx, room, members)
-		}); err != nil {
+		})
+		if broken := store.failure(); broken != nil {
+			return nil, errors.Join(c.store.unusable(broken), c.sessions.RemoveOutboundGroupSession(ctx, room))
+		} else if err != nil {
 			return nil, fmt.Errorf("sharing the key with the room's members: %w", err)
 		}
 		if c.sessions.changes(room) != before {

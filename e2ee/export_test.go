@@ -2,6 +2,13 @@
 
 package e2ee
 
+import (
+	"context"
+	"database/sql"
+
+	"maunium.net/go/mautrix"
+)
+
 // Rounds is what stores are made with outside the tests, for which it would take too long.
 var Rounds = rounds
 
@@ -15,4 +22,26 @@ func WithRounds(n int) (restore func()) {
 	before := rounds
 	rounds = n
 	return func() { rounds = before }
+}
+
+// SetPragma sets a PRAGMA of each connection to the store's database.
+func SetPragma(client *mautrix.Client, pragma string) error {
+	db := client.Crypto.(helper).store.db.RawDB
+	var connections []*sql.Conn
+	defer func() {
+		for _, connection := range connections {
+			connection.Close()
+		}
+	}()
+	for range db.Stats().MaxOpenConnections {
+		connection, err := db.Conn(context.Background())
+		if err != nil {
+			return err
+		}
+		connections = append(connections, connection)
+		if _, err := connection.ExecContext(context.Background(), "PRAGMA "+pragma); err != nil {
+			return err
+		}
+	}
+	return nil
 }

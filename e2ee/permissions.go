@@ -3,8 +3,11 @@
 package e2ee
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"runtime"
 	"slices"
 
@@ -34,15 +37,21 @@ func (s *keyStore) tighten(log logrus.FieldLogger) error {
 			other = entry.Name()
 			continue
 		}
-		info, err := entry.Info()
-		if err != nil {
+		// The name may be a link; SQLite's other files are then beside the file that it leads to.
+		path, err := filepath.EvalSymlinks(s.path(entry.Name()))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		} else if err != nil {
 			return fmt.Errorf("the key store: %w", err)
 		}
-		if !info.Mode().IsRegular() || info.Mode().Perm()&0o077 == 0 {
-			continue
+		files := []string{path}
+		if entry.Name() == keysFile {
+			files = append(files, path+"-wal", path+"-shm")
 		}
-		if err := os.Chmod(s.path(entry.Name()), 0o600); err != nil {
-			return fmt.Errorf("other users may read or write %s, and that can't be changed; make the file the bot's own: %w", s.path(entry.Name()), err)
+		for _, file := range files {
+			if err := makePrivate(file); err != nil {
+				return err
+			}
 		}
 	}
 	info, err := os.Stat(s.dir)
@@ -60,6 +69,23 @@ func (s *keyStore) tighten(log logrus.FieldLogger) error {
 	}
 	if err := os.Chmod(s.dir, 0o700); err != nil {
 		log.WithError(err).Warn("Other users may look into the key store's folder, and that can't be changed: give it the permissions 0700")
+	}
+	return nil
+}
+
+// makePrivate takes from other users what they may do with a file, if there is one.
+func makePrivate(path string) error {
+	info, err := os.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return fmt.Errorf("the key store: %w", err)
+	case !info.Mode().IsRegular() || info.Mode().Perm()&0o077 == 0:
+		return nil
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		return fmt.Errorf("other users may read or write %s, and that can't be changed; make the file the bot's own: %w", path, err)
 	}
 	return nil
 }

@@ -109,8 +109,10 @@ func (s *keyStore) belongTo(ctx context.Context, user id.UserID, device id.Devic
 		return nil
 	}
 	s.user, s.device = user, device
-	_, err = s.db.Exec(ctx, `UPDATE matrix_memory SET user_id = $1, device_id = $2`, user, device)
-	return err
+	if _, err = s.db.Exec(ctx, `UPDATE matrix_memory SET user_id = $1, device_id = $2`, user, device); err != nil {
+		return s.unusable(err)
+	}
+	return nil
 }
 
 // mayBelongTo says if the store is known to be another device's. An empty argument

@@ -229,6 +229,40 @@ func TestStoreThatOthersMayRead(t *testing.T) {
 	}), "nothing warns of the folder")
 }
 
+// Links to the store's folder and files may lead to what others may read as well.
+func TestStoreBehindLinks(t *testing.T) {
+	bot := register(t)
+	conf := bot.config(t, bot.newRoom(t))
+	memory := open(t, conf)
+	require.NoError(t, memory.Set("tea", []byte(`"green"`)))
+	killed := contents(t, conf.StorePath) // with the write-ahead log
+	require.NoError(t, memory.Close())
+	folder, elsewhere := restored(t, killed), t.TempDir()
+	conf.StorePath = filepath.Join(t.TempDir(), "link")
+	require.NoError(t, os.Symlink(folder, conf.StorePath))
+	for _, name := range []string{"keys.db", "keys.db-wal", "keys.db-shm", "recovery_key"} {
+		require.NoError(t, os.Rename(filepath.Join(folder, name), filepath.Join(elsewhere, name)))
+		require.NoError(t, os.Chmod(filepath.Join(elsewhere, name), 0o644))
+	}
+	for _, name := range []string{"keys.db", "recovery_key"} {
+		require.NoError(t, os.Symlink(filepath.Join(elsewhere, name), filepath.Join(folder, name)))
+	}
+	require.NoError(t, os.Symlink("nowhere", filepath.Join(folder, "keys.db.new")))
+	require.NoError(t, os.Chmod(folder, 0o755))
+
+	memory = open(t, conf)
+	rig.Has(t, memory, "tea", `"green"`)
+	require.NoError(t, memory.Set("tea", []byte(`"black"`)))
+	for path := range contents(t, elsewhere) {
+		info, err := os.Stat(path)
+		require.NoError(t, err)
+		require.Equal(t, os.FileMode(0o600), info.Mode().Perm(), path)
+	}
+	info, err := os.Stat(folder)
+	require.NoError(t, err)
+	require.Equal(t, os.FileMode(0o700), info.Mode().Perm())
+}
+
 // The store of a process that was killed, its files damaged: nothing of it changes,
 // and what the error advises works.
 func TestDamagedStoreOfAKilledProcess(t *testing.T) {

@@ -22,7 +22,7 @@ func newBot(ctx context.Context, conf matrix.Config) *joe.Bot {
 		if err := bot.Store.Set(msg.Matches[0], msg.Matches[1]); err != nil {
 			return err
 		}
-		return msg.RespondE("I will remember that *%s* is **%s**.", msg.Matches[0], msg.Matches[1])
+		return msg.RespondE("I will remember that *%s* is **%s**.", adapter.Escape(msg.Matches[0]), adapter.Escape(msg.Matches[1]))
 	}))
 
 	bot.Respond(`what is (.+?)\??`, memory.InEventRoom(func(msg joe.Message) error {
@@ -32,9 +32,9 @@ func newBot(ctx context.Context, conf matrix.Config) *joe.Bot {
 		case err != nil:
 			return err
 		case !known:
-			return msg.RespondE("Nobody told me in this room what *%s* is.", msg.Matches[0])
+			return msg.RespondE("Nobody told me in this room what *%s* is.", adapter.Escape(msg.Matches[0]))
 		}
-		return msg.RespondE("*%s* is **%s**.", msg.Matches[0], value)
+		return msg.RespondE("*%s* is **%s**.", adapter.Escape(msg.Matches[0]), adapter.Escape(value))
 	}))
 	return bot
 }
