@@ -27,7 +27,9 @@ var (
 
 // An adapter is the bot's chat. The goroutine that syncs hands what it brings to
 // the rooms' lanes, and a room's lane, one goroutine while there is something to
-// do, emits it. Nothing runs before RegisterAt or after Close.
+// do, emits it. Invitations have one lane for all of them, so that there are never
+// more lanes, and requests of theirs, than rooms that the bot is in and one. Nothing
+// runs before RegisterAt or after Close.
 type adapter struct {
 	options
 	session *session.Session
@@ -44,6 +46,8 @@ type adapter struct {
 	cancel context.CancelFunc
 	lanes  sync.WaitGroup
 	sends  sync.WaitGroup
+
+	invitations invitations
 
 	mu      sync.Mutex // owns what follows
 	rooms   map[id.RoomID]*room
@@ -65,6 +69,7 @@ func New(memory *matrix.Memory, opts ...Option) joe.Module {
 	}
 	a.encrypted.rooms = make(map[id.RoomID]bool)
 	a.encrypted.ever = func(room id.RoomID, now bool) (bool, error) { return bridge.Encrypted(memory, room, now) }
+	a.invitations.standing = make(map[id.RoomID]context.CancelFunc)
 	a.ctx, a.cancel = context.WithCancel(a.session.Life())
 	for _, opt := range opts {
 		opt(&a.options)
@@ -117,6 +122,7 @@ func (a *adapter) RegisterAt(brain *joe.Brain) {
 	for _, r := range a.rooms {
 		a.wake(r)
 	}
+	a.wakeInvitations()
 }
 
 // Close implements joe.Adapter: it stops hearing, and waits until what is being

@@ -30,7 +30,10 @@
 // heard once it runs. After trouble with the homeserver, or a pause, what was
 // missed is fetched and comes once and in its room's order: up to 500 messages
 // and the like in a room, or 5,000 events of any kind, as a memory's own; else
-// the log says that some were skipped. What was said while the bot
+// the log says that some were skipped. So it is when the bot's handlers take longer
+// than people write: of each room, up to 500 events and the like wait, which the log says, and then
+// what was said last is fetched. Rooms take turns. When the bot is told to stop, joe
+// finishes the event that it has; what waits then is not answered. What was said while the bot
 // was not running, or what it had not answered yet when it was killed, is not
 // answered, for a chat does not wait; and in a room that it has just joined,
 // nothing from before it joined is.
@@ -79,7 +82,10 @@
 //
 // The bot joins when it is invited by someone on its own homeserver, also if the
 // invitation came before it started. [WithInvitesFrom] and
-// [WithInvitesFromAnyone] change that. A refusal is logged.
+// [WithInvitesFromAnyone] change that. It also joins the rooms of Config.Rooms and
+// the default room, whoever invites it there. Any other invitation it rejects, which is
+// logged once for each inviter, or leaves until the next start if the homeserver does not
+// take that. Invitations are answered one at a time, those to follow first.
 //
 // # Encrypted rooms
 //

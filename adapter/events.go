@@ -42,7 +42,8 @@ type LeaveEvent struct {
 	Data     *event.Event
 }
 
-// An InvitationEvent says that the bot was invited to a room.
+// An InvitationEvent says that the bot was invited to a room, and has joined, rejected the
+// invitation or failed to do either.
 type InvitationEvent struct {
 	AuthorID string // who invited it
 	Joined   bool   // whether it has joined; if not, the log says why

@@ -9,3 +9,10 @@ func Bound(timeline, onePage, most, pages int) (restore func()) {
 		timelineLimit, page, maxMissed, maxPages, remembered = before[0], before[1], before[2], before[3], before[4]
 	}
 }
+
+// Waiting bounds how many events of a room wait for the bot.
+func Waiting(most int) (restore func()) {
+	before := maxWaiting
+	maxWaiting = most
+	return func() { maxWaiting = before }
+}

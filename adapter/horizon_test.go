@@ -21,9 +21,12 @@ import (
 // heardTexts collects the texts of messages.
 type heardTexts []string
 
-func (h *heardTexts) Emit(evt interface{}, _ ...func(joe.Event)) {
+func (h *heardTexts) Emit(evt interface{}, callbacks ...func(joe.Event)) {
 	if message, ok := evt.(joe.ReceiveMessageEvent); ok {
 		*h = append(*h, message.Text)
+	}
+	for _, done := range callbacks {
+		done(joe.Event{Data: evt})
 	}
 }
 

@@ -1,60 +1,230 @@
 package adapter
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"slices"
 
+	"github.com/sirupsen/logrus"
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
+
+	"github.com/go-joe/matrix-memory/internal/session"
 )
 
-// invited answers an invitation.
-func (a *adapter) invited(r *room, state []*event.Event) {
-	me := a.client.UserID
+// Invitations are those that are not answered yet. One lane answers them, so that
+// however many come, the bot makes one request at a time for them.
+type invitations struct {
+	waiting  []invitation                     // what the lane has not looked at; owned by adapter.mu
+	busy     bool                             // the lane runs; owned by adapter.mu
+	standing map[id.RoomID]context.CancelFunc // of the contexts of all; owned by adapter.mu
+
+	// The rest is owned by the lane.
+	unwelcome []invitation      // to reject, when none is left to accept
+	warned    recent[id.UserID] // whose invitations were said to be rejected
+}
+
+// An invitation is a room's that the bot was invited to.
+type invitation struct {
+	room   id.RoomID
+	invite *event.Event    // the bot's member event
+	ctx    context.Context // ends when it is withdrawn, and with the adapter's
+}
+
+// pushInvitation takes over an invitation. It is called with a.mu held.
+func (a *adapter) pushInvitation(roomID id.RoomID, state []*event.Event) {
+	if a.closed {
+		return
+	}
+	state = own(roomID, state)
 	i := lastIndex(state, func(evt *event.Event) bool {
-		return evt.Type == event.StateMember && evt.GetStateKey() == me.String()
+		return evt.Type == event.StateMember && evt.GetStateKey() == a.client.UserID.String()
 	})
-	if i < 0 || state[i].Content.ParseRaw(state[i].Type) != nil {
+	if i < 0 || state[i].Content.ParseRaw(state[i].Type) != nil || state[i].Content.AsMember().Membership != event.MembershipInvite {
 		return
 	}
-	invite := state[i]
-	if invite.Content.AsMember().Membership != event.MembershipInvite {
-		return
+	a.invitations.withdraw(roomID) // it is another by now
+	ctx, withdraw := context.WithCancel(a.ctx)
+	a.invitations.standing[roomID] = withdraw
+	a.invitations.waiting = append(a.invitations.waiting, invitation{roomID, state[i], ctx})
+}
+
+// withdraw notes that an invitation, if there is one, does not stand any more. It is
+// called with adapter.mu held.
+func (i *invitations) withdraw(roomID id.RoomID) {
+	if withdraw, ok := i.standing[roomID]; ok {
+		withdraw()
+		delete(i.standing, roomID)
 	}
-	log := a.log(r.id).WithField("inviter", invite.Sender.String())
-	joined := false
-	if a.invites.allow(me, invite.Sender) || a.isNamed(r) {
-		if err := a.session.AcceptInvite(a.ctx, r.id); a.ctx.Err() != nil {
-			return // the invitation stands, and is answered at the next start
-		} else if err != nil {
-			log.WithError(err).Warn("The bot was invited, but could not join; invite it again")
-		} else {
-			log.Info("The bot was invited and has joined")
-			joined = true
+}
+
+// forget lets go of an invitation that was answered. It is called with adapter.mu held.
+func (i *invitations) forget(answered invitation) {
+	if answered.ctx.Err() == nil { // else there may be another to the same room
+		i.withdraw(answered.room)
+	}
+}
+
+// wakeInvitations starts the lane of the invitations if it is needed. It is called
+// with a.mu held.
+func (a *adapter) wakeInvitations() {
+	if a.running && !a.closed && !a.invitations.busy && len(a.invitations.waiting) > 0 {
+		a.invitations.busy = true
+		a.lanes.Go(a.drainInvitations)
+	}
+}
+
+// drainInvitations is the lane of the invitations. It accepts all that it may
+// before it rejects one, so that nobody waits for those whom it does not follow.
+func (a *adapter) drainInvitations() {
+	for {
+		a.mu.Lock()
+		came := a.invitations.waiting
+		a.invitations.waiting = nil
+		if a.closed || len(came)+len(a.invitations.unwelcome) == 0 {
+			a.invitations.busy = false
+			a.mu.Unlock()
+			return
 		}
-	} else if joined = a.isMember(r); !joined && a.ctx.Err() == nil { // by now, perhaps, as the memory's default room
-		log.Warn("The bot was invited and has not joined, as the inviter may not invite it: " +
-			fmt.Sprintf("allow it with adapter.WithInvitesFrom(%q), with WithInvitesFrom(%q) or with WithInvitesFromAnyone()", invite.Sender, invite.Sender.Homeserver()))
+		a.mu.Unlock()
+		a.answer(came)
 	}
-	a.outlet.emit(InvitationEvent{
-		AuthorID: invite.Sender.String(),
+}
+
+// answer answers invitations: those that it accepts, and one of those that it rejects.
+func (a *adapter) answer(came []invitation) {
+	defer session.Survive(a.session.Log, "answering invitations")
+	for _, i := range a.choose(came) {
+		a.accept(i)
+	}
+	if len(a.invitations.unwelcome) > 0 {
+		next := a.invitations.unwelcome[0]
+		a.invitations.unwelcome = a.invitations.unwelcome[1:]
+		a.reject(next)
+	}
+}
+
+// choose returns those of some invitations that the bot follows. Of the others, it
+// keeps those that are to be rejected.
+func (a *adapter) choose(came []invitation) (welcome []invitation) {
+	var others []invitation
+	var rooms []id.RoomID
+	for _, i := range came {
+		if a.invites.allow(a.client.UserID, i.invite.Sender) {
+			welcome = append(welcome, i)
+		} else {
+			others, rooms = append(others, i), append(rooms, i.room)
+		}
+	}
+	if len(others) == 0 {
+		return welcome
+	}
+	// A room of the settings is one that the bot is to be in, whoever invites it there.
+	named, err := a.session.Named(a.ctx, rooms)
+	joined, joinedErr := a.session.JoinedRooms(a.ctx)
+	if err = errors.Join(err, joinedErr); err != nil && a.ctx.Err() == nil {
+		a.session.Log.WithError(err).Warn("The bot was invited, and it could not be found out whether to a room that it is to be in; where it is not, the invitation stands until the next start")
+	}
+	for _, i := range others {
+		switch {
+		case slices.Contains(named, i.room):
+			welcome = append(welcome, i)
+		case slices.Contains(joined, i.room): // by now, perhaps, as a room of the memory
+			a.answered(i, true)
+		case err != nil:
+			a.answered(i, false)
+		default:
+			a.invitations.unwelcome = append(a.invitations.unwelcome, i)
+		}
+	}
+	return welcome
+}
+
+// A joining is what the room's lane waits for while the bot joins a room.
+type joining struct {
+	event InvitationEvent
+	over  bool // owned by adapter.mu; event is, too, until then
+}
+
+// accept joins a room. The room's lane emits the InvitationEvent, after what came before
+// the invitation and before what the bot hears there.
+func (a *adapter) accept(i invitation) {
+	defer session.Survive(a.log(i.room), "accepting an invitation")
+	n := news{joining: &joining{event: i.event(false)}}
+	a.mu.Lock()
+	a.push(i.room, n)
+	a.mu.Unlock()
+	defer func() {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		n.joining.over = true
+		a.wake(a.room(i.room))
+		a.invitations.forget(i)
+	}()
+	log := a.log(i.room).WithField("inviter", i.invite.Sender.String())
+	err := a.session.AcceptInvite(i.ctx, i.room)
+	switch {
+	case a.ctx.Err() != nil: // the invitation stands, and is answered at the next start
+	case err == nil:
+		log.Info("The bot was invited and has joined")
+		a.mu.Lock()
+		n.joining.event.Joined = true
+		a.mu.Unlock()
+	case i.ctx.Err() != nil:
+		log.Info("The bot was invited, but the invitation was withdrawn before it could join")
+	default:
+		log.WithError(err).Warn("The bot was invited, but could not join; invite it again")
+	}
+}
+
+// reject rejects an invitation, unless it was withdrawn, or the bot is in the room by now,
+// as by another device of its account.
+func (a *adapter) reject(i invitation) {
+	a.mu.Lock()
+	r, ok := a.rooms[i.room]
+	joined := ok && r.in
+	a.mu.Unlock()
+	if joined || i.ctx.Err() != nil {
+		a.answered(i, joined)
+		return
+	}
+	err := a.session.RejectInvite(a.ctx, i.room) // not i.ctx: sync may tell of it before the answer comes
+	if a.ctx.Err() != nil {
+		return // the invitation stands, and is answered at the next start
+	}
+	inviter := i.invite.Sender
+	log, level := a.log(i.room).WithField("inviter", inviter.String()), logrus.WarnLevel
+	if a.invitations.warned.has(inviter) {
+		level = logrus.DebugLevel
+	}
+	a.invitations.warned.add(inviter)
+	if err == nil {
+		log.Log(level, "The bot was invited and has rejected that, as the inviter may not invite it: "+
+			fmt.Sprintf("allow it with adapter.WithInvitesFrom(%q), with WithInvitesFrom(%q) or with WithInvitesFromAnyone(), and invite the bot again; ", inviter, inviter.Homeserver())+
+			"further invitations by this user are in the debug log")
+	} else {
+		log.WithError(err).Log(level, "The bot was invited by a user who may not invite it, and could not reject that; if the invitation stands, it is answered at the next start")
+	}
+	a.answered(i, false)
+}
+
+// answered emits that the bot was invited to a room that it does not join now.
+func (a *adapter) answered(i invitation, joined bool) {
+	a.mu.Lock()
+	a.invitations.forget(i)
+	a.mu.Unlock()
+	if a.ctx.Err() == nil {
+		a.outlet.emit(i.event(joined))
+	}
+}
+
+// event returns what the bot is told of an invitation.
+func (i invitation) event(joined bool) InvitationEvent {
+	return InvitationEvent{
+		AuthorID: i.invite.Sender.String(),
 		Joined:   joined,
-		Channel:  r.id.String(),
-		Data:     invite,
-	})
-}
-
-// isNamed says whether a room is one that the bot is to be in, whoever invites it there.
-func (a *adapter) isNamed(r *room) bool {
-	named, err := a.session.Named(a.ctx, []id.RoomID{r.id})
-	if err != nil && a.ctx.Err() == nil {
-		a.log(r.id).WithError(err).Warn("The bot was invited, and it could not be found out whether to a room of the settings")
+		Channel:  i.room.String(),
+		Data:     i.invite,
 	}
-	return len(named) > 0
-}
-
-// isMember says whether the bot is in a room.
-func (a *adapter) isMember(r *room) bool {
-	rooms, err := a.session.JoinedRooms(a.ctx)
-	return err == nil && slices.Contains(rooms, r.id)
 }

@@ -1,14 +1,19 @@
 package adapter_test
 
 import (
+	"fmt"
 	"net/http"
+	"runtime"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/go-joe/joe"
 	"github.com/stretchr/testify/require"
 	"maunium.net/go/mautrix"
+	"maunium.net/go/mautrix/id"
 
 	matrix "github.com/go-joe/matrix-memory"
 	"github.com/go-joe/matrix-memory/adapter"
@@ -173,4 +178,148 @@ func TestInvitationWhileClosing(t *testing.T) {
 	eventually(t, func() bool { return proxy.Count(homeserver.Seen(joins)) > 0 }, "the bot does not join")
 	b.stop()
 	require.NotContains(t, b.log.String(), "could not join")
+}
+
+// rejections matches requests to reject an invitation.
+func rejections(r *http.Request) bool { return strings.HasSuffix(r.URL.Path, "/leave") }
+
+// Invitations that the bot does not follow are rejected one after another, with one
+// question for all and one warning for each inviter. They are gone at the next start.
+func TestRejectedInvitations(t *testing.T) {
+	const many = 12
+	robot, mallory := register(t), register(t)
+	home := robot.newRoom(t)
+	for range many {
+		_, err := mallory.CreateRoom(t.Context(), &mautrix.ReqCreateRoom{Preset: "private_chat", Invite: []id.UserID{robot.UserID}})
+		require.NoError(t, err)
+	}
+	proxy := rig.Proxy(t)
+	proxy.Inject(homeserver.Fault{Match: rejections, Times: 1, Do: homeserver.RateLimitBody(10)})
+	proxy.Inject(homeserver.Fault{Match: rejections, Times: 1, Do: homeserver.ResetAfter()})
+	var got record[adapter.InvitationEvent]
+	s := setup{user: robot, home: home, homeserver: proxy.URL(), options: []adapter.Option{adapter.WithInvitesFrom()},
+		handlers: func(b *bot) { b.Brain.RegisterHandler(got.add) }}
+	b := start(t, s)
+	rooms := make(map[string]bool)
+	for _, evt := range got.wait(t, many) {
+		require.False(t, evt.Joined)
+		require.Equal(t, mallory.UserID.String(), evt.AuthorID)
+		rooms[evt.Channel] = true
+	}
+	b.stop()
+	require.Len(t, rooms, many)
+	require.Len(t, got.list(), many)
+	require.Equal(t, many+2, proxy.Count(homeserver.Seen(rejections)))
+	require.LessOrEqual(t, proxy.Count(func(r homeserver.Request) bool { return strings.HasSuffix(r.Path, "/joined_rooms") }), 2, "the adapter's and the memory's own")
+	require.Equal(t, 1, strings.Count(b.log.String(), "level=warning"), b.log)
+	response, err := robot.FullSyncRequest(t.Context(), mautrix.ReqSync{})
+	require.NoError(t, err)
+	require.Empty(t, response.Rooms.Invite)
+}
+
+// An invitation that another device of the bot's account has accepted is not rejected,
+// whoever sent it: that would be to leave the room.
+func TestInvitationAcceptedElsewhere(t *testing.T) {
+	robot, alice, proxy := register(t), register(t), rig.Proxy(t)
+	room := alice.NewRoom(t)
+	var got record[adapter.InvitationEvent]
+	var heard record[joe.ReceiveMessageEvent]
+	start(t, setup{user: robot, homeserver: proxy.URL(), options: []adapter.Option{adapter.WithInvitesFrom()}, handlers: func(b *bot) {
+		b.Brain.RegisterHandler(got.add)
+		b.Brain.RegisterHandler(heard.add)
+	}})
+	reached, release := make(chan struct{}), make(chan struct{})
+	proxy.Inject(homeserver.Fault{
+		Match: func(r *http.Request) bool { return strings.HasSuffix(r.URL.Path, "/joined_rooms") },
+		Times: 1, Do: homeserver.PauseAfter(reached, release),
+	})
+	_, err := alice.InviteUser(t.Context(), room, &mautrix.ReqInviteUser{UserID: robot.UserID})
+	require.NoError(t, err)
+	<-reached // the homeserver has said that the bot is not in the room
+	_, err = robot.JoinRoomByID(t.Context(), room)
+	require.NoError(t, err)
+	alice.say(t, room, "hello")
+	heard.wait(t, 1)
+	close(release)
+	require.True(t, got.wait(t, 1)[0].Joined)
+	require.Zero(t, proxy.Count(homeserver.Seen(rejections)))
+}
+
+// An invitation that was withdrawn does not keep the bot from the next.
+func TestInvitationWithdrawn(t *testing.T) {
+	alice, proxy := register(t), rig.Proxy(t)
+	var got record[adapter.InvitationEvent]
+	b := start(t, setup{homeserver: proxy.URL(), handlers: func(b *bot) { b.Brain.RegisterHandler(got.add) }})
+	proxy.Inject(homeserver.Fault{Match: joins, Times: 1, Do: rig.Forbidden})
+	first, second := alice.NewRoom(t), alice.NewRoom(t)
+	_, err := alice.InviteUser(t.Context(), first, &mautrix.ReqInviteUser{UserID: b.user.UserID})
+	require.NoError(t, err)
+	eventually(t, func() bool { return proxy.Count(homeserver.Seen(joins)) > 0 }, "the bot does not join")
+	_, err = alice.KickUser(t.Context(), first, &mautrix.ReqKickUser{UserID: b.user.UserID})
+	require.NoError(t, err)
+	_, err = alice.InviteUser(t.Context(), second, &mautrix.ReqInviteUser{UserID: b.user.UserID})
+	require.NoError(t, err)
+	rig.Within(t, 10*time.Second, "both", func() { got.wait(t, 2) }) // and not the 20 s of the timeout
+	for _, evt := range got.list() {
+		require.Equal(t, evt.Channel == second.String(), evt.Joined)
+	}
+	require.NotContains(t, b.log.String(), "could not join")
+}
+
+// However many invite the bot, it answers others meanwhile, makes one request at a time
+// for that, and stops at once.
+func TestFloodOfInvitations(t *testing.T) {
+	noLeaks(t)
+	const many = 10_000
+	robot, alice := register(t), register(t)
+	room := alice.newRoom(t, robot)
+	proxy := rig.Proxy(t)
+	var got record[adapter.InvitationEvent]
+	b := start(t, setup{user: robot, homeserver: proxy.URL(), options: []adapter.Option{adapter.WithInvitesFrom(alice.UserID.String())}, handlers: func(b *bot) {
+		b.Brain.RegisterHandler(got.add)
+		b.Respond("ping", func(msg joe.Message) error { return msg.RespondE("pong") })
+	}})
+	t.Cleanup(b.stop)
+	var now, most atomic.Int32
+	proxy.Inject(homeserver.Fault{Match: rejections, Do: func(w http.ResponseWriter, r *http.Request, server http.Handler) {
+		most.Store(max(most.Load(), now.Add(1)))
+		defer now.Add(-1)
+		server.ServeHTTP(w, r)
+	}})
+	proxy.Inject(homeserver.Fault{Match: rig.FollowUp, Times: 1, Do: homeserver.Edit(func(answer any) {
+		invite := make(map[string]any)
+		for i := range many {
+			invite[fmt.Sprintf("!flood-%d:elsewhere.example", i)] = map[string]any{"invite_state": map[string]any{"events": []any{map[string]any{
+				"type": "m.room.member", "state_key": robot.UserID, "sender": fmt.Sprintf("@mallory-%d:elsewhere.example", i),
+				"content": map[string]any{"membership": "invite"},
+			}}}}
+		}
+		rooms, _ := answer.(map[string]any)["rooms"].(map[string]any)
+		if rooms == nil {
+			rooms = make(map[string]any)
+			answer.(map[string]any)["rooms"] = rooms
+		}
+		rooms["invite"] = invite
+	})})
+	before, held := runtime.NumGoroutine(), heap()
+	alice.say(t, room, "ends the sync that is under way")
+	alice.say(t, room, "ends the next one, which the proxy has edited")
+	eventually(t, func() bool { return proxy.Count(homeserver.Seen(rejections)) > 10 }, "the bot rejects nothing")
+	invited := alice.NewRoom(t)
+	rig.Within(t, 10*time.Second, "an answer amid invitations", func() {
+		alice.say(t, room, "ping")
+		alice.answers(t, room, robot.UserID, 1)
+	})
+	rig.Within(t, 10*time.Second, "an invitation to follow amid others", func() {
+		_, err := alice.InviteUser(t.Context(), invited, &mautrix.ReqInviteUser{UserID: robot.UserID})
+		require.NoError(t, err)
+		eventually(t, func() bool {
+			return slices.ContainsFunc(got.list(), func(evt adapter.InvitationEvent) bool { return evt.Channel == invited.String() && evt.Joined })
+		}, "the bot did not join")
+	})
+	require.Less(t, runtime.NumGoroutine(), before+50)
+	t.Logf("the bot holds %d MB of %d invitations", (heap()-held)>>20, many)
+	rig.Within(t, 5*time.Second, "stopping", b.stop)
+	require.EqualValues(t, 1, most.Load())
+	require.Less(t, proxy.Count(homeserver.Seen(rejections)), many, "it has not stopped in the middle")
 }

@@ -10,11 +10,12 @@ import (
 	"github.com/go-joe/matrix-memory/internal/session"
 )
 
-// A room is what the adapter knows of a room that the bot is in or invited to.
+// A room is what the adapter knows of a room that the bot is in, or was until a moment ago.
 type room struct {
 	id    id.RoomID
 	queue []news // what its lane has not handled yet; owned by adapter.mu
 	busy  bool   // its lane runs; owned by adapter.mu
+	in    bool   // the bot is in the room, as of the last sync; owned by adapter.mu
 
 	// The rest is owned by the lane.
 	known   bool // its timeline was followed before
@@ -31,14 +32,14 @@ type news struct {
 	initial bool // the sync brought what was there before
 	resumed bool // the program's own client started from a token that it kept
 
-	invite    []*event.Event
 	timeline  []*event.Event
 	limited   bool   // the timeline has a gap before it
 	prevBatch string // from where to go back
 	typing    []*event.Event
 	left      bool
 
-	key id.SessionID // for which messages were set aside; it has come, or is given up
+	joining *joining     // the bot was invited, and joins
+	key     id.SessionID // for which messages were set aside; it has come, or is given up
 }
 
 // synced takes over a sync response, on the goroutine that syncs. Events are
@@ -61,9 +62,11 @@ func (a *adapter) synced(_ context.Context, response *mautrix.RespSync, since st
 		})
 	}
 	for roomID, invited := range response.Rooms.Invite {
-		a.push(roomID, news{invite: own(roomID, invited.State.Events)})
+		a.pushInvitation(roomID, invited.State.Events)
 	}
+	a.wakeInvitations()
 	for roomID, left := range response.Rooms.Leave {
+		a.invitations.withdraw(roomID)
 		a.push(roomID, news{initial: initial, left: true, timeline: own(roomID, left.Timeline.Events)})
 	}
 	return true
@@ -90,29 +93,90 @@ func (a *adapter) push(roomID id.RoomID, n news) {
 	if a.closed {
 		return
 	}
+	r := a.room(roomID)
+	r.in = n.joining == nil && !n.left
+	if r.in && !n.initial && !n.resumed && !n.spare() {
+		return // it brings nothing to the adapter
+	}
+	r.queue = append(r.queue, n)
+	if r.waiting() > maxWaiting {
+		r.shorten()
+		if a.session.IsOpen() { // or there is no log yet
+			a.log(roomID).Warnf("More than %d events of the room wait for the bot, whose handlers take longer than people write; when it has time, what was said last is fetched", maxWaiting)
+		}
+	}
+	a.wake(r)
+}
+
+// room returns what is known of a room. It is called with a.mu held.
+func (a *adapter) room(roomID id.RoomID) *room {
 	r, ok := a.rooms[roomID]
 	if !ok {
 		r = &room{id: roomID}
 		a.rooms[roomID] = r
 	}
-	r.queue = append(r.queue, n)
-	a.wake(r)
+	return r
+}
+
+// spare says whether a gap would bring again what the news are, but for who types, which
+// is soon out of date.
+func (n news) spare() bool {
+	return !n.initial && !n.resumed && !n.left && (len(n.timeline)+len(n.typing) > 0 || n.limited)
+}
+
+// waiting returns how many events the lane has not handled yet. It is called with
+// adapter.mu held.
+func (r *room) waiting() (events int) {
+	for _, n := range r.queue {
+		events += max(1, len(n.timeline)+len(n.typing))
+	}
+	return events
+}
+
+// shorten makes a gap of what waits, but for the newest events; the lane fetches
+// what is missing as it does where a sync left something out. What no gap brings again
+// stays: what was there at the start, and that the bot was removed. It is called with
+// adapter.mu held.
+func (r *room) shorten() {
+	newest := -1
+	for i, n := range r.queue {
+		if n.spare() && (len(n.timeline) > 0 || n.limited || newest < 0) {
+			newest = i
+		}
+	}
+	var kept []news
+	for i, n := range r.queue {
+		if i == newest {
+			n.limited = true
+		}
+		if i == newest || !n.spare() {
+			kept = append(kept, n)
+		}
+	}
+	r.queue = kept
 }
 
 // wake starts the room's lane if it is needed. It is called with a.mu held.
 func (a *adapter) wake(r *room) {
-	if a.running && !a.closed && !r.busy && len(r.queue) > 0 {
+	if a.running && !a.closed && !r.busy && r.ready() {
 		r.busy = true
 		a.lanes.Go(func() { a.drain(r) })
 	}
+}
+
+// ready says whether there is something to do for the lane: what comes after the bot was
+// invited waits until it has joined. It is called with adapter.mu held.
+func (r *room) ready() bool {
+	return len(r.queue) > 0 && (r.queue[0].joining == nil || r.queue[0].joining.over)
 }
 
 // drain is the room's lane: it handles what is queued, one after another.
 func (a *adapter) drain(r *room) {
 	for {
 		a.mu.Lock()
-		if len(r.queue) == 0 || a.closed {
+		if !r.ready() || a.closed {
 			r.busy = false
+			a.drop(r)
 			a.mu.Unlock()
 			return
 		}
@@ -123,24 +187,33 @@ func (a *adapter) drain(r *room) {
 	}
 }
 
+// drop lets go of a room that the bot has left, or never was in, unless there is more to
+// do. The room's lane calls it when it ends, with a.mu held.
+func (a *adapter) drop(r *room) {
+	if len(r.queue) == 0 && !r.known {
+		delete(a.rooms, r.id)
+	}
+}
+
 // handle emits what is new in a room.
 func (a *adapter) handle(r *room, n news) {
 	defer session.Survive(a.log(r.id), "handling what sync brought of the room")
 	switch {
 	case n.key != "":
 		a.bringBack(r, n.key)
-	case n.invite != nil:
-		a.invited(r, n.invite)
+	case n.joining != nil:
+		a.outlet.emit(n.joining.event)
 	case n.left:
 		if !n.initial {
 			a.removed(r, n.timeline)
 		}
 		r.forget()
 	default:
-		for _, evt := range a.fresh(r, n) {
+		events := a.fresh(r, n)
+		r.known = true
+		for _, evt := range events {
 			a.receive(r, evt)
 		}
-		r.known = true
 		a.typing(r, n)
 	}
 }

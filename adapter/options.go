@@ -35,7 +35,7 @@ func WithMentionsOnly() Option {
 
 // WithInvitesFrom makes the bot join only when it is invited by these users, as
 // "@alice:example.org", or by users of these servers, as "example.org". With
-// none, it joins nowhere.
+// none, it joins nowhere but in the rooms of the settings. Other invitations are rejected.
 func WithInvitesFrom(usersAndServers ...string) Option {
 	return func(o *options) { o.invites = invites{from: slices.Clone(usersAndServers), listed: true} }
 }

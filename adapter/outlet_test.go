@@ -9,35 +9,66 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// collector collects what is emitted.
-type collector struct {
-	mu     sync.Mutex
-	events []any
+// A slow is a brain that is done with an event some time after it was emitted.
+type slow struct {
+	events chan joe.Event
+	most   int // that waited at once
 }
 
-func (c *collector) Emit(evt interface{}, _ ...func(joe.Event)) {
-	c.mu.Lock()
-	c.events = append(c.events, evt)
-	c.mu.Unlock()
+func (s *slow) Emit(evt interface{}, callbacks ...func(joe.Event)) {
+	s.events <- joe.Event{Data: evt, Callbacks: callbacks}
+	s.most = max(s.most, len(s.events))
 	runtime.Gosched() // to whoever might come between
 }
 
-// What several rooms emit at once stays together.
+// What several rooms emit at once stays together, and joe has no more than that at a
+// time.
 func TestEventsStayTogether(t *testing.T) {
-	var c collector
+	const rooms, times = 8, 200
+	s := slow{events: make(chan joe.Event, 2*rooms*times)}
 	var o outlet
-	o.open(&c)
-	var rooms sync.WaitGroup
-	for room := range 8 {
-		rooms.Go(func() {
-			for range 200 {
+	o.open(&s)
+	var emitting sync.WaitGroup
+	for room := range rooms {
+		emitting.Go(func() {
+			for range times {
 				o.emitAll(emission{data: room}, emission{data: room})
 			}
 		})
 	}
-	rooms.Wait()
-	require.Len(t, c.events, 8*2*200)
-	for i := 0; i < len(c.events); i += 2 {
-		require.Equal(t, c.events[i], c.events[i+1])
+	var handled []any
+	for range 2 * rooms * times {
+		evt := <-s.events
+		handled = append(handled, evt.Data)
+		for _, done := range evt.Callbacks {
+			done(evt)
+		}
 	}
+	emitting.Wait()
+	for i := 0; i < len(handled); i += 2 {
+		require.Equal(t, handled[i], handled[i+1])
+	}
+	require.LessOrEqual(t, s.most, 2)
+}
+
+// Silent is a brain that never is done with anything.
+type silent struct{ emitted int }
+
+func (s *silent) Emit(interface{}, ...func(joe.Event)) { s.emitted++ }
+
+// Who waits for joe waits no longer than the bot lasts.
+func TestShutOutletLetsGo(t *testing.T) {
+	var s silent
+	var o outlet
+	o.open(&s)
+	o.emit(1)
+	var rooms sync.WaitGroup
+	for range 8 {
+		rooms.Go(func() { o.emit(2) })
+	}
+	o.shut()
+	rooms.Wait()
+	o.emit(3)
+	o.shut()
+	require.Equal(t, 1, s.emitted)
 }

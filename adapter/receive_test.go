@@ -51,7 +51,14 @@ func (e *ear) forget() {
 }
 
 // Emit implements joe.EventEmitter.
-func (e *ear) Emit(evt any, _ ...func(joe.Event)) { e.emitted = append(e.emitted, evt) }
+func (e *ear) Emit(evt any, callbacks ...func(joe.Event)) {
+	if _, before := evt.(askedEvent); !before {
+		e.emitted = append(e.emitted, evt)
+	}
+	for _, done := range callbacks {
+		done(joe.Event{Data: evt})
+	}
+}
 
 // hears returns what is emitted for an event.
 func (e *ear) hears(evt *event.Event) []any {

@@ -46,6 +46,17 @@ func (s *Session) AcceptInvite(ctx context.Context, room id.RoomID) error {
 	}
 }
 
+// RejectInvite rejects an invitation. To the homeserver that is the same as leaving the room
+// (https://spec.matrix.org/v1.16/client-server-api/#leaving-rooms), so it must not be one that
+// the bot is in.
+func (s *Session) RejectInvite(ctx context.Context, room id.RoomID) error {
+	_, err := s.Try(ctx, func(ctx context.Context) error {
+		_, err := s.client.LeaveRoom(ctx, room)
+		return err
+	})
+	return err
+}
+
 // Named returns those of some rooms that are among the rooms that the bot is to be in. An
 // alias may have been moved to one of them. If there is an error, some may be missing.
 func (s *Session) Named(ctx context.Context, rooms []id.RoomID) (named []id.RoomID, err error) {
