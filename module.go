@@ -220,6 +220,7 @@ func (m *Memory) closeCrypto() {
 	if err := m.crypto.Close(); err != nil {
 		m.log.WithError(err).Warn("Could not close the key store in good order")
 	}
+	m.session.Disconnect() // it has made requests
 }
 
 // Client returns the client of the memory's connection. Its credentials are set

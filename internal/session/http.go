@@ -15,7 +15,6 @@ func (s *Session) connect() {
 	lookup := client
 	lookup.CheckRedirect = follow(asSafe, client.CheckRedirect)
 	client.CheckRedirect = follow(sameHost, s.noting(client.CheckRedirect))
-	s.disconnect = func() {}
 	if client.Transport == nil {
 		client.Transport = http.DefaultTransport
 		if plain, ok := client.Transport.(*http.Transport); ok { // a program may have replaced it

@@ -99,7 +99,7 @@ type Session struct {
 // New returns a session over a client of [NewClient], or over one that the
 // program logs in and syncs by itself (foreign).
 func New(client *mautrix.Client, foreign bool) *Session {
-	s := &Session{client: client, foreign: foreign, loop: newLoop(), login: semaphore.NewWeighted(1), aliases: make(map[string]id.RoomID), interrupt: func() {}}
+	s := &Session{client: client, foreign: foreign, loop: newLoop(), login: semaphore.NewWeighted(1), aliases: make(map[string]id.RoomID), interrupt: func() {}, disconnect: func() {}}
 	s.reads.snapshot = s.snapshot
 	s.life, s.end = context.WithCancel(context.Background())
 	return s
@@ -180,6 +180,10 @@ func (s *Session) Close() {
 	s.logOut()
 	s.disconnect()
 }
+
+// Disconnect closes the connections that are kept open, as Close does, after requests that
+// were made since. Those of the program's own client stay.
+func (s *Session) Disconnect() { s.disconnect() }
 
 // subscribe follows the syncs of a client that the program runs.
 func (s *Session) subscribe() error {
