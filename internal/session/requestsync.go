@@ -5,8 +5,10 @@ import (
 	"context"
 	"maps"
 	"net/http"
+	"slices"
 
 	"maunium.net/go/mautrix"
+	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
 )
 
@@ -54,9 +56,11 @@ type leftAnswer struct {
 	Unstable *mautrix.SyncEventsList `json:"org.matrix.msc4222.state_after"`
 }
 
-// response returns the answer in the form that mautrix's handlers take.
+// response returns the answer in the form that mautrix's handlers take, without events that
+// are null.
 func (a *syncAnswer) response() *mautrix.RespSync {
 	response := &a.RespSync
+	dropNull(&response.AccountData, &response.ToDevice)
 	response.Rooms = a.Rooms.RespSyncRooms
 	response.Rooms.Join = make(map[id.RoomID]*mautrix.SyncJoinedRoom, len(a.Rooms.Join))
 	for room, joined := range a.Rooms.Join {
@@ -64,7 +68,12 @@ func (a *syncAnswer) response() *mautrix.RespSync {
 			continue
 		}
 		joined.StateAfter = cmp.Or(joined.StateAfter, joined.Unstable)
+		dropNull(&joined.State, joined.StateAfter, &joined.Timeline.SyncEventsList, &joined.Ephemeral, &joined.AccountData)
 		response.Rooms.Join[room] = &joined.SyncJoinedRoom
+	}
+	maps.DeleteFunc(response.Rooms.Invite, func(_ id.RoomID, invited *mautrix.SyncInvitedRoom) bool { return invited == nil })
+	for _, invited := range response.Rooms.Invite { // what the inviter's homeserver says
+		dropNull(&invited.State, &invited.FullState)
 	}
 	response.Rooms.Leave = make(map[id.RoomID]*mautrix.SyncLeftRoom, len(a.Rooms.Leave))
 	for room, left := range a.Rooms.Leave {
@@ -72,7 +81,17 @@ func (a *syncAnswer) response() *mautrix.RespSync {
 			continue
 		}
 		left.StateAfter = cmp.Or(left.StateAfter, left.Unstable)
+		dropNull(&left.State, left.StateAfter, &left.Timeline.SyncEventsList)
 		response.Rooms.Leave[room] = &left.SyncLeftRoom
 	}
 	return response
+}
+
+// dropNull removes events that are null, which are none, from lists, of which some may be nil.
+func dropNull(lists ...*mautrix.SyncEventsList) {
+	for _, list := range lists {
+		if list != nil {
+			list.Events = slices.DeleteFunc(list.Events, func(evt *event.Event) bool { return evt == nil })
+		}
+	}
 }

@@ -265,3 +265,27 @@ func TestForeignClient(t *testing.T) {
 	defer sync()()
 	eventually(t, func() bool { return c.Anew() == 2 }, "it begins anew")
 }
+
+// Events and rooms that are null, as another server may put them into an invitation, are none.
+func TestSyncWithNull(t *testing.T) {
+	account := rig.Register(t)
+	room := account.NewRoom(t)
+	c := connect(t, account)
+	c.Front.Inject(homeserver.Fault{Match: rig.FollowUp, Do: homeserver.Edit(func(answer any) {
+		rooms, _ := answer.(map[string]any)["rooms"].(map[string]any)
+		joined, _ := rooms["join"].(map[string]any)
+		for _, news := range joined {
+			timeline := news.(map[string]any)["timeline"].(map[string]any)
+			events, _ := timeline["events"].([]any)
+			timeline["events"] = append([]any{nil}, events...)
+			news.(map[string]any)["state"] = map[string]any{"events": []any{nil}}
+		}
+		if joined != nil {
+			joined["!null:x"] = nil
+			rooms["invite"] = map[string]any{"!null:x": nil, "!other:x": map[string]any{"invite_state": map[string]any{"events": []any{nil}}}}
+			rooms["leave"] = map[string]any{"!null:x": nil}
+		}
+	})})
+	c.follows(t, account, room, 1)
+	c.follows(t, account, room, 2)
+}
