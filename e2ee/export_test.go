@@ -5,6 +5,7 @@ package e2ee
 import (
 	"context"
 	"database/sql"
+	"time"
 
 	"maunium.net/go/mautrix"
 )
@@ -22,6 +23,13 @@ func WithRounds(n int) (restore func()) {
 	before := rounds
 	rounds = n
 	return func() { rounds = before }
+}
+
+// KeepFallback has fallback keys kept so long until the function that it returns is called.
+func KeepFallback(d time.Duration) (restore func()) {
+	before := keepFallback
+	keepFallback = d
+	return func() { keepFallback = before }
 }
 
 // SetPragma sets a PRAGMA of each connection to the store's database.

@@ -22,8 +22,8 @@ import (
 
 // keepFallback is how long a fallback key is kept after it was replaced, for what is on
 // its way still. Until then the next one is not replaced, though it is used, so that
-// nobody can make the bot forget keys by using them.
-const keepFallback = time.Hour
+// nobody can make the bot forget keys by using them. A variable for the tests.
+var keepFallback = time.Hour
 
 // lacksFallback says whether the homeserver has no fallback key of the device that was not
 // used yet. One that does not know fallback keys says nothing of them.

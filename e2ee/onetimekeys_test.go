@@ -137,6 +137,14 @@ func TestFallbackKeyIsReplaced(t *testing.T) {
 	require.NoError(t, memory.Close())
 	memory = open(t, conf)
 	require.Equal(t, second, stranger.takeKeys(t, bot.UserID, device), "it was replaced while the first one is kept")
+
+	require.NoError(t, memory.Close())
+	t.Cleanup(e2ee.KeepFallback(0))
+	open(t, conf)
+	eventually(t, func() bool {
+		key, _ := stranger.claim(t, bot.UserID, device)
+		return key.Fallback && key.Key != first && key.Key != second
+	}, "it is not replaced once the first one is forgotten")
 }
 
 // A device without keys when a value is written gets the room's key once it has some and the
