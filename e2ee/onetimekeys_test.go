@@ -316,10 +316,8 @@ func TestSessionsThatWereNotSaved(t *testing.T) {
 	bot, other := register(t), newPeer(t, register(t))
 	room := bot.newRoom(t, other.account)
 	conf, proxy := proxied(t, bot.config(t, room))
-	n := 0
-	write := func(while ...string) {
+	write := func(value string, while ...string) error {
 		t.Helper()
-		n++
 		memory := open(t, conf)
 		database, err := sql.Open("sqlite", filepath.Join(conf.StorePath, "keys.db"))
 		require.NoError(t, err)
@@ -328,13 +326,14 @@ func TestSessionsThatWereNotSaved(t *testing.T) {
 			_, err = database.Exec(statement)
 			require.NoError(t, err)
 		}
-		require.NoError(t, memory.Set("n", fmt.Appendf(nil, "%d", n)))
-		other.decrypt(t, room, bot.pointers(t, room)["n"])
+		err = memory.Set("n", []byte(value))
 		require.NoError(t, memory.Close())
+		return err
 	}
-	write()
-	write(`CREATE TRIGGER full BEFORE UPDATE ON crypto_olm_session BEGIN SELECT RAISE(ABORT, 'the disk is full'); END`)
+	require.NoError(t, write("1"))
+	require.ErrorContains(t, write("2", `CREATE TRIGGER full BEFORE UPDATE ON crypto_olm_session BEGIN SELECT RAISE(ABORT, 'the disk is full'); END`), "the disk is full")
 	require.Equal(t, 1, claims(proxy))
-	write(`DROP TRIGGER full`)
+	require.NoError(t, write("3", `DROP TRIGGER full`))
 	require.Equal(t, 2, claims(proxy))
+	other.decrypt(t, room, bot.pointers(t, room)["n"])
 }
