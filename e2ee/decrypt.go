@@ -37,7 +37,7 @@ func (c *crypt) decrypt(ctx context.Context, evt *event.Event, message bool) (*e
 	if !message {
 		content.RelatesTo = nil
 	}
-	session, err := c.inbound(ctx, evt.RoomID, content.SessionID, !message)
+	session, err := c.inbound(ctx, evt, content.SessionID, !message)
 	if err != nil {
 		return nil, err
 	}
@@ -69,13 +69,15 @@ func (c *crypt) decryptMegolm(ctx context.Context, evt *event.Event) (decrypted 
 // inbound returns the session with which an event was encrypted. If it is
 // missing and wanted, it looks into the key backup and asks the account's other
 // devices.
-func (c *crypt) inbound(ctx context.Context, room id.RoomID, sessionID id.SessionID, wanted bool) (*crypto.InboundGroupSession, error) {
+func (c *crypt) inbound(ctx context.Context, evt *event.Event, sessionID id.SessionID, wanted bool) (*crypto.InboundGroupSession, error) {
+	room := evt.RoomID
 	session, err := c.sessions.GetGroupSession(ctx, room, sessionID)
-	withheld := errors.Is(err, crypto.ErrGroupSessionWithheld)
+	var withheld *event.RoomKeyWithheldEventContent
+	isWithheld := errors.As(err, &withheld)
 	switch {
 	case session != nil:
 		return session, nil
-	case err != nil && !withheld:
+	case err != nil && !isWithheld:
 		return nil, fmt.Errorf("reading the key store: %w", err)
 	}
 	if wanted {
@@ -84,7 +86,8 @@ func (c *crypt) inbound(ctx context.Context, room id.RoomID, sessionID id.Sessio
 		}
 		c.ask(room, sessionID)
 	}
-	if withheld {
+	// Others can say that of any key, whose ID is no secret.
+	if isWithheld && c.mayWithhold(ctx, evt.Sender, withheld) {
 		return nil, fmt.Errorf("its sender has not given the bot the key %s: %w", sessionID, err)
 	}
 	return nil, fmt.Errorf("the key %s is missing: %w", sessionID, crypto.ErrNoSessionFound)
@@ -148,8 +151,7 @@ func (c *crypt) deviceOf(ctx context.Context, user id.UserID, key id.SenderKey) 
 // lookUp asks the homeserver for a sender's device, unless it was asked just now.
 // Who comes while another asks waits for that answer.
 func (c *crypt) lookUp(ctx context.Context, sender id.UserID, key id.SenderKey) (*id.Device, error) {
-	c.lookups.Lock()
-	defer c.lookups.Unlock()
+	defer c.lookups.WithLock(sender)()
 	if !c.due("devices of " + sender.String()) {
 		return c.sessions.FindDeviceByKey(ctx, sender, key)
 	}

@@ -37,6 +37,8 @@ func detached(t testing.TB) (*crypt, *test.Hook) {
 	store, err := openStore(t.TempDir(), "", log)
 	require.NoError(t, err)
 	c := &crypt{log: log, store: store, asked: make(map[string]time.Time), wanted: make(map[id.SessionID]id.RoomID)}
+	c.unwedging, c.answering = make(tickets, maxUnwedging), make(tickets, maxAnswering)
+	c.waiters = make(waiters)
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	t.Cleanup(func() { c.cancel(); c.tasks.Wait(); require.NoError(t, store.close()) })
 	c.client, err = mautrix.NewClient("https://example.org", "@bot:example.org", "token")
@@ -50,6 +52,7 @@ func detached(t testing.TB) (*crypt, *test.Hook) {
 	c.encrypted = newEncryptedRooms(store.db)
 	c.machine = c.newMachine(states{mautrix.NewMemoryStateStore().(*mautrix.MemoryStateStore), c.encrypted})
 	c.backup = newKeyBackup(c)
+	c.machine.SessionReceived = c.received
 	require.NoError(t, c.machine.Load(t.Context()))
 	return c, said
 }

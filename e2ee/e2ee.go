@@ -46,8 +46,11 @@ type crypt struct {
 	backup    *keyBackup
 
 	encrypting exsync.KeyedMutex[id.RoomID] // held while a room's event is encrypted
-	lookups    sync.Mutex                   // held while a sender's devices are asked for
+	lookups    exsync.KeyedMutex[id.UserID] // held while a sender's devices are asked for
 	judging    sync.RWMutex                 // see judge
+
+	unwedging tickets // for new Olm sessions that are made in the background
+	answering tickets // for answers to others' devices
 
 	publishing sync.Mutex // held while the keys of the device's account are used or published; owns what follows
 	publishAt  time.Time  // when they may be published again
@@ -69,6 +72,7 @@ type crypt struct {
 	wanted map[id.SessionID]id.RoomID // the sessions that other devices were asked for
 
 	unreached map[id.RoomID]unreached
+	waiters   waiters
 }
 
 var _ bridge.Crypto = (*crypt)(nil)
@@ -80,6 +84,8 @@ func (c *crypt) Open(opts bridge.CryptoOptions) (device id.DeviceID, err error) 
 	c.asked = make(map[string]time.Time)
 	c.wanted = make(map[id.SessionID]id.RoomID)
 	c.unreached = make(map[id.RoomID]unreached)
+	c.unwedging, c.answering = make(tickets, maxUnwedging), make(tickets, maxAnswering)
+	c.waiters = make(waiters)
 	c.ctx, c.cancel = context.WithCancel(c.session.Life())
 	if c.store, err = openStore(c.conf.StorePath, c.conf.StoreKey, c.log); err != nil {
 		return "", err
@@ -133,7 +139,7 @@ func (c *crypt) Start(ctx context.Context) error {
 	c.client.StateStore = states
 	c.machine = c.newMachine(states)
 	c.backup = newKeyBackup(c)
-	c.machine.SessionReceived = c.backup.received
+	c.machine.SessionReceived = c.received
 	if err := c.machine.Load(ctx); err != nil {
 		return c.store.damaged(fmt.Errorf("the device's own keys can't be read: %w", err))
 	}

@@ -88,10 +88,10 @@ func (c *crypt) outbound(ctx context.Context, room id.RoomID) (*crypto.OutboundG
 		if c.sessions.changes(room) != before {
 			continue
 		}
-		err = c.try(watched, func(ctx context.Context) error {
-			defer c.judge(ctx, false)()
-			return c.machine.ShareGroupSession(ctx, room, members)
-		})
+		if err := c.sessions.forgetUnproven(ctx); err != nil {
+			return nil, fmt.Errorf("reading the key store: %w", err)
+		}
+		err = c.try(watched, func(ctx context.Context) error { return c.shareSession(ctx, room, members) })
 		if broken := store.failure(); broken != nil {
 			return nil, errors.Join(c.store.unusable(broken), c.sessions.RemoveOutboundGroupSession(ctx, room))
 		} else if err != nil {
@@ -112,6 +112,20 @@ func (c *crypt) outbound(ctx context.Context, room id.RoomID) (*crypto.OutboundG
 		c.backup.uploadNow(ctx)
 	}
 	return nil, errors.New("the members of the room change too fast to share a key with them")
+}
+
+// shareSession has the machine share a room's session. What homeservers answer there can be
+// anything, and mautrix does not bear all of it; the caller may be a goroutine that ends the
+// process if it panics.
+func (c *crypt) shareSession(ctx context.Context, room id.RoomID, members []id.UserID) (err error) {
+	defer c.judge(ctx, false)()
+	defer func() {
+		if fault := recover(); fault != nil {
+			err = errors.Join(fmt.Errorf("what the homeserver says of them is malformed: mautrix fails on it (%T)", fault),
+				c.sessions.RemoveOutboundGroupSession(ctx, room))
+		}
+	}()
+	return c.machine.ShareGroupSession(ctx, room, members)
 }
 
 // members asks the homeserver who is in a room or invited to it. Sync says it

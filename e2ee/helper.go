@@ -44,8 +44,8 @@ func (h helper) Decrypt(ctx context.Context, evt *event.Event) (*event.Event, er
 	return h.decrypt(ctx, evt, true)
 }
 
-func (h helper) WaitForSession(ctx context.Context, room id.RoomID, senderKey id.SenderKey, sessionID id.SessionID, timeout time.Duration) bool {
-	return h.machine.WaitForSession(ctx, room, senderKey, sessionID, timeout)
+func (h helper) WaitForSession(ctx context.Context, room id.RoomID, _ id.SenderKey, sessionID id.SessionID, timeout time.Duration) bool {
+	return h.waitForSession(ctx, room, sessionID, timeout)
 }
 
 func (h helper) RequestSession(_ context.Context, room id.RoomID, _ id.SenderKey, sessionID id.SessionID, _ id.UserID, _ id.DeviceID) {

@@ -3,6 +3,8 @@
 package e2ee
 
 import (
+	"net/http"
+
 	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/crypto"
 )
@@ -15,6 +17,10 @@ import (
 func (c *crypt) newMachine(states mautrix.StateStore) *crypto.OlmMachine {
 	bounded := *c.client.Client
 	bounded.Timeout = max(requestTimeout, c.conf.Timeout/3)
+	if bounded.Transport == nil {
+		bounded.Transport = http.DefaultTransport
+	}
+	bounded.Transport = claims{bounded.Transport, c.sessions.twins}
 	client := &mautrix.Client{
 		HomeserverURL: c.client.HomeserverURL,
 		UserID:        c.client.UserID,

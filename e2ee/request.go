@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	"maunium.net/go/mautrix/crypto"
@@ -15,6 +16,9 @@ import (
 const (
 	askAgainAfter = 5 * time.Minute // the same thing that was answered
 	askSoonAfter  = 2 * time.Second // what nobody answered
+
+	maxAsked  = 10000 // from which on those are forgotten that may be asked for again
+	maxWanted = 10000
 )
 
 // due says whether something may be asked for now, and notes that it is.
@@ -23,6 +27,9 @@ func (c *crypt) due(what string) bool {
 	defer c.mu.Unlock()
 	if time.Now().Before(c.asked[what]) {
 		return false
+	}
+	if len(c.asked) >= maxAsked { // strangers can have much asked for
+		maps.DeleteFunc(c.asked, func(_ string, again time.Time) bool { return time.Now().After(again) })
 	}
 	c.asked[what] = time.Now().Add(askAgainAfter)
 	return true
@@ -49,6 +56,12 @@ func (c *crypt) ask(room id.RoomID, sessionID id.SessionID) {
 		return
 	}
 	c.mu.Lock()
+	for other := range c.wanted {
+		if len(c.wanted) < maxWanted {
+			break
+		}
+		delete(c.wanted, other) // members can invent as many as they like
+	}
 	c.wanted[sessionID] = room
 	c.mu.Unlock()
 	c.run(func(ctx context.Context) {

@@ -62,7 +62,7 @@ func (c *crypt) synced(ctx context.Context, response *mautrix.RespSync, since st
 	rest := *response
 	rest.DeviceLists = mautrix.DeviceLists{}
 	rest.DeviceOTKCount.SignedCurve25519 = enoughKeys // publishKeys sees to them
-	rest.ToDevice.Events = slices.DeleteFunc(slices.Clone(rest.ToDevice.Events), c.answerRequest)
+	rest.ToDevice.Events = slices.DeleteFunc(slices.Clone(rest.ToDevice.Events), func(evt *event.Event) bool { return c.answerRequest(ctx, evt) })
 	c.publishAgain(ctx)
 	c.publishing.Lock()
 	defer c.publishing.Unlock()
@@ -89,6 +89,9 @@ func (c *crypt) processEvent(ctx context.Context, evt *event.Event) {
 	evt.Type.Class = event.ToDeviceEventType
 	if err := evt.Content.ParseRaw(evt.Type); err != nil {
 		c.log.WithField("sender", evt.Sender.String()).WithField("type", evt.Type.Type).WithError(err).Debug("What was sent to the bot's device is malformed")
+		return
+	}
+	if withheld, is := evt.Content.Parsed.(*event.RoomKeyWithheldEventContent); is && !c.mayWithhold(ctx, evt.Sender, withheld) {
 		return
 	}
 	c.machine.HandleToDeviceEvent(ctx, evt)
@@ -129,7 +132,7 @@ func (c *crypt) publishKeys(ctx context.Context, left int, noFallback bool) {
 // answerRequest has the machine answer another device that asks for a session or for the
 // account's secrets, in the background: it makes requests. It reports false for what is no
 // such event.
-func (c *crypt) answerRequest(evt *event.Event) bool {
+func (c *crypt) answerRequest(ctx context.Context, evt *event.Event) bool {
 	if evt.Type.Type != event.ToDeviceSecretRequest.Type && evt.Type.Type != event.ToDeviceRoomKeyRequest.Type {
 		return false
 	}
@@ -138,7 +141,20 @@ func (c *crypt) answerRequest(evt *event.Event) bool {
 	if err := request.Content.ParseRaw(request.Type); err != nil {
 		return true
 	}
-	c.run(func(ctx context.Context) {
+	run := c.run
+	if evt.Sender != c.client.UserID {
+		// Keys go only to the account's devices and to those that had them: nobody's homeserver
+		// has to be asked for others.
+		asked, ok := request.Content.Parsed.(*event.RoomKeyRequestEventContent)
+		if !ok {
+			return true
+		}
+		if device, err := c.sessions.GetDevice(ctx, evt.Sender, asked.RequestingDeviceID); device == nil || err != nil {
+			return true
+		}
+		run = func(task func(context.Context)) { c.runSome(c.answering, task) }
+	}
+	run(func(ctx context.Context) {
 		device, _ := request.Content.Raw["requesting_device_id"].(string)
 		defer c.judge(ctx, c.newDevice(ctx, request.Sender, id.DeviceID(device)))()
 		if asked, ok := request.Content.Parsed.(*event.RoomKeyRequestEventContent); ok { // else the machine starts a goroutine
