@@ -190,9 +190,9 @@ func (c *crypt) publishDevice(ctx context.Context) error {
 	case published.SigningKey == own.SigningKey && published.IdentityKey == own.IdentityKey && published.Trust != id.TrustStateDeviceKeyMismatch:
 		account.Shared = true
 	case account.Shared:
-		return fmt.Errorf("the homeserver has other keys for the device %s than the key store %s: another program or store used the device since; log in as a new device, with another store_path", own.DeviceID, c.store.dir)
+		return unusable{fmt.Errorf("the homeserver has other keys for the device %s than the key store %s: another program or store used the device since; log in as a new device, with another store_path", own.DeviceID, c.store.dir)}
 	case c.conf.RecoveryKey == "":
-		return fmt.Errorf("the device %s has keys on the homeserver that are not in the key store %s: use the store that it had, or log in as a new device; to restore a lost store, set recovery_key as well", own.DeviceID, c.store.dir)
+		return unusable{fmt.Errorf("the device %s has keys on the homeserver that are not in the key store %s: use the store that it had, or log in as a new device; to restore a lost store, set recovery_key as well", own.DeviceID, c.store.dir)}
 	default:
 		c.log.WithField("device", own.DeviceID.String()).Warn("The bot's device had keys before, which are lost, and gets new ones. " +
 			"Clients that knew the old ones may refuse the new ones: better log in as a new device")
@@ -204,7 +204,7 @@ func (c *crypt) publishDevice(ctx context.Context) error {
 			return err
 		}
 	}
-	return c.try(ctx, func(ctx context.Context) error { return c.machine.ShareKeys(ctx, -1) })
+	return c.try(ctx, c.shareKeys)
 }
 
 // Close implements bridge.Crypto.

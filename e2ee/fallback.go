@@ -4,6 +4,7 @@ package e2ee
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -48,7 +49,7 @@ func (c *crypt) publishFallback(ctx context.Context) error {
 		if err := keys.GenFallbackKey(); err != nil {
 			return err
 		}
-		c.unsent, c.forgetAt = true, time.Now().Add(keepFallback)
+		c.unsent = true
 		if err := c.saveKeys(ctx); err != nil {
 			return err
 		}
@@ -66,18 +67,29 @@ func (c *crypt) publishFallback(ctx context.Context) error {
 	if _, err := c.client.MakeRequest(ctx, http.MethodPost, c.client.BuildClientURL("v3", "keys", "upload"), map[string]any{"fallback_keys": request}, nil); err != nil {
 		return err
 	}
-	c.unsent, keys.CurrentFallbackKey.Published = false, true
+	c.unsent, c.forgetAt, keys.CurrentFallbackKey.Published = false, time.Now().Add(keepFallback), true
 	return c.saveKeys(ctx)
 }
 
 // forgetFallback forgets the fallback key that was replaced, once nothing can be on its way
-// that needs it.
+// that needs it. While the new one is unsent the homeserver still gives out the old one.
 func (c *crypt) forgetFallback(ctx context.Context) error {
-	if c.keys().NumFallbackKeys < 2 || time.Now().Before(c.forgetAt) {
+	if c.unsent || c.keys().NumFallbackKeys < 2 || time.Now().Before(c.forgetAt) {
 		return nil
 	}
 	c.keys().ForgetOldFallbackKey()
 	return c.saveKeys(ctx)
+}
+
+// shareKeys has the machine publish the device's keys and new one-time keys. It takes a
+// fallback key for published as well then, which it does not publish.
+func (c *crypt) shareKeys(ctx context.Context) error {
+	err := c.machine.ShareKeys(ctx, -1)
+	if c.unsent {
+		c.keys().CurrentFallbackKey.Published = false
+		err = errors.Join(err, c.saveKeys(ctx))
+	}
+	return err
 }
 
 func (c *crypt) saveKeys(ctx context.Context) error {

@@ -6,8 +6,6 @@ import (
 	"context"
 	"errors"
 	"time"
-
-	"maunium.net/go/mautrix"
 )
 
 // With a device that is logged out, as somebody does who logs out everywhere, the homeserver
@@ -46,14 +44,12 @@ func (c *crypt) publishAgain(ctx context.Context) {
 	switch {
 	case err == nil:
 		c.published.Store(logouts)
-	case errors.As(err, new(mautrix.HTTPError)) || ctx.Err() != nil:
-		if ctx.Err() != context.Canceled {
-			c.log.WithError(err).Warn("Could not publish the keys of the bot's device, which the homeserver forgot when it logged the bot out; it will be tried again, and until then others may not encrypt for the bot")
-			c.againAt = time.Now().Add(publishPause)
-		}
-	default: // another attempt would fail as well
+	case errors.As(err, new(unusable)): // another attempt would fail as well
 		c.published.Store(logouts)
 		c.log.WithError(err).Error("The homeserver forgot the keys of the bot's device when it logged the bot out, and they could not be published and signed again: others may not encrypt for the bot any more")
+	case ctx.Err() != context.Canceled:
+		c.log.WithError(err).Warn("Could not publish the keys of the bot's device, which the homeserver forgot when it logged the bot out; it will be tried again, and until then others may not encrypt for the bot")
+		c.againAt = time.Now().Add(publishPause)
 	}
 }
 
@@ -68,7 +64,7 @@ func (c *crypt) signAgain(ctx context.Context) error {
 		return err
 	}
 	if published.master != seeds.PublicKeys().MasterKey {
-		return errors.New("the account's cross-signing keys were replaced, and the bot's device is not signed with the new ones: set recovery_key to the account's new recovery key, and start the bot again")
+		return unusable{errors.New("the account's cross-signing keys were replaced, and the bot's device is not signed with the new ones: set recovery_key to the account's new recovery key, and start the bot again")}
 	}
 	return c.sign(ctx, seeds, published)
 }

@@ -225,6 +225,18 @@ func (s *sessions) AddSession(ctx context.Context, device id.SenderKey, session 
 	return err
 }
 
+// DeleteSession forgets a session with a device, and that it could not be saved: the next start
+// can't go on with it.
+func (s *sessions) DeleteSession(ctx context.Context, device id.SenderKey, session *crypto.OlmSession) error {
+	err := s.SQLCryptoStore.DeleteSession(ctx, device, session)
+	if err == nil {
+		s.mu.Lock()
+		delete(s.unsaved, session.ID())
+		s.mu.Unlock()
+	}
+	return err
+}
+
 // PutGroupSession stores a session that rooms' events are decrypted with.
 func (s *sessions) PutGroupSession(ctx context.Context, session *crypto.InboundGroupSession) error {
 	if err := s.mayStore(ctx, session); err != nil {

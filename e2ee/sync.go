@@ -118,7 +118,7 @@ func (c *crypt) publishKeys(ctx context.Context, left int, noFallback bool) {
 		err = errors.Join(err, c.publishFallback(ctx))
 	}
 	if left < enoughKeys {
-		err = errors.Join(err, c.machine.ShareKeys(ctx, -1))
+		err = errors.Join(err, c.shareKeys(ctx))
 	}
 	if errors.Is(err, mautrix.MUnknownToken) { // publishAgain follows the next login
 		return
