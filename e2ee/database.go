@@ -85,7 +85,7 @@ func (s *keyStore) create(passphrase string) error {
 func (s *keyStore) inspect(passphrase string) (err error) {
 	// What was not closed in good order SQLite repairs when it is read. So a copy
 	// is read then.
-	path, options := s.path(keysFile), "mode=ro&immutable=1"
+	path, options := s.keys(), "mode=ro&immutable=1"
 	if wal, err := os.Stat(path + "-wal"); err == nil && wal.Size() > 0 {
 		if path, err = s.copyToCheck(); err != nil {
 			return fmt.Errorf("checking the key store %s: copying it: %w", s.dir, err)
@@ -136,8 +136,8 @@ func (s *keyStore) copyToCheck() (path string, err error) {
 			os.RemoveAll(dir)
 		}
 	}()
-	for _, name := range []string{keysFile, keysFile + "-wal"} {
-		if err := copyFile(filepath.Join(dir, name), s.path(name)); err != nil {
+	for _, rest := range []string{"", "-wal"} {
+		if err := copyFile(filepath.Join(dir, keysFile+rest), s.keys()+rest); err != nil {
 			return "", err
 		}
 	}

@@ -131,7 +131,7 @@ func (c *crypt) Start(ctx context.Context) error {
 	}
 	c.sessions = newSessions(store)
 	if err := c.sessions.markAllOutdated(ctx); err != nil { // the bot was down
-		return c.store.unusable(err)
+		return c.store.unwritable(err)
 	}
 	c.sessions.handedOn = c.handedOn
 	c.encrypted = newEncryptedRooms(c.store.db)

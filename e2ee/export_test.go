@@ -5,6 +5,8 @@ package e2ee
 import (
 	"context"
 	"database/sql"
+	"os"
+	"path/filepath"
 	"time"
 
 	"maunium.net/go/mautrix"
@@ -30,6 +32,19 @@ func KeepFallback(d time.Duration) (restore func()) {
 	before := keepFallback
 	keepFallback = d
 	return func() { keepFallback = before }
+}
+
+// ForbidChmod has the permissions of a folder's files unchangeable until the function that it
+// returns is called.
+func ForbidChmod(folder string) (restore func()) {
+	before := chmod
+	chmod = func(path string, mode os.FileMode) error {
+		if filepath.Dir(path) == folder {
+			return &os.PathError{Op: "chmod", Path: path, Err: os.ErrPermission}
+		}
+		return before(path, mode)
+	}
+	return func() { chmod = before }
 }
 
 // SetPragma sets a PRAGMA of each connection to the store's database.

@@ -17,14 +17,18 @@ import (
 	"maunium.net/go/mautrix/id"
 )
 
-// openBackup uses the account's backup, or makes one if there is none.
-func (c *crypt) openBackup(ctx context.Context, storage *ssss.Key, fresh bool) error {
+// openBackup uses the account's backup, or makes one if there has been none. It reports false
+// if no backup is used.
+func (c *crypt) openBackup(ctx context.Context, storage *ssss.Key, fresh bool) (used bool, err error) {
 	version, err := c.latestBackup(ctx)
 	if err != nil {
-		return err
+		return false, err
 	}
 	if version == nil {
-		return c.makeBackup(ctx, storage)
+		if c.deleted(version) {
+			return false, nil
+		}
+		return true, c.makeBackup(ctx, storage)
 	}
 	secrets := storage
 	if fresh { // there is nothing in it yet
@@ -33,18 +37,18 @@ func (c *crypt) openBackup(ctx context.Context, storage *ssss.Key, fresh bool) e
 	key, err := c.backupKey(ctx, version.public, secrets)
 	switch {
 	case err != nil:
-		return err
+		return false, err
 	case key == nil:
-		c.log.Warn("The account's key backup can't be opened with recovery_key, as the account's secret storage does not hold its key, and is not used: " +
+		c.log.Warn("The account's key backup can't be opened, as the account's secret storage does not hold its key, and is not used: " +
 			"values are lost with the key store. Set up the key backup anew with another client, which puts the key there")
-		return nil
+		return false, nil
 	}
 	if fresh { // an earlier start made the backup, with a storage that it did not finish
 		if err := c.storeBackupKey(ctx, storage, key); err != nil {
-			return err
+			return false, err
 		}
 	}
-	return c.useBackup(ctx, key, version.version, version.count)
+	return true, c.useBackup(ctx, key, version.version, version.count)
 }
 
 // backupKey returns the key to the backup with a public key, from the store or the secret

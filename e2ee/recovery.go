@@ -4,6 +4,7 @@ package e2ee
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -38,42 +39,62 @@ func (c *crypt) recovery(ctx context.Context) error {
 		}
 		seeds = nil
 	}
-	done, err := c.setUp(ctx, seeds, begun, published)
-	var cause unusable
-	if known && errors.As(err, &cause) {
-		c.log.WithError(err).Warn("The bot starts with the keys in its key store alone, with which values can be lost")
-		err = nil
-	}
-	if err != nil || done || !known {
+	keyID, description, err := c.defaultStorage(ctx)
+	if err != nil {
 		return err
 	}
-	_, err = c.resumeBackup(ctx)
-	return err
+	done, err := c.setUp(ctx, keyID, description, seeds, begun, published)
+	var cause error // why the bot starts with what its store has
+	if known && errors.As(err, new(unusable)) {
+		cause, err = err, nil
+	}
+	if err == nil && !done && known {
+		done, err = c.resumeBackup(ctx)
+	}
+	if err != nil {
+		return err
+	}
+	switch {
+	case cause == nil:
+	case done:
+		c.log.WithError(cause).Warn(storeAlone)
+	default:
+		c.log.WithError(cause).Warn("The bot starts with the keys in its key store alone, with which values can be lost")
+	}
+	if keyID == "" {
+		return nil
+	}
+	return c.endStorage(ctx, keyID, false) // another client may have set up the account before the bot had
 }
+
+// storeAlone is said where recovery_key opens nothing, and the store has what the bot needs.
+const storeAlone = "The bot works with what is in its key store. When that is lost, values can't be read"
 
 // setUp signs the device and opens the backup with the secrets in the store (seeds), or in the
 // account's secret storage, which it makes if nobody has, or goes on to make as begun. It reports
 // false if no backup is used.
-func (c *crypt) setUp(ctx context.Context, seeds *crypto.CrossSigningKeysCache, begun *begunStorage, published published) (done bool, err error) {
-	keyID, description, err := c.defaultStorage(ctx)
-	if err != nil {
-		return false, err
-	}
+func (c *crypt) setUp(ctx context.Context, keyID string, description json.RawMessage, seeds *crypto.CrossSigningKeysCache, begun *begunStorage, published published) (done bool, err error) {
 	if begun != nil && begun.ID == keyID { // all but this was done
-		if err := c.endStorage(ctx, keyID); err != nil {
+		if err := c.endStorage(ctx, keyID, false); err != nil {
 			return false, err
 		}
 	}
 	storage, wrong := c.openStorage(keyID, description)
-	if seeds != nil && published.master != "" && keyID != "" {
+	if seeds != nil && published.master != "" && (keyID != "" || begun == nil) {
 		if err := c.signDevice(ctx, seeds, published); err != nil {
 			return false, err
 		}
-		if done, err := c.resumeBackup(ctx); err != nil {
+		if keyID == "" { // who has deleted the storage with the backup wants neither
+			version, err := c.latestBackup(ctx)
+			done = err == nil && c.deleted(version)
+			if err != nil || done {
+				return done, err
+			}
+		} else if done, err := c.resumeBackup(ctx); err != nil {
 			return false, err
 		} else if done {
 			if wrong != nil {
-				c.log.WithError(wrong).Warn("The bot works with what is in its key store. When that is lost, values can't be read")
+				c.log.WithError(wrong).Warn(storeAlone)
 			}
 			return true, nil
 		}
@@ -89,7 +110,7 @@ func (c *crypt) setUp(ctx context.Context, seeds *crypto.CrossSigningKeysCache, 
 		c.log.Warn("The account has cross-signing, but no secret storage that holds its keys: the bot's device stays unsigned, and there is no key backup. " +
 			"Set up secret storage with another client, and set recovery_key")
 	case storage == nil && seeds != nil:
-		c.log.Warn("Another client has replaced the account's key backup, and it is not used: values are lost with the key store. " +
+		c.log.Warn("No key backup is used, as there is none or another client has replaced it: values are lost with the key store. " +
 			"Set recovery_key to the recovery key of the account")
 	case storage == nil:
 		c.log.Warn("The bot's device is not signed, and no key backup is used: clients may refuse to share keys with the bot, " +
@@ -101,7 +122,8 @@ func (c *crypt) setUp(ctx context.Context, seeds *crypto.CrossSigningKeysCache, 
 	if err := c.crossSign(ctx, storage, fresh, seeds, published); err != nil {
 		return false, err
 	}
-	if err := c.openBackup(ctx, storage, fresh); err != nil {
+	used, err := c.openBackup(ctx, storage, fresh)
+	if err != nil {
 		return false, err
 	}
 	if fresh {
@@ -109,7 +131,7 @@ func (c *crypt) setUp(ctx context.Context, seeds *crypto.CrossSigningKeysCache, 
 			return false, fmt.Errorf("setting up the account's secret storage: %w", err)
 		}
 	}
-	return true, c.endStorage(ctx, storage.ID)
+	return true, c.endStorage(ctx, storage.ID, used)
 }
 
 // resumeBackup takes up the key backup with its key in the store. It reports false if that does
@@ -121,17 +143,22 @@ func (c *crypt) resumeBackup(ctx context.Context) (done bool, err error) {
 		return false, err
 	}
 	if version == nil {
-		deleted := c.machine.KeyBackupVersion() != ""
-		if deleted {
-			c.log.Warn(deletedBackup)
-		}
-		return deleted, nil
+		return c.deleted(version), nil
 	}
 	key, err := c.backupKey(ctx, version.public, nil)
 	if err != nil || key == nil {
 		return false, err
 	}
 	return true, c.useBackup(ctx, key, version.version, version.count)
+}
+
+// deleted says if another client has deleted the backup that the bot used, and warns of it.
+func (c *crypt) deleted(version *backupVersion) bool {
+	if version != nil || c.machine.KeyBackupVersion() == "" {
+		return false
+	}
+	c.log.Warn(deletedBackup)
+	return true
 }
 
 // deletedBackup is said where another client has deleted the backup that the bot used.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"strings"
 	"unicode"
 
@@ -68,9 +69,21 @@ func passphraseKey(how *ssss.PassphraseMetadata, passphrase string) ([]byte, err
 	return how.GetKey(strings.TrimRight(passphrase, "\r\n")) // as files and variables have them
 }
 
+// syncFolder sees to it that the names in a folder outlive a power failure.
+func syncFolder(path string) error {
+	if runtime.GOOS == "windows" { // which can't
+		return nil
+	}
+	folder, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(folder.Sync(), folder.Close())
+}
+
 // writeRecoveryKey writes a new recovery key to its file. It is there wholly, or
 // not at all.
-func (c *crypt) writeRecoveryKey(text string) error {
+func (c *crypt) writeRecoveryKey(text string, backedUp bool) error {
 	path := c.store.path(recoveryFile)
 	file, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
@@ -80,10 +93,16 @@ func (c *crypt) writeRecoveryKey(text string) error {
 	if err = errors.Join(err, file.Sync(), file.Close()); err == nil {
 		err = os.Rename(path+".new", path)
 	}
+	if err == nil {
+		err = syncFolder(c.store.dir) // the other copy is deleted next
+	}
 	if err != nil {
 		return fmt.Errorf("writing the account's recovery key: %w", err)
 	}
-	c.log.WithField("file", path).Warn("The account's new recovery key is in this file. Move it to a safe place: " +
-		"it is all that is needed to read the bot's values when the key store is lost")
+	advice := "The account's new recovery key is in this file. Move it to a safe place"
+	if backedUp {
+		advice += ": it is all that is needed to read the bot's values when the key store is lost"
+	}
+	c.log.WithField("file", path).Warn(advice)
 	return nil
 }

@@ -147,10 +147,30 @@ func TestPassphraseInPlaceOfTheRecoveryKey(t *testing.T) {
 	require.NotContains(t, err.Error(), conf.RecoveryKey)
 }
 
+// A passphrase makes some key in any case. Where the description has nothing to check it by, the
+// recovery key is asked for.
+func TestPassphraseThatCantBeChecked(t *testing.T) {
+	bot := register(t)
+	conf := bot.config(t, bot.newRoom(t))
+	const passphrase = "correct horse battery staple"
+	how := ssss.PassphraseMetadata{Algorithm: ssss.PassphraseAlgorithmPBKDF2, Iterations: 1000, Salt: "salt", Bits: 256}
+	recovery := bot.newIdentity(t, &how, passphrase)
+	keyID, data, err := newPeer(t, bot).machine.SSSS.GetDefaultKeyData(t.Context())
+	require.NoError(t, err)
+	data.IV, data.MAC = "", ""
+	bot.setAccountData(t, "m.secret_storage.key."+keyID, data)
+	conf.RecoveryKey = passphrase
+	err = refuse(t, conf)
+	require.ErrorContains(t, err, "has no iv and mac")
+	require.NotContains(t, err.Error(), "another account's")
+	conf.RecoveryKey = recovery
+	open(t, conf)
+}
+
 func TestPassphraseThatCostsTooMuch(t *testing.T) {
 	bot := register(t)
 	conf := bot.config(t, bot.newRoom(t))
-	how := ssss.PassphraseMetadata{Algorithm: ssss.PassphraseAlgorithmPBKDF2, Iterations: 1 << 40, Salt: "salt"}
+	how := ssss.PassphraseMetadata{Algorithm: ssss.PassphraseAlgorithmPBKDF2, Iterations: 1 << 30, Salt: "salt"}
 	bot.newIdentity(t, &how, "a passphrase")
 	conf.RecoveryKey = "a passphrase"
 	rig.Within(t, conf.Timeout/2, "the start", func() { require.ErrorContains(t, refuse(t, conf), "at most 5000000") })

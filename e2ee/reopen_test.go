@@ -209,7 +209,7 @@ func TestBackupOfAnotherKind(t *testing.T) {
 			log, kept := rig.KeepLog()
 			rig.Within(t, conf.Timeout/2, "the start", func() { memory = rig.Open(t, conf, matrix.WithLogger(log), e2ee.Enable()) })
 			rig.Has(t, memory, "tea", `"green"`)
-			require.Contains(t, kept.String(), "can't be opened with recovery_key")
+			require.Contains(t, kept.String(), "key backup can't be opened")
 		})
 	}
 }
@@ -251,7 +251,7 @@ func TestBackupWhoseKeyIsNotThere(t *testing.T) {
 			memory = start()
 			rig.Has(t, memory, "tea", `"green"`)
 			rig.Has(t, memory, "coffee", `"black"`)
-			require.Contains(t, kept.String(), "can't be opened with recovery_key")
+			require.Contains(t, kept.String(), "key backup can't be opened")
 			require.Equal(t, 1, strings.Count(kept.String(), warning))
 		})
 	}

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"maunium.net/go/mautrix"
@@ -304,6 +305,8 @@ func TestProcessIsKilledAtEachStepOfTheSetUp(t *testing.T) {
 		case text := <-line:
 			require.Equal(t, "<nil>", text)
 			finished = true
+		case <-time.After(30 * time.Second):
+			t.Fatal("the victim neither starts nor reaches the next step")
 		}
 		remove()
 		require.LessOrEqual(t, len(bot.storages(t)), 1)

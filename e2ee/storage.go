@@ -58,6 +58,9 @@ func (c *crypt) openStorage(keyID string, description json.RawMessage) (*ssss.Ke
 	switch {
 	case err == nil, errors.Is(err, ssss.ErrUnverifiableKey) && !phrase: // then the secrets tell
 		return key, nil
+	case errors.Is(err, ssss.ErrUnverifiableKey): // a wrong passphrase makes a key as well
+		err = errors.New("its description has no iv and mac, so that a passphrase can't be checked: set recovery_key to the recovery key")
+		return nil, unusable{fmt.Errorf("%s is not used for the account's secret storage %s: %w", source, keyID, err)}
 	case phrase:
 		err = fmt.Errorf("it is not its recovery key (%w) nor its passphrase: %w", spelling, err)
 	}
@@ -103,7 +106,7 @@ func (c *crypt) beginStorage(ctx context.Context) (*ssss.Key, error) {
 	case text != "":
 		raw, err := decodeRecoveryKey(text)
 		if err != nil {
-			return nil, fmt.Errorf("setting up the account's secret storage with %s: %w; leave it out to have one made", source, err)
+			return nil, unusable{fmt.Errorf("setting up the account's secret storage with %s: %w; leave it out to have one made", source, err)}
 		}
 		key, err = ssss.WrapKey(raw, nil)
 		if err != nil {
@@ -134,15 +137,16 @@ func (c *crypt) beginStorage(ctx context.Context) (*ssss.Key, error) {
 }
 
 // endStorage ends the set-up of a storage, as the account has one that the bot can use. If that is the
-// one that was begun, its recovery key counts from now on, and is told if it is new.
-func (c *crypt) endStorage(ctx context.Context, keyID string) error {
+// one that was begun, its recovery key counts from now on, and is told if it is new; backedUp says
+// that a backup is known to be used.
+func (c *crypt) endStorage(ctx context.Context, keyID string, backedUp bool) error {
 	begun, err := c.loadBegun(ctx)
 	if err != nil || begun == nil {
 		return err
 	}
 	given, _ := decodeRecoveryKey(c.conf.RecoveryKey)
 	if begun.ID == keyID && !bytes.Equal(begun.Key, given) {
-		if err := c.writeRecoveryKey(utils.EncodeBase58RecoveryKey(begun.Key)); err != nil {
+		if err := c.writeRecoveryKey(utils.EncodeBase58RecoveryKey(begun.Key), backedUp); err != nil {
 			return err
 		}
 	}

@@ -84,6 +84,15 @@ func openStore(dir, passphrase string, log logrus.FieldLogger) (_ *keyStore, err
 	return s, nil
 }
 
+// keys is the path of the database. It may be behind a link, and what SQLite makes is then beside
+// the file that the link leads to.
+func (s *keyStore) keys() string {
+	if path, err := filepath.EvalSymlinks(s.path(keysFile)); err == nil {
+		return path
+	}
+	return s.path(keysFile)
+}
+
 func (s *keyStore) path(name string) string { return filepath.Join(s.dir, name) }
 
 func (s *keyStore) damaged(err error) error {
@@ -110,7 +119,7 @@ func (s *keyStore) belongTo(ctx context.Context, user id.UserID, device id.Devic
 	}
 	s.user, s.device = user, device
 	if _, err = s.db.Exec(ctx, `UPDATE matrix_memory SET user_id = $1, device_id = $2`, user, device); err != nil {
-		return s.unusable(err)
+		return s.unwritable(err)
 	}
 	return nil
 }

@@ -49,8 +49,7 @@ func (watchedLog) QueryTiming(ctx context.Context, _, _ string, _ []any, _ int, 
 	}
 }
 
-// unusable says that the store's disk or permissions fail.
-func (s *keyStore) unusable(err error) error {
-	return fmt.Errorf("the key store %s can't be written: %w: see that its disk has space and works, and that the bot may write there; "+
-		"once it can, the bot goes on without a restart", s.path(keysFile), err)
+// unwritable says that the store's disk or permissions fail.
+func (s *keyStore) unwritable(err error) error {
+	return fmt.Errorf("the key store %s can't be written: %w: see that its disk has space and works, and that the bot may write there", s.path(keysFile), err)
 }

@@ -3,7 +3,10 @@
 package e2ee_test
 
 import (
+	"database/sql"
+	"errors"
 	"fmt"
+	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -51,6 +54,7 @@ func TestStoreThatCannotBeWritten(t *testing.T) {
 			require.ErrorContains(t, err, "keys.db can't be written")
 			require.ErrorContains(t, err, fault.says)
 			require.ErrorContains(t, err, "space")
+			require.ErrorContains(t, err, "goes on without a restart")
 			require.ErrorContains(t, memory.Set("key", []byte(`"again"`)), fault.says)
 			t.Logf("%v", err)
 
@@ -74,4 +78,19 @@ func sessionOf(t *testing.T, bot account, room id.RoomID) id.SessionID {
 	require.NoError(t, err)
 	require.NoError(t, evt.Content.ParseRaw(evt.Type))
 	return evt.Content.AsEncrypted().SessionID
+}
+
+// A start that can't write the store fails. It does not go on by itself.
+func TestStartThatCannotWriteTheStore(t *testing.T) {
+	bot := register(t)
+	conf := bot.config(t, bot.newRoom(t))
+	require.NoError(t, open(t, conf).Close())
+	db, err := sql.Open("sqlite", filepath.Join(conf.StorePath, "keys.db"))
+	require.NoError(t, err)
+	_, err = db.Exec(`UPDATE matrix_memory SET device_id = '';
+		CREATE TRIGGER full BEFORE UPDATE ON matrix_memory BEGIN SELECT RAISE(FAIL, 'no more space'); END`)
+	require.NoError(t, errors.Join(err, db.Close()))
+	err = refuse(t, conf)
+	require.ErrorContains(t, err, "keys.db can't be written")
+	require.NotContains(t, err.Error(), "without a restart")
 }
