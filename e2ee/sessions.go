@@ -14,7 +14,7 @@ import (
 	"maunium.net/go/mautrix/id"
 )
 
-// sessions is mautrix's store, but for two things.
+// sessions is mautrix's store, but for what follows, and what twins.go and withheld.go say.
 //
 // What the bot encrypts with does not outlive the process if the store may be a copy
 // of one that was used on: from a copy it would be used a second time from the same
@@ -210,13 +210,20 @@ func (s *sessions) AddSession(ctx context.Context, device id.SenderKey, session 
 	if err := s.SQLCryptoStore.AddSession(ctx, device, session); err != nil {
 		return err
 	}
-	if _, err := s.DB.Exec(ctx, `INSERT INTO matrix_memory_olm (sender_key, session_id) VALUES ($1, $2)
-		ON CONFLICT (sender_key) DO UPDATE SET session_id = excluded.session_id`, device, session.ID()); err != nil {
+	// Anybody can begin sessions from keys that no device has, to which nothing is ever sent.
+	var known bool
+	if err := s.DB.QueryRow(ctx, `SELECT EXISTS(SELECT 1 FROM crypto_device WHERE identity_key = $1)`, device).Scan(&known); err != nil {
 		return err
 	}
-	s.mu.Lock()
-	s.olm[device] = session
-	s.mu.Unlock()
+	if known {
+		if _, err := s.DB.Exec(ctx, `INSERT INTO matrix_memory_olm (sender_key, session_id) VALUES ($1, $2)
+			ON CONFLICT (sender_key) DO UPDATE SET session_id = excluded.session_id`, device, session.ID()); err != nil {
+			return err
+		}
+		s.mu.Lock()
+		s.olm[device] = session
+		s.mu.Unlock()
+	}
 	const kept = 2 * crypto.MaxOlmSessionsPerDevice
 	all, err := s.GetSessions(ctx, device) // those that decrypted something last come first
 	for i := kept; i < len(all); i++ {
