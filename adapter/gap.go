@@ -12,11 +12,12 @@ import (
 
 // How much is followed of a room; variables for the tests.
 var (
-	timelineLimit = 50  // events that one sync brings; the rest is fetched
-	maxWaiting    = 500 // events that wait until the bot has time; the rest is fetched when it has
-	maxMissed     = 500 // events that are fetched when a sync left some out
-	page          = 100 // that many at a time, with those that the adapter does not follow
-	maxPages      = 50  // and that often, for a memory may have been written much meanwhile
+	timelineLimit = 50   // events that one sync brings; the rest is fetched
+	maxWaiting    = 500  // events that wait until the bot has time; the rest is fetched when it has
+	largeEvent    = 8192 // bytes for which an event that waits counts as one more
+	maxMissed     = 500  // events that are fetched when a sync left some out
+	page          = 100  // that many at a time, with those that the adapter does not follow
+	maxPages      = 50   // and that often, for a memory may have been written much meanwhile
 )
 
 // fresh returns the events that the bot has not heard yet, oldest first: what

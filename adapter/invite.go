@@ -41,7 +41,7 @@ func (a *adapter) pushInvitation(roomID id.RoomID, state []*event.Event) {
 	i := lastIndex(state, func(evt *event.Event) bool {
 		return evt.Type == event.StateMember && evt.GetStateKey() == a.client.UserID.String()
 	})
-	if i < 0 || state[i].Content.ParseRaw(state[i].Type) != nil || state[i].Content.AsMember().Membership != event.MembershipInvite {
+	if i < 0 || parse(state[i]) != nil || state[i].Content.AsMember().Membership != event.MembershipInvite {
 		return
 	}
 	a.invitations.withdraw(roomID) // it is another by now
@@ -95,7 +95,15 @@ func (a *adapter) drainInvitations() {
 // answer answers invitations: those that it accepts, and one of those that it rejects.
 func (a *adapter) answer(came []invitation) {
 	defer session.Survive(a.session.Log, "answering invitations")
-	for _, i := range a.choose(came) {
+	var others []invitation
+	for _, i := range came {
+		if a.invites.allow(a.client.UserID, i.invite.Sender) {
+			a.accept(i)
+		} else {
+			others = append(others, i)
+		}
+	}
+	for _, i := range a.choose(others) {
 		a.accept(i)
 	}
 	if len(a.invitations.unwelcome) > 0 {
@@ -105,20 +113,15 @@ func (a *adapter) answer(came []invitation) {
 	}
 }
 
-// choose returns those of some invitations that the bot follows. Of the others, it
+// choose returns those of strangers' invitations that the bot follows. Of the others, it
 // keeps those that are to be rejected.
-func (a *adapter) choose(came []invitation) (welcome []invitation) {
-	var others []invitation
-	var rooms []id.RoomID
-	for _, i := range came {
-		if a.invites.allow(a.client.UserID, i.invite.Sender) {
-			welcome = append(welcome, i)
-		} else {
-			others, rooms = append(others, i), append(rooms, i.room)
-		}
-	}
+func (a *adapter) choose(others []invitation) (welcome []invitation) {
 	if len(others) == 0 {
-		return welcome
+		return nil
+	}
+	var rooms []id.RoomID
+	for _, i := range others {
+		rooms = append(rooms, i.room)
 	}
 	// A room of the settings is one that the bot is to be in, whoever invites it there.
 	named, err := a.session.Named(a.ctx, rooms)

@@ -323,3 +323,29 @@ func TestFloodOfInvitations(t *testing.T) {
 	require.EqualValues(t, 1, most.Load())
 	require.Less(t, proxy.Count(homeserver.Seen(rejections)), many, "it has not stopped in the middle")
 }
+
+// A bot that is removed from a room and invited again between two syncs is not in the room.
+func TestInvitedAgainBetweenSyncs(t *testing.T) {
+	robot, alice, proxy := register(t), register(t), rig.Proxy(t)
+	room := alice.newRoom(t, robot)
+	var got record[adapter.InvitationEvent]
+	var heard record[joe.ReceiveMessageEvent]
+	start(t, setup{user: robot, homeserver: proxy.URL(), options: []adapter.Option{adapter.WithInvitesFrom()}, handlers: func(b *bot) {
+		b.Brain.RegisterHandler(got.add)
+		b.Brain.RegisterHandler(heard.add)
+	}})
+	// That it was removed a homeserver tells only between the two.
+	proxy.Inject(homeserver.Fault{Match: rig.FollowUp, Do: homeserver.Edit(func(answer any) {
+		rooms, _ := answer.(map[string]any)["rooms"].(map[string]any)
+		delete(rooms, "leave")
+	})})
+	alice.say(t, room, "the answer that was under way")
+	alice.say(t, room, "the next")
+	heard.wait(t, 2)
+	_, err := alice.KickUser(t.Context(), room, &mautrix.ReqKickUser{UserID: robot.UserID})
+	require.NoError(t, err)
+	_, err = alice.InviteUser(t.Context(), room, &mautrix.ReqInviteUser{UserID: robot.UserID})
+	require.NoError(t, err)
+	require.False(t, got.wait(t, 1)[0].Joined)
+	require.Equal(t, 1, proxy.Count(homeserver.Seen(rejections)))
+}

@@ -62,6 +62,9 @@ func (a *adapter) synced(_ context.Context, response *mautrix.RespSync, since st
 		})
 	}
 	for roomID, invited := range response.Rooms.Invite {
+		if r, ok := a.rooms[roomID]; ok && r.in { // removed and invited again between two syncs
+			a.push(roomID, news{left: true})
+		}
 		a.pushInvitation(roomID, invited.State.Events)
 	}
 	a.wakeInvitations()
@@ -72,7 +75,8 @@ func (a *adapter) synced(_ context.Context, response *mautrix.RespSync, since st
 	return true
 }
 
-// own returns copies of events, with what a sync leaves out.
+// own returns copies of events, with what a sync leaves out. Of what is said they hold no
+// more than the text of it until it is heard: decoded, it may take twenty times the memory.
 func own(roomID id.RoomID, events []*event.Event) []*event.Event {
 	copies := make([]*event.Event, len(events))
 	for i, evt := range events {
@@ -82,6 +86,8 @@ func own(roomID id.RoomID, events []*event.Event) []*event.Event {
 		copied.Type.Class = event.MessageEventType
 		if evt.StateKey != nil {
 			copied.Type.Class = event.StateEventType
+		} else if copied.Content.VeryRaw != nil {
+			copied.Content.Raw = nil
 		}
 		copies[i] = &copied
 	}
@@ -124,11 +130,14 @@ func (n news) spare() bool {
 	return !n.initial && !n.resumed && !n.left && (len(n.timeline)+len(n.typing) > 0 || n.limited)
 }
 
-// waiting returns how many events the lane has not handled yet. It is called with
-// adapter.mu held.
+// waiting returns how many events the lane has not handled yet; a large one counts as
+// several. It is called with adapter.mu held.
 func (r *room) waiting() (events int) {
 	for _, n := range r.queue {
 		events += max(1, len(n.timeline)+len(n.typing))
+		for _, evt := range n.timeline {
+			events += len(evt.Content.VeryRaw) / largeEvent
+		}
 	}
 	return events
 }

@@ -8,8 +8,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-joe/joe"
 	"github.com/stretchr/testify/require"
 	"maunium.net/go/mautrix"
+	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
 
 	"github.com/go-joe/matrix-memory/internal/rig"
@@ -68,4 +70,17 @@ func TestMalformedNews(t *testing.T) {
 	defer a.mu.Unlock()
 	require.Len(t, a.rooms, 2, "those that the bot is in")
 	require.Empty(t, a.invitations.waiting)
+}
+
+// Large events count as several, and are not held decoded, which takes much more memory.
+func TestLargeEventsThatWait(t *testing.T) {
+	large := received("m.room.message", `{"msgtype":"m.text","body":"hello","z":[`+strings.Repeat(`{},`, 20_000)+`{}]}`)
+	var events []*event.Event
+	for range maxWaiting / 5 {
+		events = append(events, large)
+	}
+	r := &room{queue: []news{{timeline: own("!r:x", events)}}}
+	require.Greater(t, r.waiting(), maxWaiting)
+	require.Nil(t, r.queue[0].timeline[0].Content.Raw)
+	require.Contains(t, newEar(t).hears(large)[0].(joe.ReceiveMessageEvent).Data.(*event.Event).Content.Raw, "z")
 }

@@ -2,6 +2,7 @@ package adapter
 
 import (
 	"cmp"
+	"encoding/json"
 	"maps"
 	"slices"
 
@@ -16,6 +17,9 @@ import (
 // receive emits what an event means to the bot.
 func (a *adapter) receive(r *room, evt *event.Event) {
 	defer session.Survive(a.log(r.id).WithField("event", evt.ID.String()), "handling an event")
+	if evt.Content.Raw == nil {
+		_ = json.Unmarshal(evt.Content.VeryRaw, &evt.Content.Raw) // which was decoded before
+	}
 	if evt.Type == event.StateMember {
 		a.member(r, evt)
 		return

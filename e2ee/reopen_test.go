@@ -144,7 +144,7 @@ func TestBackupThatIsReplacedWithoutTheRecoveryKey(t *testing.T) {
 	require.NoError(t, memory.Close())
 
 	memory = start()
-	require.Contains(t, kept.String(), "has replaced the account's key backup")
+	require.Contains(t, kept.String(), "No key backup is used, as there is none or another client has replaced it")
 	require.NotContains(t, kept.String(), "is not signed")
 	rig.Has(t, memory, "tea", `"black"`)
 	require.NoError(t, memory.Close())

@@ -62,8 +62,12 @@ func (s *Session) RejectInvite(ctx context.Context, room id.RoomID) error {
 func (s *Session) Named(ctx context.Context, rooms []id.RoomID) (named []id.RoomID, err error) {
 	for _, name := range s.Names {
 		room, failed := s.Resolve(ctx, name)
-		if failed == nil && !slices.Contains(rooms, room) && s.ForgetAlias(name) {
-			room, failed = s.Resolve(ctx, name)
+		if known := room; failed == nil && !slices.Contains(rooms, known) && s.ForgetAlias(name) {
+			if room, failed = s.Resolve(ctx, name); failed != nil { // it goes on to mean what it did
+				s.mu.Lock()
+				s.aliases[s.Target(name)] = known
+				s.mu.Unlock()
+			}
 		}
 		switch {
 		case slices.Contains(named, room): // it has several names
