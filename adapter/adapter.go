@@ -28,8 +28,8 @@ var (
 // An adapter is the bot's chat. The goroutine that syncs hands what it brings to
 // the rooms' lanes, and a room's lane, one goroutine while there is something to
 // do, emits it. Invitations have one lane for all of them, so that there are never
-// more lanes, and requests of theirs, than rooms that the bot is in and one. Nothing
-// runs before RegisterAt or after Close.
+// more lanes, and requests of theirs, than rooms that the bot is in and one, but for
+// the joins under way. Nothing runs before RegisterAt or after Close.
 type adapter struct {
 	options
 	session *session.Session
@@ -70,6 +70,7 @@ func New(memory *matrix.Memory, opts ...Option) joe.Module {
 	a.encrypted.rooms = make(map[id.RoomID]bool)
 	a.encrypted.ever = func(room id.RoomID, now bool) (bool, error) { return bridge.Encrypted(memory, room, now) }
 	a.invitations.standing = make(map[id.RoomID]context.CancelFunc)
+	a.invitations.joins = make(chan struct{}, maxJoins)
 	a.ctx, a.cancel = context.WithCancel(a.session.Life())
 	for _, opt := range opts {
 		opt(&a.options)

@@ -85,7 +85,8 @@
 // [WithInvitesFromAnyone] change that. It also joins the rooms of Config.Rooms and
 // the default room, whoever invites it there. Any other invitation it rejects, which is
 // logged once for each inviter, or leaves until the next start if the homeserver does not
-// take that. Invitations are answered one at a time, those to follow first.
+// take that. It joins up to eight rooms at the same time, and rejects one
+// invitation at a time, when there are none to follow.
 //
 // # Encrypted rooms
 //

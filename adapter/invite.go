@@ -13,12 +13,19 @@ import (
 	"github.com/go-joe/matrix-memory/internal/session"
 )
 
+// maxJoins is how many rooms the bot joins at the same time: a join may take as long as
+// the room's homeserver likes, and others are not to wait for that.
+const maxJoins = 8
+
 // Invitations are those that are not answered yet. One lane answers them, so that
-// however many come, the bot makes one request at a time for them.
+// however many come, the bot makes a few requests at a time for them: maxJoins, and
+// one that rejects.
 type invitations struct {
 	waiting  []invitation                     // what the lane has not looked at; owned by adapter.mu
 	busy     bool                             // the lane runs; owned by adapter.mu
 	standing map[id.RoomID]context.CancelFunc // of the contexts of all; owned by adapter.mu
+
+	joins chan struct{} // holds an element for each join under way
 
 	// The rest is owned by the lane.
 	unwelcome []invitation      // to reject, when none is left to accept
@@ -150,18 +157,26 @@ type joining struct {
 	over  bool // owned by adapter.mu; event is, too, until then
 }
 
-// accept joins a room. The room's lane emits the InvitationEvent, after what came before
-// the invitation and before what the bot hears there.
+// accept joins a room, beside others. The room's lane emits the InvitationEvent, after what
+// came before the invitation and before what the bot hears there.
 func (a *adapter) accept(i invitation) {
-	defer session.Survive(a.log(i.room), "accepting an invitation")
 	n := news{joining: &joining{event: i.event(false)}}
 	a.mu.Lock()
 	a.push(i.room, n)
 	a.mu.Unlock()
+	a.invitations.joins <- struct{}{}
+	a.lanes.Go(func() {
+		defer func() { <-a.invitations.joins }()
+		a.join(i, n.joining)
+	})
+}
+
+func (a *adapter) join(i invitation, joining *joining) {
+	defer session.Survive(a.log(i.room), "accepting an invitation")
 	defer func() {
 		a.mu.Lock()
 		defer a.mu.Unlock()
-		n.joining.over = true
+		joining.over = true
 		a.wake(a.room(i.room))
 		a.invitations.forget(i)
 	}()
@@ -172,7 +187,7 @@ func (a *adapter) accept(i invitation) {
 	case err == nil:
 		log.Info("The bot was invited and has joined")
 		a.mu.Lock()
-		n.joining.event.Joined = true
+		joining.event.Joined = true
 		a.mu.Unlock()
 	case i.ctx.Err() != nil:
 		log.Info("The bot was invited, but the invitation was withdrawn before it could join")
@@ -189,6 +204,9 @@ func (a *adapter) reject(i invitation) {
 	joined := ok && r.in
 	a.mu.Unlock()
 	if joined || i.ctx.Err() != nil {
+		if !joined && a.ctx.Err() == nil {
+			a.log(i.room).WithField("inviter", i.invite.Sender.String()).Info("The bot was invited, and the invitation was withdrawn")
+		}
 		a.answered(i, joined)
 		return
 	}

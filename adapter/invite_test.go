@@ -349,3 +349,22 @@ func TestInvitedAgainBetweenSyncs(t *testing.T) {
 	require.False(t, got.wait(t, 1)[0].Joined)
 	require.Equal(t, 1, proxy.Count(homeserver.Seen(rejections)))
 }
+
+// Joins that take long, as whoever invites can bring about, hold up no others.
+func TestJoinsThatHang(t *testing.T) {
+	alice, mallory, proxy := register(t), register(t), rig.Proxy(t)
+	var got record[adapter.InvitationEvent]
+	b := start(t, setup{homeserver: proxy.URL(), handlers: func(b *bot) { b.Brain.RegisterHandler(got.add) }})
+	proxy.Inject(homeserver.Fault{Match: joins, Times: 3, Do: homeserver.BlackHole()})
+	for range 3 {
+		_, err := mallory.InviteUser(t.Context(), mallory.NewRoom(t), &mautrix.ReqInviteUser{UserID: b.user.UserID})
+		require.NoError(t, err)
+	}
+	eventually(t, func() bool { return proxy.Count(homeserver.Seen(joins)) == 3 }, "the bot does not join")
+	room := alice.NewRoom(t)
+	_, err := alice.InviteUser(t.Context(), room, &mautrix.ReqInviteUser{UserID: b.user.UserID})
+	require.NoError(t, err)
+	rig.Within(t, 10*time.Second, "the join", func() { got.wait(t, 1) }) // and not the timeout
+	require.Equal(t, room.String(), got.list()[0].Channel)
+	require.True(t, got.list()[0].Joined)
+}

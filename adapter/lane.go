@@ -211,7 +211,9 @@ func (a *adapter) handle(r *room, n news) {
 	case n.key != "":
 		a.bringBack(r, n.key)
 	case n.joining != nil:
-		a.outlet.emit(n.joining.event)
+		if a.ctx.Err() == nil { // else it may have been cut short, and the invitation stands
+			a.outlet.emit(n.joining.event)
+		}
 	case n.left:
 		if !n.initial {
 			a.removed(r, n.timeline)

@@ -28,6 +28,7 @@ func TestMalformedNews(t *testing.T) {
 	a := &adapter{session: s, client: client, running: true, primed: true, rooms: make(map[id.RoomID]*room)}
 	a.encrypted.rooms = make(map[id.RoomID]bool)
 	a.invitations.standing = make(map[id.RoomID]context.CancelFunc)
+	a.invitations.joins = make(chan struct{}, maxJoins)
 	a.ctx, a.cancel = context.WithCancel(t.Context())
 	var got heardTexts
 	a.outlet.open(&got)
