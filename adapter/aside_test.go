@@ -16,6 +16,8 @@ import (
 	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
+
+	"github.com/go-joe/matrix-memory/internal/session"
 )
 
 // A keyring is encryption by which a message says its own ID, once its key has come.
@@ -60,7 +62,7 @@ func (k *keyring) Decrypt(_ context.Context, evt *event.Event) (*event.Event, er
 
 // sessionNamed returns the ID of a session.
 func sessionNamed(name string) id.SessionID {
-	return id.SessionID(name + strings.Repeat("0", sessionIDLength-len(name)))
+	return id.SessionID(name + strings.Repeat("0", session.MegolmIDLength-len(name)))
 }
 
 // encrypted returns a message that is encrypted with a key.

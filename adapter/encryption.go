@@ -12,10 +12,6 @@ import (
 	"github.com/go-joe/matrix-memory/internal/session"
 )
 
-// sessionIDLength is that of the ID of a Megolm session, a key of 32 bytes in Base64
-// (Matrix spec, "m.megolm.v1.aes-sha2").
-const sessionIDLength = 43
-
 // Encryption knows which rooms are encrypted, as far as it was said or asked.
 type encryption struct {
 	ever  func(room id.RoomID, now bool) (bool, error) // bridge.Encrypted of the memory
@@ -88,7 +84,7 @@ func (a *adapter) hearEncrypted(r *room, evt *event.Event) {
 		return
 	}
 	// No key comes under an ID that is none.
-	if len(content.SessionID) == sessionIDLength && !a.hasKey(r, evt) {
+	if len(content.SessionID) == session.MegolmIDLength && !a.hasKey(r, evt) {
 		if a.ctx.Err() == nil {
 			a.setAside(r, evt)
 		}

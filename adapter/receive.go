@@ -17,9 +17,6 @@ import (
 // receive emits what an event means to the bot.
 func (a *adapter) receive(r *room, evt *event.Event) {
 	defer session.Survive(a.log(r.id).WithField("event", evt.ID.String()), "handling an event")
-	if evt.Content.Raw == nil {
-		_ = json.Unmarshal(evt.Content.VeryRaw, &evt.Content.Raw) // which was decoded before
-	}
 	if evt.Type == event.StateMember {
 		a.member(r, evt)
 		return
@@ -36,6 +33,9 @@ func (a *adapter) receive(r *room, evt *event.Event) {
 
 // hear emits what an event in the clear means.
 func (a *adapter) hear(r *room, evt *event.Event) {
+	if evt.Content.Raw == nil {
+		_ = json.Unmarshal(evt.Content.VeryRaw, &evt.Content.Raw) // which was decoded before
+	}
 	if parse(evt) != nil {
 		a.malformed(r, evt)
 		return

@@ -81,7 +81,7 @@ func (c *crypt) outbound(ctx context.Context, room id.RoomID) (*crypto.OutboundG
 		watched, store := watchStore(ctx)
 		err = c.fetchDevices(watched, members)
 		if broken := store.failure(); broken != nil {
-			return nil, fmt.Errorf("%w; once it can, the bot goes on without a restart", c.store.unwritable(broken))
+			return nil, c.store.unwritableNow(broken)
 		} else if err != nil {
 			return nil, fmt.Errorf("asking which devices the room's members have, to share the key: %w", err)
 		}
@@ -93,7 +93,7 @@ func (c *crypt) outbound(ctx context.Context, room id.RoomID) (*crypto.OutboundG
 		}
 		err = c.try(watched, func(ctx context.Context) error { return c.shareSession(ctx, room, members) })
 		if broken := store.failure(); broken != nil {
-			return nil, errors.Join(fmt.Errorf("%w; once it can, the bot goes on without a restart", c.store.unwritable(broken)), c.sessions.RemoveOutboundGroupSession(ctx, room))
+			return nil, errors.Join(c.store.unwritableNow(broken), c.sessions.RemoveOutboundGroupSession(ctx, room))
 		} else if err != nil {
 			return nil, fmt.Errorf("sharing the key with the room's members: %w", err)
 		}

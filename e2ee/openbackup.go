@@ -25,7 +25,7 @@ func (c *crypt) openBackup(ctx context.Context, storage *ssss.Key, fresh bool) (
 		return false, err
 	}
 	if version == nil {
-		if c.deleted(version) {
+		if c.deleted() {
 			return false, nil
 		}
 		return true, c.makeBackup(ctx, storage)

@@ -86,7 +86,7 @@ func (c *crypt) setUp(ctx context.Context, keyID string, description json.RawMes
 		}
 		if keyID == "" { // who has deleted the storage with the backup wants neither
 			version, err := c.latestBackup(ctx)
-			done = err == nil && c.deleted(version)
+			done = err == nil && version == nil && c.deleted()
 			if err != nil || done {
 				return done, err
 			}
@@ -143,7 +143,7 @@ func (c *crypt) resumeBackup(ctx context.Context) (done bool, err error) {
 		return false, err
 	}
 	if version == nil {
-		return c.deleted(version), nil
+		return c.deleted(), nil
 	}
 	key, err := c.backupKey(ctx, version.public, nil)
 	if err != nil || key == nil {
@@ -152,9 +152,10 @@ func (c *crypt) resumeBackup(ctx context.Context) (done bool, err error) {
 	return true, c.useBackup(ctx, key, version.version, version.count)
 }
 
-// deleted says if another client has deleted the backup that the bot used, and warns of it.
-func (c *crypt) deleted(version *backupVersion) bool {
-	if version != nil || c.machine.KeyBackupVersion() == "" {
+// deleted says of an account without a backup if another client has deleted the one that the bot
+// used, and warns of it.
+func (c *crypt) deleted() bool {
+	if c.machine.KeyBackupVersion() == "" {
 		return false
 	}
 	c.log.Warn(deletedBackup)

@@ -53,3 +53,8 @@ func (watchedLog) QueryTiming(ctx context.Context, _, _ string, _ []any, _ int, 
 func (s *keyStore) unwritable(err error) error {
 	return fmt.Errorf("the key store %s can't be written: %w: see that its disk has space and works, and that the bot may write there", s.path(keysFile), err)
 }
+
+// unwritableNow says that to a bot that runs.
+func (s *keyStore) unwritableNow(err error) error {
+	return fmt.Errorf("%w; once it can, the bot goes on without a restart", s.unwritable(err))
+}

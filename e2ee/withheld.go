@@ -7,6 +7,8 @@ import (
 
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
+
+	"github.com/go-joe/matrix-memory/internal/session"
 )
 
 const (
@@ -17,8 +19,7 @@ const (
 // mayWithhold says whether a user's word counts that a device does not give the bot a key.
 // Anybody can send that, of any key in any room, and unencrypted.
 func (c *crypt) mayWithhold(ctx context.Context, sender id.UserID, content *event.RoomKeyWithheldEventContent) bool {
-	const sessionIDLength = 43 // 32 bytes in Base64
-	if len(content.SessionID) != sessionIDLength || !c.encrypted.ever(content.RoomID) {
+	if len(content.SessionID) != session.MegolmIDLength || !c.encrypted.ever(content.RoomID) {
 		return false
 	}
 	device, err := c.sessions.FindDeviceByKey(ctx, sender, content.SenderKey)
