@@ -212,13 +212,23 @@ func TestShutdownAmidMessages(t *testing.T) {
 		heard.wait(t, 2)
 		b.stop()
 	}
+}
+
+// A program may shut the brain down by itself, which ends the bot.
+func TestShutdownByTheProgram(t *testing.T) {
+	noLeaks(t)
+	robot, alice := register(t), register(t)
+	room, home := alice.newRoom(t, robot), robot.newRoom(t)
+	var heard record[joe.ReceiveMessageEvent]
+	b := start(t, setup{user: robot, home: home, handlers: func(b *bot) { b.Brain.RegisterHandler(heard.add) }})
+	alice.say(t, room, "hello")
+	heard.wait(t, 1)
+	b.Brain.Shutdown(t.Context())
 	for range 3 {
-		var heard record[joe.ReceiveMessageEvent]
-		b := start(t, setup{user: robot, home: home, handlers: func(b *bot) { b.Brain.RegisterHandler(heard.add) }})
-		heard.wait(t, 2)
-		b.Brain.Shutdown(t.Context()) // by the program itself
-		b.stop()
+		alice.say(t, room, "is anybody there?")
 	}
+	b.stop()
+	require.Len(t, heard.list(), 1)
 }
 
 // A bot whose memory was not handed to joe.New says so, and does not stumble over

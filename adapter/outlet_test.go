@@ -51,6 +51,29 @@ func TestEventsStayTogether(t *testing.T) {
 	require.LessOrEqual(t, s.most, 2)
 }
 
+// A closing is a brain that shuts down while it is told of an event: joe's then closes the
+// channel that Emit sends to.
+type closing struct{ input chan any }
+
+func (c closing) Emit(evt interface{}, _ ...func(joe.Event)) {
+	close(c.input)
+	c.input <- evt
+}
+
+// A brain that shuts down by itself meanwhile takes nothing with it, and who comes after that
+// waits no longer than the bot lasts.
+func TestBrainShutsDownAtThatMoment(t *testing.T) {
+	var o outlet
+	o.open(closing{make(chan any)})
+	o.emit(1)
+	var rooms sync.WaitGroup
+	for range 8 {
+		rooms.Go(func() { o.emit(2) })
+	}
+	o.shut()
+	rooms.Wait()
+}
+
 // Silent is a brain that never is done with anything.
 type silent struct{ emitted int }
 

@@ -16,23 +16,34 @@ import (
 	"github.com/go-joe/matrix-memory/e2ee"
 )
 
+// startBot starts a bot that chats and remembers, and stops it when the test ends.
+func startBot(t *testing.T, memory *matrix.Memory, handlers func(*joe.Bot)) *joe.Bot {
+	ctx, stop := context.WithCancel(context.Background())
+	bot := joe.New("bot", joe.WithLogger(zaptest.NewLogger(t)), joe.WithContext(ctx), memory, adapter.New(memory))
+	handlers(bot)
+	ended := make(chan error, 1)
+	go func() { ended <- bot.Run() }()
+	t.Cleanup(func() {
+		stop()
+		require.NoError(t, <-ended)
+	})
+	return bot
+}
+
 // A bot reads and answers in an encrypted room, and remembers there.
 func TestBotInAnEncryptedRoom(t *testing.T) {
 	account, person := register(t), newPeer(t, register(t))
 	room := account.newRoom(t, person.account)
 	memory := matrix.New(account.config(t, room), e2ee.Enable())
-	ctx, stop := context.WithCancel(t.Context())
-	defer stop()
-	bot := joe.New("bot", joe.WithLogger(zaptest.NewLogger(t)), joe.WithContext(ctx), memory, adapter.New(memory))
-	bot.Respond("remember (.+)", func(msg joe.Message) error {
-		if err := bot.Store.Set("thing", msg.Matches[0]); err != nil {
-			return err
-		}
-		msg.Respond("I remember %s", msg.Matches[0])
-		return nil
+	startBot(t, memory, func(bot *joe.Bot) {
+		bot.Respond("remember (.+)", func(msg joe.Message) error {
+			if err := bot.Store.Set("thing", msg.Matches[0]); err != nil {
+				return err
+			}
+			msg.Respond("I remember %s", msg.Matches[0])
+			return nil
+		})
 	})
-	ended := make(chan error, 1)
-	go func() { ended <- bot.Run() }()
 	eventually(t, func() bool { keys, err := memory.Keys(); return err == nil && len(keys) == 0 }, "the bot does not start")
 
 	person.encrypt(t, room, event.EventMessage, `{"msgtype":"m.text","body":"remember tea"}`)
@@ -50,6 +61,4 @@ func TestBotInAnEncryptedRoom(t *testing.T) {
 		return false
 	}, "the bot does not answer")
 	require.Contains(t, account.pointers(t, room), "thing")
-	stop()
-	require.NoError(t, <-ended)
 }

@@ -3,7 +3,6 @@
 package e2ee_test
 
 import (
-	"context"
 	"database/sql"
 	"net/http"
 	"path/filepath"
@@ -12,13 +11,11 @@ import (
 
 	"github.com/go-joe/joe"
 	"github.com/stretchr/testify/require"
-	"go.uber.org/zap/zaptest"
 	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
 
 	matrix "github.com/go-joe/matrix-memory"
-	"github.com/go-joe/matrix-memory/adapter"
 	"github.com/go-joe/matrix-memory/e2ee"
 	"github.com/go-joe/matrix-memory/internal/homeserver"
 	"github.com/go-joe/matrix-memory/internal/rig"
@@ -111,18 +108,17 @@ func TestBotSpeaksWhereEncryptionIsHidden(t *testing.T) {
 	lying, proxy := proxied(t, conf)
 	hideEncryption(proxy)
 	memory := matrix.New(lying, e2ee.Enable())
-	ctx, stop := context.WithCancel(t.Context())
-	defer stop()
-	robot := joe.New("bot", joe.WithLogger(zaptest.NewLogger(t)), joe.WithContext(ctx), memory, adapter.New(memory))
-	ended := make(chan error, 1)
-	go func() { ended <- robot.Run() }()
+	robot := startBot(t, memory, func(*joe.Bot) {})
 	eventually(t, func() bool { return robot.Adapter.Send("hello", room.String()) == nil }, "the bot does not speak")
-	response, err := person.Messages(t.Context(), room, "", "", mautrix.DirectionBackward, nil, 10)
-	require.NoError(t, err)
-	require.Equal(t, event.EventEncrypted.Type, response.Chunk[0].Type.Type)
-	require.Equal(t, "hello", person.decrypt(t, room, response.Chunk[0].ID).Content.AsMessage().Body)
-	stop()
-	require.NoError(t, <-ended)
+	var last *event.Event
+	eventually(t, func() bool {
+		response, err := person.Messages(t.Context(), room, "", "", mautrix.DirectionBackward, nil, 1)
+		require.NoError(t, err)
+		last = response.Chunk[0]
+		return last.Sender == bot.UserID && last.Type.Type != event.StateMember.Type
+	}, "what the bot says is in the room's history")
+	require.Equal(t, event.EventEncrypted.Type, last.Type.Type)
+	require.Equal(t, "hello", person.decrypt(t, room, last.ID).Content.AsMessage().Body)
 }
 
 // A room whose m.room.encryption says nonsense stays encrypted, while the bot runs and after

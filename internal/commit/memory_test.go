@@ -267,7 +267,22 @@ func (m *memory) sync() bool {
 	return true
 }
 
-// syncs brings all events, and waits until what they brought is done.
+// syncsOnce brings all events in one answer, and waits until what they brought is done.
+func (m *memory) syncsOnce() {
+	m.server.mu.Lock()
+	var news replica.Update
+	for ; m.synced < len(m.log); m.synced++ {
+		news.Timeline = append(news.Timeline, m.event(m.synced))
+	}
+	m.knows = len(m.log)
+	m.server.mu.Unlock()
+	if m.room.Apply(news) {
+		m.queue.Wake()
+	}
+	synctest.Wait()
+}
+
+// syncs brings all events one by one, and waits until what they brought is done.
 func (m *memory) syncs() {
 	for m.sync() {
 	}

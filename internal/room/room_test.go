@@ -233,9 +233,12 @@ func TestRedactionWaitsForSync(t *testing.T) {
 	r, err := rooms.Find(t.Context(), roomID.String())
 	require.NoError(t, err)
 	require.NoError(t, r.Set(budget(t), "tea", []byte(`"green"`)))
-	all, err := account.Messages(t.Context(), roomID, "", "", mautrix.DirectionBackward, &mautrix.FilterPart{Types: []event.Type{event.EventEncrypted}}, 10)
-	require.NoError(t, err)
-	require.Len(t, all.Chunk, 1)
+	var all *mautrix.RespMessages
+	eventually(t, func() bool {
+		all, err = account.Messages(t.Context(), roomID, "", "", mautrix.DirectionBackward, &mautrix.FilterPart{Types: []event.Type{event.EventEncrypted}}, 10)
+		require.NoError(t, err)
+		return len(all.Chunk) == 1
+	}, "the value is in the room's history")
 	before := front.Count(homeserver.Seen(rig.FollowUp))
 	_, err = r.Delete(budget(t), "tea")
 	require.NoError(t, err)

@@ -165,35 +165,43 @@ func TestNoHotLoop(t *testing.T) {
 	room := account.NewRoom(t)
 	c := connect(t, account)
 	c.follows(t, account, room, 0)
-	for name, answer := range map[string]string{
-		"empty":    `{"next_batch":"nothing new"}`,
-		"the same": `{"next_batch":"nothing new","rooms":{"join":{"` + room.String() + `":{"timeline":{"events":[]}}}}}`,
+	n := 0
+	for token, answer := range map[string]string{
+		"empty":    `{"next_batch":"empty"}`,
+		"the same": `{"next_batch":"the same","rooms":{"join":{"` + room.String() + `":{"timeline":{"events":[]}}}}}`,
 	} {
-		t.Run(name, func(t *testing.T) {
+		t.Run(token, func(t *testing.T) {
+			asked := c.count(rig.FollowUp)
+			n++
+			c.follows(t, account, room, n)
+			eventually(t, func() bool { return c.count(rig.FollowUp) > asked }, "the next sync is under way, with a token of the homeserver's")
 			tokens := c.tokens()
 			real := tokens[len(tokens)-1]
 			remove := c.Front.Inject(homeserver.Fault{Match: rig.FollowUp, Do: homeserver.Status(http.StatusOK, nil, answer)})
-			account.Put(t, room, "", map[string]int{"n": 1}) // ends the sync that is under way
+			n++
+			account.Put(t, room, "", map[string]int{"n": n}) // ends the sync that is under way
 			before := c.count(rig.FollowUp)
-			eventually(t, func() bool { return c.count(since("nothing new")) > 0 }, "the answers come")
+			eventually(t, func() bool { return c.count(since(token)) > 0 }, "the answers come")
 			start := time.Now()
 			eventually(t, func() bool { return time.Since(start) > 3*time.Second }, "")
 			require.Less(t, c.count(rig.FollowUp)-before, 30)
 			// What the homeserver itself would say to such a token is another matter.
-			c.Front.Inject(homeserver.Fault{Match: since("nothing new"), Times: 1, Do: func(w http.ResponseWriter, r *http.Request, server http.Handler) {
+			c.Front.Inject(homeserver.Fault{Match: since(token), Times: 1, Do: func(w http.ResponseWriter, r *http.Request, server http.Handler) {
 				query := r.URL.Query()
 				query.Set("since", real)
 				r.URL.RawQuery = query.Encode()
 				server.ServeHTTP(w, r)
 			}})
 			remove()
-			c.follows(t, account, room, 2)
+			n++
+			c.follows(t, account, room, n)
 		})
 	}
 	const writes = 40
 	start := time.Now()
-	for n := range writes {
-		c.follows(t, account, room, 100+n)
+	for range writes {
+		n++
+		c.follows(t, account, room, n)
 	}
 	t.Logf("%s for each write that is waited for", time.Since(start)/writes)
 	require.Less(t, time.Since(start), writes*500*time.Millisecond)
