@@ -45,15 +45,19 @@ func readMeta(file io.ReaderAt, at int64) (meta, bool) {
 	if _, err := file.ReadAt(b[:], at+pageHeader); err != nil {
 		return meta{}, false
 	}
-	sum := fnv.New64a()
-	sum.Write(b[:metaSize-8])
-	if native.Uint32(b[0:]) != boltMagic || native.Uint32(b[4:]) != boltVersion || native.Uint64(b[56:]) != sum.Sum64() {
+	if native.Uint32(b[0:]) != boltMagic || native.Uint32(b[4:]) != boltVersion || native.Uint64(b[56:]) != metaSum(b[:]) {
 		return meta{}, false
 	}
 	return meta{
 		pageSize: int64(native.Uint32(b[8:])), root: native.Uint64(b[16:]),
 		free: native.Uint64(b[32:]), end: native.Uint64(b[40:]), txn: native.Uint64(b[48:]),
 	}, true
+}
+
+func metaSum(meta []byte) uint64 {
+	sum := fnv.New64a()
+	sum.Write(meta[:metaSize-8])
+	return sum.Sum64()
 }
 
 // checkPages says what is wrong with a file that bbolt is to open. halved is true where one of the
