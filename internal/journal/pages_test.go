@@ -92,15 +92,13 @@ func TestDamage(t *testing.T) {
 		require.NoError(t, err)
 		used := len(bytes.TrimRight(whole, "\x00"))
 		pages := used / os.Getpagesize()
-		rounds := 6000
+		rounds := 1000
 		if key != "" {
 			rounds = 40
 		}
-		if testing.Short() {
-			rounds /= 10
-		}
+		folder := t.TempDir()
 		found, random := 0, rand.New(rand.NewPCG(1, 2))
-		for range rounds {
+		for round := range rounds {
 			b := bytes.Clone(whole)
 			// The beginning of a page says most of what bbolt goes by.
 			at := random.IntN(pages) * os.Getpagesize()
@@ -125,9 +123,10 @@ func TestDamage(t *testing.T) {
 				copy(b[at/size*size:], whole[random.IntN(pages)*size:][:size])
 				what = "another page"
 			}
-			damaged := filepath.Join(t.TempDir(), "memory.db")
+			damaged := filepath.Join(folder, fmt.Sprint(round))
 			require.NoError(t, os.WriteFile(damaged, b, 0o600))
 			got, err := contents(t, damaged, key)
+			require.NoError(t, os.Remove(damaged))
 			if err != nil {
 				found++
 				continue
@@ -174,19 +173,19 @@ func TestLostMeta(t *testing.T) {
 	for page := range 2 {
 		path := newPath(t)
 		many(t, path, "")
+		b := must(os.ReadFile(path))
 		want, err := contents(t, path, "")
 		require.NoError(t, err)
-		b := must(os.ReadFile(path))
-		many(t, filepath.Join(t.TempDir(), "other"), "")
 		clear(b[page*os.Getpagesize():][:os.Getpagesize()])
 		require.NoError(t, os.WriteFile(path, b, 0o600))
 		o, log := logged("")
 		j, err := Open(path, o)
 		require.NoError(t, err)
-		require.NotEmpty(t, j.Changes("!3"))
 		require.NoError(t, j.Close())
 		require.Contains(t, log(), "meta page")
-		_ = want
+		got, err := contents(t, path, "")
+		require.NoError(t, err)
+		require.Equal(t, want, got)
 	}
 }
 
