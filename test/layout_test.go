@@ -70,6 +70,7 @@ var mayImport = map[string][]string{
 	"/internal/bridge":     {"/internal/room", "/internal/session"},
 	"/internal/room":       {"/internal/session", "/internal/commit", "/internal/replica", "/internal/wire"},
 	"/internal/commit":     {"/internal/replica", "/internal/wire"},
+	"/internal/journal":    {},
 	"/internal/replica":    {"/internal/wire"},
 	"/internal/session":    {},
 	"/internal/settings":   {},

@@ -1,9 +1,12 @@
 package journal
 
 import (
+	"fmt"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
@@ -71,8 +74,12 @@ func TestTheCallersSliceIsNotKept(t *testing.T) {
 	j := open(t, newPath(t), "")
 	value := []byte("1")
 	require.NoError(t, j.Put(room, Change{Key: "tea", Value: value}))
+	require.NoError(t, j.Save(Known{Rooms: map[string][]byte{room: value}}))
 	value[0] = '2'
 	require.Equal(t, "1", string(get(t, j, "tea").Value))
+	state, err := j.Load(room)
+	require.NoError(t, err)
+	require.Equal(t, "1", string(state))
 }
 
 func TestOldestRoomFirst(t *testing.T) {
@@ -183,4 +190,54 @@ func TestNamesThatNoRoomHas(t *testing.T) {
 	long := string(make([]byte, 1<<16))
 	require.NoError(t, j.Put(room, set(long, "1"), set("", "2")), "a key may be anything")
 	require.Len(t, j.Changes(room), 2)
+}
+
+// Many use a journal at the same time, each of them a room of its own.
+func TestConcurrentUse(t *testing.T) {
+	path := newPath(t)
+	j := open(t, path, "")
+	var all sync.WaitGroup
+	for i := range 8 {
+		room := fmt.Sprint("!", i)
+		all.Go(func() {
+			for n := range 30 {
+				key := fmt.Sprint(n % 3)
+				assert.NoError(t, j.Put(room, set(key, fmt.Sprint(n))))
+				c, _ := j.Get(room, key)
+				assert.Equal(t, fmt.Sprint(n), string(c.Value))
+				assert.NoError(t, j.Save(Known{Rooms: map[string][]byte{room: fmt.Append(nil, n)}}))
+				state, err := j.Load(room)
+				assert.NoError(t, err)
+				assert.Equal(t, fmt.Sprint(n), string(state))
+				assert.NoError(t, j.Attempted(room, Attempt{Depth: int64(n)}, map[string]uint64{key: c.Seq}))
+				switch n % 5 {
+				case 0:
+					j.Done(room, map[string]uint64{key: c.Seq})
+				case 1:
+					j.Refuse(room, key, c.Seq, "forbidden")
+				case 2:
+					j.Retry(room)
+				case 3:
+					assert.NoError(t, j.Flush())
+				}
+				j.Rooms()
+				j.Pending()
+			}
+		})
+	}
+	all.Wait()
+	want := make([][]Change, 8)
+	for i := range want {
+		want[i] = j.Changes(fmt.Sprint("!", i))
+	}
+	require.NoError(t, j.Close())
+	j = open(t, path, "")
+	for i := range want {
+		room := fmt.Sprint("!", i)
+		require.Equal(t, want[i], j.Changes(room))
+		require.Equal(t, int64(29), j.Depth(room))
+		state, err := j.Load(room)
+		require.NoError(t, err)
+		require.Equal(t, "29", string(state))
+	}
 }

@@ -37,7 +37,8 @@ var (
 	ErrInUse = errors.New("it is in use by another bot or process, and belongs to one at a time")
 	// ErrDamaged says that the file, or an entry, is not what was written.
 	ErrDamaged = errors.New("it is damaged")
-	// ErrFailed says that a write failed, this one or an earlier one, and that the journal writes no more.
+	// ErrFailed says that a write failed, this one or an earlier one, or that the file was found to be damaged, and that the journal
+	// writes no more.
 	ErrFailed = errors.New("the journal failed")
 	// ErrInPlace goes along with ErrFailed where the file could not be renamed. As long as that is so, a start would take it for sound:
 	// so nothing that it holds may be delivered, and no key that it has a change of may be written, by other ways.
@@ -223,10 +224,10 @@ func (j *Journal) failed() error {
 	case j.failure == nil:
 		return nil
 	case j.aside:
-		return fmt.Errorf("%w: writing %s: %w; it is now %s, which the next start reads in: make room, or see to the disk, and start anew",
+		return fmt.Errorf("%w: %s: %w; it is now %s, which the next start reads in: make room, or see to the disk, and start anew",
 			ErrFailed, j.path, j.failure, j.path+failedSuffix)
 	}
-	return fmt.Errorf("%w: writing %s: %w; %w: rename it to %s, see to the disk, and start anew",
+	return fmt.Errorf("%w: %s: %w; %w: rename it to %s, see to the disk, and start anew",
 		ErrFailed, j.path, j.failure, ErrInPlace, j.path+failedSuffix)
 }
 
@@ -235,18 +236,23 @@ const (
 	newSuffix    = ".new"
 )
 
-// fail notes that a write failed. The caller holds writing.
-func (j *Journal) fail(err error) {
+// giveUp notes that the file is not to be used any more.
+func (j *Journal) giveUp(err error) {
 	j.mu.Lock()
 	j.failure = err
 	clear(j.staged)
 	j.mu.Unlock()
+	j.log.WithError(err).Error("The journal failed, and its file is not used any more. See to the disk, and start anew.")
+}
+
+// fail gives the file up after a write that failed. The caller holds writing.
+func (j *Journal) fail(err error) {
+	j.giveUp(err)
 	if !errors.Is(err, errPanic) {
 		// An error does not matter: the file is not written again.
 		_ = j.file.close()
 	}
 	j.setAside()
-	j.log.WithError(j.Failure()).Error("The journal can't be written.")
 }
 
 // setAside renames the file of a journal that failed, if that was not done. The caller holds writing.

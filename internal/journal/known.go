@@ -131,13 +131,19 @@ func (j *Journal) view(do func(*bbolt.Tx) error) error {
 		return err
 	}
 	err = j.file.view(do)
-	if errors.Is(err, bolterrors.ErrDatabaseNotOpen) { // it failed or was closed just now
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, bolterrors.ErrDatabaseNotOpen): // it failed or was closed just now
 		err = ErrClosed
+	case errors.Is(err, errPanic): // and bbolt can't be called again
+		j.giveUp(err)
+		if j.writing.TryLock() { // or else the file is renamed later
+			j.setAside()
+			j.writing.Unlock()
+		}
 	}
-	if err != nil {
-		return fmt.Errorf("reading the journal %s: %w", j.path, err)
-	}
-	return nil
+	return fmt.Errorf("reading the journal %s: %w", j.path, err)
 }
 
 // eventKey is where an event stands in its bucket: the room comes first, with its length, so that a room's events are together.

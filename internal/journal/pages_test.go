@@ -198,6 +198,7 @@ func TestCutOffWhileInUse(t *testing.T) {
 	require.NoError(t, os.Truncate(path, int64(2*os.Getpagesize())))
 	_, err := j.Load("!3")
 	require.ErrorIs(t, err, ErrDamaged)
+	require.ErrorIs(t, j.Failure(), ErrFailed)
 	require.ErrorIs(t, j.Put("!3", set("tea", "late")), ErrFailed)
 	require.Equal(t, changes, j.Changes("!3"))
 	require.ErrorIs(t, j.Put("!3", set("tea", "late")), ErrFailed)

@@ -44,6 +44,7 @@ func openCurrent(path string, options Options) (*file, error) {
 		err = rename(made, path)
 	}
 	if err != nil {
+		_ = os.Remove(made) // it takes up room that is needed
 		return nil, fmt.Errorf("making %s: %w", made, err)
 	}
 	log := options.Log.WithField("file", path)
@@ -174,7 +175,7 @@ func makeFile(path string, current, failed *file, options Options) error {
 	if errors.Is(err, errPanic) {
 		return err
 	}
-	return errors.Join(err, made.close())
+	return cmp.Or(err, made.close())
 }
 
 // merge returns the change that counts where a key may have one in each of two files: the later one, with the first attempt of

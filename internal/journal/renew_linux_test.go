@@ -34,12 +34,14 @@ func TestFailedFileIsReadIn(t *testing.T) {
 		id := j.ID()
 		require.ErrorContains(t, j.Failure(), path+failedSuffix)
 		require.ErrorContains(t, j.Failure(), errDisk.Error())
+		_, err := Open(path, options(key))
+		require.ErrorIs(t, err, ErrInUse, "though its file is not")
 		require.NoError(t, j.Close())
 		failed := must(os.ReadFile(path + failedSuffix))
 		require.NoError(t, os.WriteFile(path+newSuffix, []byte("half of a file"), 0o600)) // the process ended in the midst of that
 
 		o, log := logged(key)
-		j, err := Open(path, o)
+		j, err = Open(path, o)
 		require.NoError(t, err)
 		require.Contains(t, log(), "was read in")
 		require.NoFileExists(t, path+failedSuffix)
