@@ -9,7 +9,7 @@ import (
 	bolterrors "go.etcd.io/bbolt/errors"
 )
 
-// Known is what is known of rooms. To the journal it is bytes. What is nil or "" is forgotten.
+// Known is what is known of rooms. To the journal it is bytes. What is empty is forgotten.
 type Known struct {
 	Rooms   map[string][]byte            // by room: the last known state
 	Aliases map[string]string            // by alias: the room's ID
