@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -35,26 +36,32 @@ var kept = []string{inRooms, inAliases, inEvents, inNotes}
 var (
 	headerKey = []byte("header")
 	headKey   = []byte("head")
-	checkKey  = []byte("check") // where a box is tried: nothing stands there
+	checkKey  = []byte("check") // where the header's check would stand
 )
 
 // A header says whose a file is and how it is read.
 type header struct {
 	account string
 	salt    []byte
-	check   []byte // what a box that is sealed makes of nothing at checkKey
 	adopted []byte // the salt of the failed file that was read in last, if there was one
+	check   []byte // what a box that is sealed makes of all this, at checkKey
 }
 
 func (h header) sealed() bool { return len(h.check) > 0 }
 
-func (h header) encode() []byte {
+// checked is what check is made of.
+func (h header) checked() []byte {
 	var w writer
 	w.uint(format)
 	w.text(h.account)
 	w.bytes(h.salt)
-	w.bytes(h.check)
 	w.bytes(h.adopted)
+	return w
+}
+
+func (h header) encode() []byte {
+	w := writer(h.checked())
+	w.bytes(h.check)
 	return append(w, checksum(w)...)
 }
 
@@ -67,7 +74,7 @@ func decodeHeader(raw []byte) (header, error) {
 	if version := r.uint(); !r.broken && version != format {
 		return header{}, fmt.Errorf("%w: format %d, and this version reads %d", errFormat, version, format)
 	}
-	h := header{account: r.text(), salt: r.bytes(), check: r.bytes(), adopted: r.bytes()}
+	h := header{account: r.text(), salt: r.bytes(), adopted: r.bytes(), check: r.bytes()}
 	if r.end() != nil || len(h.salt) != saltSize {
 		return header{}, damaged(fmt.Errorf("its header: %w", errRecord))
 	}
@@ -78,7 +85,8 @@ var errFormat = errors.New("it was made by a newer version: run that one, or one
 
 // A file is a bbolt file that is a journal's, open.
 type file struct {
-	db *bbolt.DB
+	path string
+	db   *bbolt.DB
 	header
 	head
 	box *box
@@ -93,7 +101,7 @@ func openFile(path string, options Options, reading bool) (_ *file, err error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &file{db: db}
+	f := &file{path: path, db: db}
 	defer func() {
 		if err != nil {
 			f.close()
@@ -128,8 +136,12 @@ func openFile(path string, options Options, reading bool) (_ *file, err error) {
 		return nil, err
 	}
 	if f.sealed() {
-		if _, err := f.box.open(inFile, checkKey, f.check); err != nil {
+		checked, err := f.box.open(inFile, checkKey, f.check)
+		if err != nil {
 			return nil, errors.New("its values are sealed with another passphrase: set the one that it was made with")
+		}
+		if !bytes.Equal(checked, f.checked()) {
+			return nil, damaged(fmt.Errorf("its header: %w", errUnfit))
 		}
 	}
 	record, err := f.box.open(inFile, headKey, rawHead)

@@ -18,8 +18,9 @@
 //
 // With [Options.Key] all is sealed but the account, the rooms' IDs and aliases, the events' IDs, and the names of notes: values, keys' names,
 // what they held, why they were refused, state, events, counts. Each record is bound to its place, the head to the number of changes and to
-// a sum over them, so none can be read, swapped, left out, or taken from another file or from before. Only the whole file can
-// be replaced by an older copy of it, which is what [Journal.Generation] is for.
+// a sum over them, so none can be read, swapped, left out, or taken from another file or from before, nor is a file taken that is not sealed.
+// Only the whole file can be replaced by an older copy of it, which is what [Journal.Generation] is for. Without a key each record
+// has a checksum that is bound in the same way.
 package journal
 
 import (
@@ -84,8 +85,8 @@ type name struct{ room, key string }
 type slot struct{ bucket, key string }
 
 // Open opens the journal in a file, and makes it if there is none, readable for its owner alone. Beside it
-// are files that end in ".lock", which stays, in ".new" for moments, and in ".failed": see Failure above. A file that is not
-// sealed is written anew, sealed, where the options have a key; what stood in the clear until then is not wiped from the disk.
+// are files that end in ".lock", which stays, in ".new" for moments, and in ".failed": see Failure above. A file that was made without a
+// passphrase is refused with one if it has changes; otherwise a new file takes its place.
 func Open(path string, options Options) (_ *Journal, err error) {
 	lock := flock.New(path+".lock", flock.SetPermissions(0o600))
 	defer func() {

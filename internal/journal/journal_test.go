@@ -266,31 +266,39 @@ func TestNothingStandsInTheClear(t *testing.T) {
 	requireInFile(t, path, false)
 }
 
+// What is not sealed may be anybody's.
 func TestSealedFromNowOn(t *testing.T) {
-	path := newPath(t)
-	j := open(t, path, "")
-	putSecrets(t, j)
-	require.NoError(t, j.SetGeneration(3))
-	requireInFile(t, path, true)
-	id, changes := j.ID(), j.Changes(room)
-	require.NoError(t, j.Close())
-	o, log := logged(passphrase)
-	j, err := Open(path, o)
-	require.NoError(t, err)
-	require.Contains(t, log(), "sealed from now on")
-	require.True(t, j.CanSeal())
-	requireInFile(t, path, false)
-	changes[0].Seq = 2 // given anew
-	require.Equal(t, changes, j.Changes(room))
-	require.Equal(t, id, j.ID())
-	require.Equal(t, int64(3), j.Generation())
-	require.Equal(t, int64(1), j.Depth(room))
-	state, err := j.Load(room)
-	require.NoError(t, err)
-	require.Equal(t, "tea-state", string(state))
-	require.NoError(t, j.Close())
-	_, err = Open(path, options(""))
-	require.ErrorContains(t, err, "none is set")
+	for _, suffix := range []string{"", failedSuffix} {
+		path := newPath(t)
+		j := open(t, path, "")
+		putSecrets(t, j)
+		require.NoError(t, j.SetGeneration(3))
+		requireInFile(t, path, true)
+		id := j.ID()
+		require.NoError(t, j.Close())
+		require.NoError(t, os.Rename(path, path+suffix))
+		_, err := Open(path, options(passphrase))
+		require.ErrorContains(t, err, "not sealed")
+		require.ErrorContains(t, err, path+suffix+":")
+		require.NoError(t, os.Rename(path+suffix, path))
+
+		j = open(t, path, "")
+		j.Done(room, map[string]uint64{"tea-key": 1})
+		require.NoError(t, j.Close())
+		require.NoError(t, os.Rename(path, path+suffix))
+		j = open(t, path, passphrase)
+		require.True(t, j.CanSeal())
+		require.Equal(t, id, j.ID())
+		require.Equal(t, int64(3), j.Generation())
+		require.Equal(t, int64(1), j.Depth(room))
+		state, err := j.Load(room)
+		require.NoError(t, err)
+		require.Nil(t, state)
+		requireInFile(t, path, false)
+		require.NoError(t, j.Close())
+		_, err = Open(path, options(""))
+		require.ErrorContains(t, err, "none is set")
+	}
 }
 
 // An entry is good only where it was written, and only as it was written last.
@@ -327,6 +335,17 @@ func TestEntriesCantBeMoved(t *testing.T) {
 			},
 			"all": func(t *testing.T, tx *bbolt.Tx) {
 				require.NoError(t, tx.DeleteBucket([]byte(inChanges)))
+			},
+			"the header": func(t *testing.T, tx *bbolt.Tx) {
+				b := tx.Bucket([]byte(inFile))
+				h, err := decodeHeader(b.Get(headerKey))
+				require.NoError(t, err)
+				h.adopted = make([]byte, saltSize)
+				raw := h.encode()
+				if key == "" {
+					raw[5] ^= 1 // there is no more than a checksum
+				}
+				require.NoError(t, b.Put(headerKey, raw))
 			},
 			"all, and no trace": func(t *testing.T, tx *bbolt.Tx) {
 				require.NoError(t, tx.DeleteBucket([]byte(inChanges)))

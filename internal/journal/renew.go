@@ -16,7 +16,7 @@ import (
 )
 
 // openCurrent opens the file of a journal as it is to be used. If there is none, or a failed one is to be
-// read in, or what is in the clear is to be sealed, a new file is written and takes its place at
+// read in, or a sealed one is to take the place of one in the clear, a new file is written and takes its place at
 // once: so none is ever half made, whenever the process ends. The caller has the lock.
 func openCurrent(path string, options Options) (*file, error) {
 	current, err := openIfThere(path, options, false)
@@ -33,7 +33,7 @@ func openCurrent(path string, options Options) (*file, error) {
 		failed = nil
 		removeFailed(path, options.Log)
 	}
-	seal := current != nil && !current.sealed() && options.Key != ""
+	seal := current != nil && current.foreign(options)
 	if current != nil && failed == nil && !seal {
 		return current, nil
 	}
@@ -115,6 +115,10 @@ func makeFile(path string, current, failed *file, options Options) error {
 		if err != nil {
 			return err
 		}
+		if len(changes) > 0 && from.foreign(options) {
+			return &fileError{from.path, errors.New("it has changes that are not sealed, and a passphrase is set: " +
+				"start without one until they are delivered, or move it away and do without them")}
+		}
 		for room, depth := range depths {
 			t.depths[room] = max(t.depths[room], depth)
 		}
@@ -147,13 +151,13 @@ func makeFile(path string, current, failed *file, options Options) error {
 		return err
 	}
 	if options.Key != "" {
-		h.check = box.seal(inFile, checkKey, nil)
+		h.check = box.seal(inFile, checkKey, h.checked())
 	}
 	db, err := openBolt(path, false)
 	if err != nil {
 		return err
 	}
-	made := &file{db: db, header: h, box: box}
+	made := &file{path: path, db: db, header: h, box: box}
 	err = guard(func() error {
 		return db.Update(func(tx *bbolt.Tx) error {
 			for _, bucket := range append([]string{inFile, inChanges, inDepths}, kept...) {
@@ -164,7 +168,8 @@ func makeFile(path string, current, failed *file, options Options) error {
 			if err := tx.Bucket([]byte(inFile)).Put(headerKey, h.encode()); err != nil {
 				return err
 			}
-			if known := cmp.Or(current, failed); known != nil { // of one of them, or a token could be ahead of a state
+			// Of one of them, or a token could be ahead of a state.
+			if known := cmp.Or(current, failed); known != nil && !known.foreign(options) {
 				if err := made.copyKept(tx, known, options.Log.WithField("file", path)); err != nil {
 					return err
 				}
@@ -177,6 +182,10 @@ func makeFile(path string, current, failed *file, options Options) error {
 	}
 	return cmp.Or(err, made.close())
 }
+
+// foreign says whether anybody may have written what is in the file, though it was to be sealed: of such a one
+// only numbers are taken.
+func (f *file) foreign(options Options) bool { return options.Key != "" && !f.sealed() }
 
 // merge returns the change that counts where a key may have one in each of two files: the later one, with the first attempt of
 // either if they are the same.
