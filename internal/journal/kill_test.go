@@ -136,9 +136,9 @@ func (h heard) require(t *testing.T, j *Journal) {
 // A process is killed again and again in the midst of what it does to one journal.
 func TestKill(t *testing.T) {
 	for _, key := range []string{"", passphrase} {
-		kills := 24
+		kills := 20
 		if key != "" {
-			kills = 3
+			kills = 2
 		}
 		path := newPath(t)
 		h := heard{map[string]int{}, map[string]int{}, map[string]int{}}

@@ -69,7 +69,7 @@ func TestCutOff(t *testing.T) {
 	want, err := contents(t, path, "")
 	require.NoError(t, err)
 	damaged := newPath(t)
-	for size := 0; size < len(whole); size += 509 {
+	for size := 0; size < len(whole); size += 1021 {
 		require.NoError(t, os.WriteFile(damaged, whole[:size], 0o600))
 		got, err := contents(t, damaged, "")
 		if err == nil { // what was cut off was not in use
@@ -92,9 +92,9 @@ func TestDamage(t *testing.T) {
 		require.NoError(t, err)
 		used := len(bytes.TrimRight(whole, "\x00"))
 		pages := used / os.Getpagesize()
-		rounds := 1000
+		rounds := 400
 		if key != "" {
-			rounds = 40
+			rounds = 20
 		}
 		folder := t.TempDir()
 		found, random := 0, rand.New(rand.NewPCG(1, 2))
