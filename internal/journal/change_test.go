@@ -2,6 +2,7 @@ package journal
 
 import (
 	"fmt"
+	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -111,6 +112,20 @@ func TestOldestRoomFirst(t *testing.T) {
 	require.Equal(t, []any{0, 0, time.Time{}}, []any{changes, refused, since})
 }
 
+// underWay waits until a transaction has taken what was saved.
+func underWay(t *testing.T, j *Journal) {
+	t.Helper()
+	for start := time.Now(); ; runtime.Gosched() {
+		j.mu.RLock()
+		taken := j.flying != nil
+		j.mu.RUnlock()
+		if taken {
+			return
+		}
+		require.Less(t, time.Since(start), time.Minute)
+	}
+}
+
 // A transaction is under way as long as another holds bbolt's lock.
 func TestNothingWaitsForAPut(t *testing.T) {
 	path := newPath(t)
@@ -121,11 +136,7 @@ func TestNothingWaitsForAPut(t *testing.T) {
 	require.NoError(t, err)
 	put := make(chan error, 1)
 	go func() { put <- j.Put(room, set("tea", "2")) }()
-	for waits := false; !waits; { // until it has taken what was saved along
-		j.mu.RLock()
-		waits = j.flying != nil
-		j.mu.RUnlock()
-	}
+	underWay(t, j)
 	require.Equal(t, "1", string(get(t, j, "tea").Value), "what is not on disk does not count")
 	require.Len(t, j.Changes(room), 3)
 	j.Done(room, map[string]uint64{"tea": 1, "milk": 2})
@@ -160,11 +171,7 @@ func TestWhatHappensWhileAnAttemptIsNoted(t *testing.T) {
 	noted := make(chan error, 1)
 	require.NoError(t, j.Save(Known{Notes: map[string]string{"token": "1"}}))
 	go func() { noted <- j.Attempted(room, Attempt{Depth: 1}, map[string]uint64{"tea": 1, "milk": 2}) }()
-	for waits := false; !waits; {
-		j.mu.RLock()
-		waits = j.flying != nil
-		j.mu.RUnlock()
-	}
+	underWay(t, j)
 	j.Refuse(room, "tea", 1, "forbidden")
 	j.Done(room, map[string]uint64{"milk": 2})
 	require.NoError(t, tx.Rollback())

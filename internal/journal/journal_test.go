@@ -139,11 +139,9 @@ func TestEventsAreListedAndDropped(t *testing.T) {
 func TestOneAtATime(t *testing.T) {
 	path := newPath(t)
 	j := open(t, path, "")
-	start := time.Now()
 	_, err := Open(path, options(""))
 	require.ErrorIs(t, err, ErrInUse)
 	require.ErrorContains(t, err, path)
-	require.Less(t, time.Since(start), time.Second)
 	require.NoError(t, j.Close())
 	require.NoError(t, open(t, path, "").Close())
 }
@@ -158,7 +156,7 @@ func TestInUseByAnotherProgram(t *testing.T) {
 	start := time.Now()
 	_, err = Open(path, options(""))
 	require.ErrorIs(t, err, ErrInUse)
-	require.Less(t, time.Since(start), time.Second)
+	require.Less(t, time.Since(start), time.Minute, "it takes half a second where nothing else is to be done")
 }
 
 func TestWhatIsRefusedAtOpen(t *testing.T) {
