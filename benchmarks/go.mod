@@ -11,7 +11,7 @@ require (
 	github.com/go-joe/joe v0.12.0
 	github.com/go-joe/matrix-memory v0.0.0-00010101000000-000000000000
 	github.com/redis/go-redis/v9 v9.7.0
-	go.etcd.io/bbolt v1.4.3
+	go.etcd.io/bbolt v1.5.0
 	go.uber.org/zap v1.14.0
 	golang.org/x/sync v0.24.0
 	maunium.net/go/mautrix v0.32.0

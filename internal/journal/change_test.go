@@ -134,6 +134,7 @@ func TestNothingWaitsForAPut(t *testing.T) {
 	require.NoError(t, j.Save(Known{Rooms: map[string][]byte{room: []byte("state")}}))
 	tx, err := j.file.db.Begin(true)
 	require.NoError(t, err)
+	defer tx.Rollback() // or closing the journal would wait for it
 	put := make(chan error, 1)
 	go func() { put <- j.Put(room, set("tea", "2")) }()
 	underWay(t, j)
@@ -168,6 +169,7 @@ func TestWhatHappensWhileAnAttemptIsNoted(t *testing.T) {
 	require.NoError(t, j.Put(room, set("tea", "1"), set("milk", "1")))
 	tx, err := j.file.db.Begin(true)
 	require.NoError(t, err)
+	defer tx.Rollback() // or closing the journal would wait for it
 	noted := make(chan error, 1)
 	require.NoError(t, j.Save(Known{Notes: map[string]string{"token": "1"}}))
 	go func() { noted <- j.Attempted(room, Attempt{Depth: 1}, map[string]uint64{"tea": 1, "milk": 2}) }()
