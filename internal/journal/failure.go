@@ -36,7 +36,6 @@ func (j *Journal) failed() error {
 func (j *Journal) giveUp(err error) {
 	j.mu.Lock()
 	j.failure = err
-	clear(j.staged)
 	j.mu.Unlock()
 	j.log.WithError(err).Error("The journal failed, and its file is not used any more. See to the disk, and start anew.")
 }

@@ -78,6 +78,9 @@ func TestCutOff(t *testing.T) {
 		}
 		require.ErrorIs(t, err, ErrDamaged)
 		require.ErrorContains(t, err, "good copy")
+		if size >= 2*os.Getpagesize() {
+			require.ErrorContains(t, err, "it is cut off")
+		}
 		require.Equal(t, whole[:size], must(os.ReadFile(damaged)), "nothing in it was changed")
 	}
 }
@@ -137,8 +140,9 @@ func TestDamage(t *testing.T) {
 	}
 }
 
-// A page that leads to itself or to one above it would let bbolt run in circles.
-func TestCircle(t *testing.T) {
+// A page that leads to itself or to one above it would let bbolt run in circles, and it would not find a key
+// that is out of order.
+func TestCircleAndOrder(t *testing.T) {
 	path := newPath(t)
 	db, err := bbolt.Open(path, 0o600, nil)
 	require.NoError(t, err)
@@ -154,7 +158,7 @@ func TestCircle(t *testing.T) {
 	halved, err := checkPages(bytes.NewReader(file), int64(len(file)))
 	require.NoError(t, err)
 	require.False(t, halved)
-	circles := 0
+	circles, leaves := 0, 0
 	size := os.Getpagesize()
 	for page := 2; page < len(file)/size; page++ {
 		if header := file[page*size:]; native.Uint16(header[8:]) == branchPage {
@@ -163,9 +167,17 @@ func TestCircle(t *testing.T) {
 			_, err := checkPages(bytes.NewReader(b), int64(len(b)))
 			require.ErrorContains(t, err, fmt.Sprintf("page %d is used twice", page))
 			circles++
+		} else if native.Uint16(header[8:]) == leafPage && native.Uint16(header[10:]) > 1 {
+			b := bytes.Clone(file)
+			key := page*size + pageHeader + int(native.Uint32(header[pageHeader+4:]))
+			b[key] = 0xff
+			_, err := checkPages(bytes.NewReader(b), int64(len(b)))
+			require.ErrorContains(t, err, "out of order")
+			leaves++
 		}
 	}
 	require.Positive(t, circles)
+	require.Positive(t, leaves)
 }
 
 // One of the two pages that a file begins with is lost: the other is good, and the log says what that means.
