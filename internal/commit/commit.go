@@ -124,7 +124,7 @@ func (q *Queue) send(ctx context.Context, stateKey string, parts []*part, m *mer
 		q.finish(parts, err)
 		return
 	}
-	draft, err := q.room.Draft(stateKey, raws, m.touched(), m.limit)
+	draft, err := q.room.Draft(stateKey, raws, m.sent(), m.limit)
 	if err != nil {
 		q.gone(sent)
 		q.finish(parts, fmt.Errorf("not sent: %w", err))

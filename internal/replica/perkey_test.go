@@ -208,7 +208,7 @@ func (m *keyMemory) write(key string, value *int) {
 			changes[key] = json.RawMessage(fmt.Sprint(*value))
 		}
 	}
-	draft, err := m.Draft(key, changes, slices.Collect(maps.Keys(changes)), 60_000)
+	draft, err := m.Draft(key, changes, sentFirst(changes), 60_000)
 	if err != nil {
 		panic(err)
 	}
