@@ -54,6 +54,8 @@ type memory struct {
 	sealSize int
 	timeout  time.Duration
 
+	attempted func(stateKey string, with replica.Attempt, changes []commit.Change) error // nil: it has no journal
+
 	// The server's mu owns these:
 	synced int // how many events sync brought
 	knows  int // how many were heard of
@@ -122,6 +124,7 @@ func (m *memory) open() error {
 		SealLimit: m.sealSize,
 		Opened:    m.opened,
 		Removed:   func(ids []string) { m.locked(func() { m.removed = append(m.removed, ids...) }) },
+		Attempted: m.attempted,
 		Failed:    func(_ string, err error) { m.locked(func() { m.failed = append(m.failed, err) }) },
 	}, m.timeout)
 	m.server.mu.Lock()

@@ -31,8 +31,9 @@ const (
 // have been: see [Room.Fate].
 var ErrHeard = errors.New("more was heard of a change that was sent before")
 
-// Fate tells what became of a change of a key.
-func (r *Room) Fate(key string, first Attempt) Fate {
+// Fate tells what became of a change of a key. One that was not sent before, whose first is
+// nil, is missing, but unclear where a draft could not tell what stood there before it.
+func (r *Room) Fate(key string, first *Attempt) Fate {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if !r.loaded {
@@ -40,20 +41,20 @@ func (r *Room) Fate(key string, first Attempt) Fate {
 	}
 	doc := r.document(r.stateKey(key))
 	fate := r.fate(doc, key, first)
-	if m := doc.meaning; m != nil {
+	if m := doc.meaning; m != nil && first != nil {
 		m.seek(key, first.At, fate == Unclear)
 	}
 	return fate
 }
 
-func (r *Room) fate(doc *document, key string, first Attempt) Fate {
+func (r *Room) fate(doc *document, key string, first *Attempt) Fate {
 	switch {
-	case r.behind > 0:
+	case r.behind > 0, doc.meaning == nil && doc.ask:
 		return Unclear
+	case first == nil:
+		return Missing
 	case doc.meaning != nil:
 		return doc.meaning.fate(key, first.At)
-	case doc.ask:
-		return Unclear
 	case first.Was == doc.standing.name(), doc.found && first.Was == doc.standing.digest():
 		return Missing
 	}

@@ -88,7 +88,7 @@ func (r *Room) Draft(stateKey string, changes map[string]json.RawMessage, change
 		return Draft{}, doc.standing.err
 	}
 	for key, first := range changed {
-		if first != nil && r.fate(doc, key, *first) != Missing {
+		if first != nil && r.fate(doc, key, first) != Missing {
 			return Draft{}, ErrHeard
 		}
 	}
