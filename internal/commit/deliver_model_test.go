@@ -181,6 +181,15 @@ func (p *process) kill() {
 func (b *bot) starts() {
 	p := &process{memory: b.join(b.name)}
 	p.room.Reached(b.disk.depth)
+	for _, c := range b.disk.pending() {
+		if c.Attempt != nil {
+			var raw json.RawMessage
+			if !c.Delete {
+				raw = wire.EncodeValue(c.Value)
+			}
+			p.room.Sent(c.Key, raw, *c.Attempt)
+		}
+	}
 	p.attempted = func(_ string, with replica.Attempt, changes []commit.Change) error {
 		if b.fault() < 4 {
 			p.kill()

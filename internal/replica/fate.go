@@ -3,6 +3,7 @@ package replica
 import (
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"slices"
 
@@ -69,6 +70,25 @@ func (r *Room) Reached(depth int64) {
 	r.reached = max(r.reached, depth)
 	for _, doc := range r.docs {
 		doc.top = max(doc.top, depth)
+	}
+}
+
+// Sent notes that a change was sent before the start, and made this of a key, nil if it
+// deletes it, where no stamp would tell if it is acted upon later.
+func (r *Room) Sent(key string, raw json.RawMessage, first Attempt) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.layout.PerKey {
+		return
+	}
+	stateKey := r.stateKey(key)
+	a := attempt{then: standing{found: first.Was != "", id: first.Was}, told: true}
+	if raw != nil {
+		a.dict = wire.Dictionary{}.With(map[string]json.RawMessage{key: raw})
+	}
+	r.earlier[stateKey] = keep(r.earlier[stateKey], a, maxTried)
+	if doc, ok := r.docs[stateKey]; ok {
+		doc.tried = keep(doc.tried, a, maxTried)
 	}
 }
 

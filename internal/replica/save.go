@@ -55,6 +55,7 @@ type savedAttempt struct {
 	Content savedContent
 	Then    *savedStanding `json:",omitempty"`
 	Late    int            `json:",omitempty"`
+	Told    bool           `json:",omitempty"`
 }
 
 type savedEvent struct {
@@ -163,7 +164,7 @@ func (d *document) save(layout wire.Layout, stateKey string) savedDocument {
 	}
 	if d.meaning == nil { // elsewhere the stamps tell
 		for _, a := range d.tried {
-			s.Tried = append(s.Tried, savedAttempt{in.save(a.dict, nil), in.stands(a.then), a.late})
+			s.Tried = append(s.Tried, savedAttempt{in.save(a.dict, nil), in.stands(a.then), a.late, a.told})
 		}
 	}
 	return s
@@ -235,8 +236,11 @@ func (r *Room) Restore(from []byte) error {
 	r.docs, r.pointers, r.busy = restored.docs, restored.pointers, restored.busy
 	r.loaded, r.behind, r.count = true, 1, r.count+restored.count
 	r.reached = max(r.reached, restored.reached)
-	for _, doc := range r.docs {
+	for stateKey, doc := range r.docs {
 		doc.top = max(doc.top, r.reached)
+		for _, a := range r.earlier[stateKey] {
+			doc.tried = keep(doc.tried, a, maxTried)
+		}
 	}
 	return nil
 }
@@ -314,7 +318,7 @@ func (s savedDocument) restore(layout wire.Layout, stateKey string) (*document, 
 		d.sent = append(d.sent, sent{one.ID, one.Base})
 	}
 	for _, one := range s.Tried {
-		a := attempt{late: one.Late}
+		a := attempt{late: one.Late, told: one.Told}
 		if a.dict, _, err = in.restore(one.Content); err != nil {
 			return nil, err
 		}
