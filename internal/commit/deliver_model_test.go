@@ -27,17 +27,18 @@ import (
 // without having heard of it, replaced it; all agree in the end; and nobody writes for ever.
 func TestAcknowledgedByTheJournalMeansDelivered(t *testing.T) {
 	for name, h := range map[string]history{
-		"one bot":                     {bots: 1},
-		"several bots":                {bots: 3},
-		"several bots and forks":      {bots: 3, forks: true},
-		"many keys":                   {bots: 2, keys: 30, forks: true, steps: 60},
-		"a key each, one bot":         {bots: 1, layout: wire.Layout{PerKey: true}},
-		"a key each, several bots":    {bots: 3, layout: wire.Layout{PerKey: true}},
-		"a key each, silent, one bot": {bots: 1, layout: wire.Layout{PerKey: true}, silent: true},
-		"what comes late, several":    {bots: 3, delayed: true, forks: true},
-		"what comes late, one bot":    {bots: 1, delayed: true},
-		"what comes late, many keys":  {bots: 2, delayed: true, keys: 30, steps: 60},
-		"a key each, what comes late": {bots: 2, delayed: true, layout: wire.Layout{PerKey: true}},
+		"one bot":                                   {bots: 1},
+		"several bots":                              {bots: 3},
+		"several bots and forks":                    {bots: 3, forks: true},
+		"many keys":                                 {bots: 2, keys: 30, forks: true, steps: 60},
+		"a key each, one bot":                       {bots: 1, layout: wire.Layout{PerKey: true}},
+		"a key each, several bots":                  {bots: 3, layout: wire.Layout{PerKey: true}},
+		"a key each, silent, one bot":               {bots: 1, layout: wire.Layout{PerKey: true}, silent: true},
+		"what comes late, several":                  {bots: 3, delayed: true, forks: true},
+		"what comes late, one bot":                  {bots: 1, delayed: true},
+		"what comes late, many keys":                {bots: 2, delayed: true, keys: 30, steps: 60},
+		"a key each, what comes late, never killed": {bots: 1, immortal: true, delayed: true, layout: wire.Layout{PerKey: true}},
+		"a key each, what comes late":               {bots: 1, delayed: true, layout: wire.Layout{PerKey: true}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			rapid.Check(t, func(rt *rapid.T) {
@@ -60,6 +61,7 @@ type history struct {
 	silent            bool
 	forks             bool
 	delayed           bool // requests arrive late, or twice
+	immortal          bool // nobody is killed
 }
 
 // A truth is a change that was made.
@@ -86,6 +88,7 @@ type place struct {
 	puts  int
 	goes  int // what puts may come of: deliveries, faults, forks
 	n     int
+	kills int
 }
 
 func (p *place) next(n int) int {
@@ -161,6 +164,7 @@ type process struct {
 	*memory
 	mu   sync.Mutex
 	dead bool
+	safe bool // it can't be killed
 }
 
 var errKilled = errors.New("killed")
@@ -174,22 +178,19 @@ func (p *process) killed() bool {
 func (p *process) kill() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.dead = !p.safe
+}
+
+func (p *process) end() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	p.dead = true
 }
 
 // starts starts a process.
 func (b *bot) starts() {
-	p := &process{memory: b.join(b.name)}
+	p := &process{memory: b.join(b.name), safe: b.immortal}
 	p.room.Reached(b.disk.depth)
-	for _, c := range b.disk.pending() {
-		if c.Attempt != nil {
-			var raw json.RawMessage
-			if !c.Delete {
-				raw = wire.EncodeValue(c.Value)
-			}
-			p.room.Sent(c.Key, raw, *c.Attempt)
-		}
-	}
 	p.attempted = func(_ string, with replica.Attempt, changes []commit.Change) error {
 		if b.fault() < 4 {
 			p.kill()
@@ -209,7 +210,7 @@ func (b *bot) starts() {
 		b.disk.mu.Unlock()
 		if b.fault() < 4 {
 			p.kill()
-			return errKilled
+			return errors.New("the disk is full")
 		}
 		return nil
 	}
@@ -411,6 +412,7 @@ func (b *bot) lives(steps int) (bad string) {
 func (b *bot) startsAgain() {
 	for b.now().killed() {
 		b.tell("%s is killed", b.name)
+		b.count(&b.kills)
 		b.dies()
 		b.starts()
 	}
@@ -418,7 +420,7 @@ func (b *bot) startsAgain() {
 
 // dies waits for a process that was killed.
 func (b *bot) dies() {
-	b.now().kill()
+	b.now().end()
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	b.now().queue.Close(ctx)
@@ -551,7 +553,7 @@ func (p *place) rest(bots []*bot) (bad string) {
 				return fmt.Sprintf("%s reads %s=%s (%v), %s stands in the room", b.name, key, entry.Raw, err, stands)
 			}
 		}
-		if p.server.layout.PerKey && (len(bots) > 1 || p.delayed) { // there a late request can't always be told from a change
+		if p.server.layout.PerKey && (len(bots) > 1 || p.delayed && p.kills > 0) { // there a late request can't always be told from a change
 			continue
 		}
 		if may := p.may(key); len(may) > 0 && !slices.Contains(may, stands) {

@@ -3,7 +3,6 @@ package replica
 import (
 	"crypto/sha256"
 	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"slices"
 
@@ -58,8 +57,15 @@ func (r *Room) fate(doc *document, key string, first *Attempt) Fate {
 		return doc.meaning.fate(key, first.At)
 	case first.Was == doc.standing.name(), doc.found && first.Was == doc.standing.digest():
 		return Missing
+	case doc.own() || doc.sentBy(r.self): // this very attempt or a late one, as later changes are made by the same journal
+		return Missing
 	}
 	return Replaced
+}
+
+// sentBy says whether what stands there is known to be a user's event.
+func (d *document) sentBy(user string) bool {
+	return slices.ContainsFunc(d.recent, func(e *event) bool { return e.id == d.id && e.sender == user })
 }
 
 // Reached notes that own attempts from before the start went as deep as this, so that
@@ -70,25 +76,6 @@ func (r *Room) Reached(depth int64) {
 	r.reached = max(r.reached, depth)
 	for _, doc := range r.docs {
 		doc.top = max(doc.top, depth)
-	}
-}
-
-// Sent notes that a change was sent before the start, and made this of a key, nil if it
-// deletes it, where no stamp would tell if it is acted upon later.
-func (r *Room) Sent(key string, raw json.RawMessage, first Attempt) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if !r.layout.PerKey {
-		return
-	}
-	stateKey := r.stateKey(key)
-	a := attempt{then: standing{found: first.Was != "", id: first.Was}, told: true}
-	if raw != nil {
-		a.dict = wire.Dictionary{}.With(map[string]json.RawMessage{key: raw})
-	}
-	r.earlier[stateKey] = keep(r.earlier[stateKey], a, maxTried)
-	if doc, ok := r.docs[stateKey]; ok {
-		doc.tried = keep(doc.tried, a, maxTried)
 	}
 }
 

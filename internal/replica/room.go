@@ -25,7 +25,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"io"
-	"slices"
 	"strings"
 	"sync"
 
@@ -48,21 +47,19 @@ type Room struct {
 	busy     map[string]bool // state keys of documents that need something done
 	loaded   bool
 	loading  bool
-	begun    bool // a load has ended since the start
-
-	reached int64                // the greatest depth of an own attempt from before the start, as far as that is known
-	earlier map[string][]attempt // such attempts in the per-key layout, by state key
-	began   int                  // the count when loading began
-	count   int                  // of changes
-	behind  int                  // how often events may have been missed
-	caught  int                  // the same when loading began
-	early   []Update             // what sync brought while loading for the first time
-	gone    []string             // what was redacted meanwhile
+	begun    bool     // a load has ended since the start
+	reached  int64    // the greatest depth of an attempt from before the start, as far as that is known
+	began    int      // the count when loading began
+	count    int      // of changes
+	behind   int      // how often events may have been missed
+	caught   int      // the same when loading began
+	early    []Update // what sync brought while loading for the first time
+	gone     []string // what was redacted meanwhile
 }
 
 // New returns the replica of a room that is not loaded yet. self is the bot's user ID.
 func New(layout wire.Layout, self string) *Room {
-	r := &Room{layout: layout, self: self, random: rand.Reader, earlier: make(map[string][]attempt)}
+	r := &Room{layout: layout, self: self, random: rand.Reader}
 	r.clear()
 	return r
 }
@@ -206,7 +203,7 @@ func (r *Room) Keys() ([]string, error) {
 func (r *Room) document(stateKey string) *document {
 	doc, ok := r.docs[stateKey]
 	if !ok {
-		doc = &document{start: r.loaded && r.behind == 0, tried: slices.Clone(r.earlier[stateKey])}
+		doc = &document{start: r.loaded && r.behind == 0}
 		if !r.layout.PerKey {
 			doc.meaning, doc.top = newMeaning(r.layout), max(restartDepth, r.reached)
 		}

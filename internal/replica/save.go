@@ -38,7 +38,6 @@ type savedDocument struct {
 	Past     []string       `json:",omitempty"`
 	Mine     []string       `json:",omitempty"`
 	Sent     []savedSent    `json:",omitempty"`
-	Tried    []savedAttempt `json:",omitempty"`
 	Top      int64          `json:",omitempty"`
 	Carried  int            `json:",omitempty"`
 	Loose    []string       `json:",omitempty"`
@@ -50,13 +49,6 @@ type savedStanding struct {
 }
 
 type savedSent struct{ ID, Base string }
-
-type savedAttempt struct {
-	Content savedContent
-	Then    *savedStanding `json:",omitempty"`
-	Late    int            `json:",omitempty"`
-	Told    bool           `json:",omitempty"`
-}
 
 type savedEvent struct {
 	ID       string
@@ -162,11 +154,6 @@ func (d *document) save(layout wire.Layout, stateKey string) savedDocument {
 	for _, one := range d.sent {
 		s.Sent = append(s.Sent, savedSent{one.id, one.base})
 	}
-	if d.meaning == nil { // elsewhere the stamps tell
-		for _, a := range d.tried {
-			s.Tried = append(s.Tried, savedAttempt{in.save(a.dict, nil), in.stands(a.then), a.late, a.told})
-		}
-	}
 	return s
 }
 
@@ -236,11 +223,8 @@ func (r *Room) Restore(from []byte) error {
 	r.docs, r.pointers, r.busy = restored.docs, restored.pointers, restored.busy
 	r.loaded, r.behind, r.count = true, 1, r.count+restored.count
 	r.reached = max(r.reached, restored.reached)
-	for stateKey, doc := range r.docs {
+	for _, doc := range r.docs {
 		doc.top = max(doc.top, r.reached)
-		for _, a := range r.earlier[stateKey] {
-			doc.tried = keep(doc.tried, a, maxTried)
-		}
 	}
 	return nil
 }
@@ -316,16 +300,6 @@ func (s savedDocument) restore(layout wire.Layout, stateKey string) (*document, 
 	}
 	for _, one := range s.Sent {
 		d.sent = append(d.sent, sent{one.ID, one.Base})
-	}
-	for _, one := range s.Tried {
-		a := attempt{late: one.Late, told: one.Told}
-		if a.dict, _, err = in.restore(one.Content); err != nil {
-			return nil, err
-		}
-		if a.then, err = in.stood(one.Then); err != nil {
-			return nil, err
-		}
-		d.tried = append(d.tried, a)
 	}
 	return d, nil
 }

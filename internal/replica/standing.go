@@ -27,7 +27,6 @@ type attempt struct {
 	dict wire.Dictionary
 	then standing // what stood there when it was made
 	late int      // how often it was acted upon later
-	told bool     // it was made before the start: what stood there then need not be known
 }
 
 const (
@@ -146,7 +145,7 @@ func (d *document) lateAttempt(s standing, own bool) int {
 		return -1 // it is a later one that says the same
 	}
 	return slices.IndexFunc(d.tried, func(a attempt) bool {
-		return (a.then.id != s.id || s.id == "") && a.late < maxLate && equal(a.dict, s.dict) && (!a.told || slices.Contains(d.past, a.then.id))
+		return (a.then.id != s.id || s.id == "") && a.late < maxLate && equal(a.dict, s.dict)
 	})
 }
 
