@@ -345,6 +345,7 @@ func (b *bot) writesThrough(key string) {
 	if b.now().killed() {
 		err = fmt.Errorf("%w: %w", commit.ErrUnknownOutcome, errKilled)
 	}
+	b.saves()
 	b.tell("%s writes through %s=%s: %v", b.name, key, c.value, err)
 	b.place.mu.Lock()
 	defer b.place.mu.Unlock()
@@ -364,6 +365,7 @@ func (b *bot) delivers() (bad string) {
 		if b.now().killed() {
 			return ""
 		}
+		b.saves() // together with what is taken out of the journal: else a start would read what was there before that
 		for i, err := range results {
 			b.tell("%s delivered %s=%s (%d): %v", b.name, changes[i].Key, changes[i].Value, changes[i].Seq, err)
 			switch {
@@ -375,6 +377,14 @@ func (b *bot) delivers() (bad string) {
 		}
 	}
 	return ""
+}
+
+// saves saves what is known.
+func (b *bot) saves() {
+	saved, err := b.now().room.Save()
+	if err == nil && !b.now().killed() {
+		b.disk.saved = saved
+	}
 }
 
 // lives does what a bot does.
@@ -390,9 +400,7 @@ func (b *bot) lives(steps int) (bad string) {
 		case x < 82:
 			b.writesThrough(key)
 		case x < 88:
-			if saved, err := b.now().room.Save(); err == nil {
-				b.disk.saved = saved
-			}
+			b.saves()
 		case x < 92:
 			b.now().skips()
 		case x < 95:

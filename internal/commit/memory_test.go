@@ -54,6 +54,7 @@ type memory struct {
 	sealSize int
 	timeout  time.Duration
 
+	sealing   func()                                                                     // what happens at the next sealing, once
 	attempted func(stateKey string, with replica.Attempt, changes []commit.Change) error // nil: it has no journal
 
 	// The server's mu owns these:
@@ -235,6 +236,10 @@ func (m *memory) hears() {
 
 func (m *memory) seal(_ context.Context, content json.RawMessage) (string, error) {
 	m.call("seal")
+	if then := m.sealing; then != nil {
+		m.sealing = nil
+		then()
+	}
 	m.own.Lock()
 	defer m.own.Unlock()
 	id := fmt.Sprintf("$sealed%d", len(m.sealed))
