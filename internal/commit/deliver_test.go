@@ -465,6 +465,68 @@ func TestSentBefore(t *testing.T) {
 	})
 }
 
+// Where many changes were made since, the last events don't tell whether a change arrived that was
+// sent before them: the history does.
+func TestSentLongBefore(t *testing.T) {
+	play := func(t *testing.T, arrives, changed bool) (m *memory, l *ledger) {
+		m, l = journaled(t, wire.Layout{}, map[string]string{"": `{}`})
+		m.loses(fate{stored: arrives})
+		require.ErrorIs(t, m.delivers(set("a", "1"))[0], commit.ErrUnknownOutcome)
+		other := m.join("@other:x")
+		other.opens(t)
+		if changed {
+			other.submit(t, set("a", "2"))
+		} else {
+			other.submit(t, set("a", "0"), set("b", "0"))
+		}
+		for i := range 60 {
+			other.syncs()
+			other.submit(t, set(fmt.Sprintf("key%d", i), "1"))
+		}
+		other.syncs()
+		dict, err := wire.Layout{}.Decode("", m.content(""))
+		require.NoError(t, err)
+		require.NotContains(t, dict.Write.Keys, "a")
+		m = m.join("@bot:x")
+		first := l.first
+		l = m.journals()
+		l.first = first
+		m.room.Reached(first["a"].At.Depth)
+		return m, l
+	}
+	scene(t, "it was heard of and changed", func(t *testing.T) {
+		m, l := play(t, true, true)
+		m.opens(t)
+		require.Equal(t, []error{commit.ErrSuperseded}, m.delivers(l.again(set("a", "1"))))
+		require.Zero(t, puts(m.did()))
+		m.remembersUnder(t, "a", "2")
+	})
+	scene(t, "it never arrived, and an earlier stamp is known", func(t *testing.T) {
+		m, l := play(t, false, false)
+		l.first["a"].At.Depth = 5000 // later than what the other one wrote
+		m.opens(t)
+		require.Equal(t, []error{nil}, m.delivers(l.again(set("a", "1"))))
+		m.remembersUnder(t, "a", "1")
+	})
+	scene(t, "it never arrived, and what is known of the key is as of a floor", func(t *testing.T) {
+		m, l := play(t, false, false)
+		l.first["a"].At.Depth = 120 // below the floor of the last event, and above what is in the history
+		m.opens(t)
+		m.did()
+		require.Equal(t, []error{nil}, m.delivers(l.again(set("a", "1"))))
+		require.Equal(t, []string{"load", "note", "put"}, m.did())
+		m.remembersUnder(t, "a", "1")
+	})
+	scene(t, "the history can't be had", func(t *testing.T) {
+		m, l := play(t, false, false)
+		l.first["a"].At.Depth = 120
+		m.nearsighted = true
+		m.opens(t)
+		require.Equal(t, []error{commit.ErrSuperseded}, m.delivers(l.again(set("a", "1"))))
+		m.remembersUnder(t, "a", "0")
+	})
+}
+
 func TestDelivering(t *testing.T) {
 	both(t, "a deletion of what somebody changed", func(t *testing.T, layout wire.Layout) {
 		m, _ := journaled(t, layout, nil)

@@ -54,8 +54,9 @@ type memory struct {
 	sealSize int
 	timeout  time.Duration
 
-	sealing   func()                                                                     // what happens at the next sealing, once
-	attempted func(stateKey string, with replica.Attempt, changes []commit.Change) error // nil: it has no journal
+	nearsighted bool                                                                       // the history can't be had
+	sealing     func()                                                                     // what happens at the next sealing, once
+	attempted   func(stateKey string, with replica.Attempt, changes []commit.Change) error // nil: it has no journal
 
 	// The server's mu owns these:
 	synced int // how many events sync brought
@@ -170,6 +171,9 @@ func (m *memory) load(ctx context.Context) error {
 	}
 	m.hears()
 	now, earlier := m.snapshot()
+	if m.nearsighted {
+		earlier = nil
+	}
 	now.Older = m.older
 	more, _ := m.room.Load(now)
 	for page := 5; more && len(earlier) > 0; earlier = earlier[min(page, len(earlier)):] {
