@@ -187,6 +187,17 @@ func (p *process) end() {
 	p.dead = true
 }
 
+// tells tells what reads answer.
+func (p *process) tells() (all string) {
+	keys, err := p.room.Keys()
+	slices.Sort(keys)
+	for _, key := range keys {
+		entry, _, _ := p.room.Get(key)
+		all += fmt.Sprintf("%s=%s ", key, entry.Raw)
+	}
+	return fmt.Sprint(all, err)
+}
+
 // starts starts a process.
 func (b *bot) starts() {
 	p := &process{memory: b.join(b.name), safe: b.immortal}
@@ -232,12 +243,13 @@ func (b *bot) starts() {
 		if err := p.room.Restore(b.disk.saved); err != nil {
 			panic(err)
 		}
-		b.tell("%s is restored", b.name)
+		b.tell("%s is restored: %s", b.name, p.tells())
 	}
 	restored := p.room.Loaded()
 	if err := p.open(); err != nil && !restored { // it is read when it is needed
 		p.room.Forget()
 	}
+	b.tell("%s starts: %s", b.name, p.tells())
 	p.queue.Wake()
 	b.life.Store(p)
 }
@@ -384,6 +396,7 @@ func (b *bot) saves() {
 	saved, err := b.now().room.Save()
 	if err == nil && !b.now().killed() {
 		b.disk.saved = saved
+		b.tell("%s saves %s", b.name, b.now().tells())
 	}
 }
 

@@ -684,7 +684,7 @@ func (w *world) play() (bad string) {
 			twin := m.twin()
 			m.Missed()
 			m.load()
-			if bad := m.differs(twin); bad != "" {
+			if bad := m.differs(twin, ""); bad != "" {
 				return bad
 			}
 		case x < 69:
