@@ -16,7 +16,7 @@ func TestModelRestored(t *testing.T) {
 	for name, k := range plays {
 		t.Run(name, func(t *testing.T) {
 			k.saves = true
-			playAll(t, 40, tolerated[name], func(seed int) *world { return newWorld(k, seed) })
+			playAll(t, 15, tolerated[name], func(seed int) *world { return newWorld(k, seed) })
 		})
 	}
 }
