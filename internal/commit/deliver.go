@@ -101,7 +101,7 @@ func (q *Queue) judge(ctx context.Context, stateKey string, parts []*part) ([]*p
 			if !p.journal {
 				return false
 			}
-			err, known, clear := q.verdict(p.changes[0])
+			known, clear, err := q.verdict(p.changes[0])
 			unclear = unclear || !clear
 			if known {
 				q.finish([]*part{p}, err)
@@ -130,28 +130,28 @@ func (q *Queue) unclear(journal []*part) bool {
 
 // verdict says whether it is known what becomes of a change of the journal that is not
 // sent again, and what; clear is false if the homeserver has to be asked.
-func (q *Queue) verdict(c Change) (err error, known, clear bool) {
+func (q *Queue) verdict(c Change) (known, clear bool, err error) {
 	switch q.room.Fate(c.Key, c.Attempt) {
 	case replica.Unclear:
-		return nil, false, false
+		return false, false, nil
 	case replica.Arrived:
-		return nil, true, true
+		return true, true, nil
 	case replica.Replaced:
 		if q.holds(c) {
-			return nil, true, true
+			return true, true, nil
 		}
-		return ErrSuperseded, true, true
+		return true, true, ErrSuperseded
 	}
 	if !c.Delete || c.Forced || q.doubted[c.Key] {
-		return nil, false, true
+		return false, true, nil
 	}
 	switch held := q.room.Held(c.Key); held {
 	case c.Over:
-		return nil, false, true
+		return false, true, nil
 	case "":
-		return nil, true, true
+		return true, true, nil
 	}
-	return ErrSuperseded, true, true
+	return true, true, ErrSuperseded
 }
 
 // holds says whether a key holds what a change makes of it.

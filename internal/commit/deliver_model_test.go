@@ -127,7 +127,6 @@ type disk struct {
 	seq     uint64
 	depth   int64
 	changes map[string]commit.Change
-	truths  map[string]*truth // of the changes
 	saved   []byte
 }
 

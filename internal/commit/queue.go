@@ -6,6 +6,10 @@
 // are. Each writer gets its own result, and a value that the homeserver refuses
 // fails only its own writer. This is group commit, as in bbolt's DB.Batch, but
 // without its delay: the request under way is the delay.
+//
+// What a journal has acknowledged already goes the same way, with [Queue.Deliver]: as it
+// may have been sent before, by this process or by one that was killed, it is asked first what
+// became of it.
 package commit
 
 import (

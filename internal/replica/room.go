@@ -19,6 +19,9 @@
 // is mended: the meaning is written once more.
 //
 // In the per-key layout events have no stamps, and what stands in the room counts.
+//
+// What is known outlives the process: [Room.Save] and [Room.Restore]. So do changes that
+// were sent and of which nobody knows whether they arrived: see [Attempt].
 package replica
 
 import (
