@@ -136,6 +136,10 @@ func (q *Queue) verdict(c Change) (known, clear bool, err error) {
 		return false, false, nil
 	case replica.Arrived:
 		return true, true, nil
+	case replica.Ours:
+		if q.holds(c) {
+			return true, true, nil
+		}
 	case replica.Replaced:
 		if q.holds(c) {
 			return true, true, nil

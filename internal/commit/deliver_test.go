@@ -396,6 +396,31 @@ func TestSentBefore(t *testing.T) {
 		m.syncs()
 		m.holds(t, `{}`)
 	})
+	both(t, "was changed back before anything was heard of it", func(t *testing.T, layout wire.Layout) {
+		m, l := journaled(t, layout, some[layout])
+		m.loses(fate{stored: true})
+		m.delivers(a)
+		m.writes("a", "0")
+		m.did()
+		for _, err := range m.delivers(l.again(a)) {
+			if err != nil { // it need not have heard of the later change
+				require.Equal(t, commit.ErrSuperseded, err)
+			}
+		}
+		m.syncs()
+		passes(time.Minute)
+		m.syncs()
+		m.holds(t, `{"a":0}`)
+	})
+	both(t, "never arrived, and somebody has made the same change", func(t *testing.T, layout wire.Layout) {
+		m, l := journaled(t, layout, some[layout])
+		m.loses(fate{})
+		m.delivers(a)
+		m.writes("a", "1")
+		m.syncs()
+		require.Equal(t, []error{nil}, m.delivers(l.again(a)))
+		m.holds(t, `{"a":1}`)
+	})
 	scene(t, "keeps its stamp beside a later depth", func(t *testing.T) {
 		m, l := journaled(t, wire.Layout{}, some[wire.Layout{}])
 		m.loses(fate{})

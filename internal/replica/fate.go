@@ -23,6 +23,7 @@ type Fate int
 const (
 	Missing  Fate = iota // as far as is known it has not arrived, and nobody has heard of it
 	Arrived              // it counts
+	Ours                 // an own event stands there: it has arrived if the key holds what it made of it, else it is missing
 	Replaced             // another change counts, or the same one once more
 	Unclear              // the room must be loaded again, or what stands there be asked for: see [Room.Behind] and [Room.Task]
 )
@@ -57,8 +58,8 @@ func (r *Room) fate(doc *document, key string, first *Attempt) Fate {
 		return doc.meaning.fate(key, first.At)
 	case first.Was == doc.standing.name(), doc.found && first.Was == doc.standing.digest():
 		return Missing
-	case doc.own() || doc.sentBy(r.self): // this very attempt or a late one, as later changes are made by the same journal
-		return Missing
+	case doc.own() || doc.sentBy(r.self): // this very attempt, or an earlier one that came late
+		return Ours
 	}
 	return Replaced
 }

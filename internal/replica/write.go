@@ -76,7 +76,7 @@ func (r *Room) Begin(stateKey string) (wire.Dictionary, error) {
 // though they may keep what they hold, and with what those changes were sent that were sent
 // before: these keep their stamps. The others' are left out where the content would have
 // more bytes than the limit. It fails with [ErrHeard] if the [Fate] of a change that was sent
-// before is no longer that it is missing.
+// before is no longer that it is missing or [Ours].
 func (r *Room) Draft(stateKey string, changes map[string]json.RawMessage, changed map[string]*Attempt, limit int) (Draft, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -88,7 +88,10 @@ func (r *Room) Draft(stateKey string, changes map[string]json.RawMessage, change
 		return Draft{}, doc.standing.err
 	}
 	for key, first := range changed {
-		if first != nil && r.fate(doc, key, first) != Missing {
+		if first == nil {
+			continue
+		}
+		if fate := r.fate(doc, key, first); fate != Missing && fate != Ours {
 			return Draft{}, ErrHeard
 		}
 	}
