@@ -399,9 +399,12 @@ func TestSentBefore(t *testing.T) {
 	both(t, "was changed back before anything was heard of it", func(t *testing.T, layout wire.Layout) {
 		m, l := journaled(t, layout, some[layout])
 		m.loses(fate{stored: true})
+		var once sync.Once // before anything is asked for
+		theirs := func(context.Context) error { once.Do(func() { m.writes("a", "0") }); return nil }
+		m.asked(theirs)
+		m.loaded(theirs)
 		m.delivers(a)
-		m.writes("a", "0")
-		m.did()
+		synctest.Wait()
 		for _, err := range m.delivers(l.again(a)) {
 			if err != nil { // it need not have heard of the later change
 				require.Equal(t, commit.ErrSuperseded, err)
