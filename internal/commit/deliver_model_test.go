@@ -296,6 +296,9 @@ func (b *bot) reads(key string) (value, held string, known bool) {
 		return string(c.Value), held, true
 	}
 	entry, _, err := b.now().room.Get(key)
+	if b.now().room.Held(key) != held { // sync brought something in between
+		return b.reads(key)
+	}
 	return string(entry.Raw), held, err == nil
 }
 
