@@ -149,6 +149,7 @@ func (q *Queue) amend(ctx context.Context, task replica.Task) error {
 		return fmt.Errorf("%s: %w", what, &TooLargeError{Size: size, Limit: limit, Keys: draft.Keys()})
 	}
 	encrypted, _ := q.env.Encrypted() // what was in the clear stays so
+	_ = q.note(task.StateKey, draft, nil)
 	outcome, err := q.put(ctx, task.StateKey, draft, encrypted)
 	if err != nil && outcome != Outdated { // that is done again, as the room is now
 		return fmt.Errorf("%s: %w", what, err)

@@ -1,10 +1,12 @@
 package commit
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/go-joe/matrix-memory/internal/replica"
@@ -36,7 +38,15 @@ func (q *Queue) commit(writes []*write) {
 		w.parts, w.left = split, len(split)
 		q.mu.Unlock()
 	}
-	for _, stateKey := range order {
+	// What somebody waits for comes first, also what came meanwhile; but one more of the
+	// journal's is stored in between, so that steady writes don't keep them all from it.
+	slices.SortStableFunc(order, func(a, b string) int { return cmp.Compare(onlyJournal(parts[a]), onlyJournal(parts[b])) })
+	alone := slices.IndexFunc(order, func(stateKey string) bool { return onlyJournal(parts[stateKey]) > 0 })
+	for i, stateKey := range order {
+		if alone >= 0 && i > alone && q.waitedFor() {
+			q.postpone(parts, order[i:])
+			return
+		}
 		q.store(stateKey, parts[stateKey])
 	}
 }
@@ -46,8 +56,10 @@ func (q *Queue) store(stateKey string, parts []*part) {
 	ctx, cancel := q.latest(parts)
 	defer cancel()
 
+	inOrder(parts)
 	for asked, stands := false, false; ; asked = true {
-		if err := q.catchUp(ctx, stateKey); err != nil {
+		var err error
+		if parts, err = q.judge(ctx, stateKey, parts); err != nil {
 			q.finish(parts, err)
 			return
 		}
@@ -66,10 +78,19 @@ func (q *Queue) store(stateKey string, parts []*part) {
 			return
 		}
 		m := q.merge(base, q.env.Limit(stateKey))
-		if parts = m.addAll(q, parts); len(parts) == 0 {
+		var later []*part
+		if parts, later = m.addAll(q, parts); len(parts) == 0 {
 			return
 		}
+		journal, _ := apart(parts)
 		switch {
+		case len(journal) > 0: // a later attempt than others that may arrive yet, also where it changes nothing
+			q.hold(later)
+			q.send(ctx, stateKey, parts, m)
+			if len(later) > 0 {
+				q.store(stateKey, later)
+			}
+			return
 		case len(m.changes) > 0, asked && !stands, slices.ContainsFunc(m.touched(), func(key string) bool { return q.doubted[key] }):
 			q.send(ctx, stateKey, parts, m)
 			return
@@ -118,16 +139,36 @@ func (q *Queue) split(p *part) []*part {
 
 // send stores what was merged, and finishes the parts.
 func (q *Queue) send(ctx context.Context, stateKey string, parts []*part, m *merge) {
-	raws, sent, err := q.seal(ctx, m)
+	raws, sealed, err := q.seal(ctx, m)
 	if err != nil {
-		q.gone(sent)
+		q.gone(sealed)
 		q.finish(parts, err)
 		return
 	}
-	draft, err := q.room.Draft(stateKey, raws, m.touched(), m.limit)
+	journal, others := apart(parts)
+	first := sent(parts)
+	draft, err := q.room.Draft(stateKey, raws, first, m.limit)
+	if errors.Is(err, replica.ErrHeard) || err == nil && q.unclear(journal) {
+		q.gone(sealed)
+		q.hold(parts)
+		q.store(stateKey, parts)
+		return
+	}
 	if err != nil {
-		q.gone(sent)
+		q.gone(sealed)
 		q.finish(parts, fmt.Errorf("not sent: %w", err))
+		return
+	}
+	if slices.ContainsFunc(slices.Collect(maps.Values(first)), func(a *replica.Attempt) bool { return a != nil }) {
+		draft = draft.Repeated()
+	}
+	if err := q.note(stateKey, draft, carried(parts)); err != nil {
+		q.gone(sealed)
+		q.finish(journal, err)
+		if len(others) > 0 {
+			q.hold(others)
+			q.store(stateKey, others)
+		}
 		return
 	}
 	outcome, err := q.put(ctx, stateKey, draft, m.encrypted)
@@ -136,16 +177,19 @@ func (q *Queue) send(ctx context.Context, stateKey string, parts []*part, m *mer
 		q.room.Loosen(stateKey, deleted(m.base, raws)...)
 		q.doubt(m.touched(), outcome == Unknown)
 	default:
-		q.gone(sent)
+		q.gone(sealed)
+	}
+	if outcome == Unknown && len(journal) > 0 && draft.Attempt().At == (wire.Stamp{}) {
+		q.room.Missed() // only events tell what became of it
 	}
 	switch {
 	case outcome == Outdated:
 		q.store(stateKey, parts)
 	case outcome == Invalid && len(parts) > 1:
-		// One of them spoils it for all: each on its own, as bbolt's Batch does.
-		for _, p := range parts {
-			q.store(stateKey, []*part{p})
-		}
+		// One of them spoils it for all, so those are halved that it may be among.
+		half := len(parts) / 2
+		q.store(stateKey, parts[:half])
+		q.store(stateKey, parts[half:])
 	default:
 		q.finish(parts, err)
 	}
@@ -203,6 +247,8 @@ func (q *Queue) put(ctx context.Context, stateKey string, draft replica.Draft, e
 		q.room.Commit(stateKey, draft, eventID)
 	case Repeated:
 		q.room.Commit(stateKey, draft.Repeated(), eventID)
+	case Invalid:
+		err = refusal{err}
 	case Unknown:
 		q.room.Doubt(stateKey, draft)
 		err = fmt.Errorf("%w: %w", ErrUnknownOutcome, err)

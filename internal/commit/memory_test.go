@@ -54,6 +54,10 @@ type memory struct {
 	sealSize int
 	timeout  time.Duration
 
+	nearsighted bool                                                                       // the history can't be had
+	sealing     func()                                                                     // what happens at the next sealing, once
+	attempted   func(stateKey string, with replica.Attempt, changes []commit.Change) error // nil: it has no journal
+
 	// The server's mu owns these:
 	synced int // how many events sync brought
 	knows  int // how many were heard of
@@ -122,6 +126,7 @@ func (m *memory) open() error {
 		SealLimit: m.sealSize,
 		Opened:    m.opened,
 		Removed:   func(ids []string) { m.locked(func() { m.removed = append(m.removed, ids...) }) },
+		Attempted: m.attempted,
 		Failed:    func(_ string, err error) { m.locked(func() { m.failed = append(m.failed, err) }) },
 	}, m.timeout)
 	m.server.mu.Lock()
@@ -166,6 +171,9 @@ func (m *memory) load(ctx context.Context) error {
 	}
 	m.hears()
 	now, earlier := m.snapshot()
+	if m.nearsighted {
+		earlier = nil
+	}
 	now.Older = m.older
 	more, _ := m.room.Load(now)
 	for page := 5; more && len(earlier) > 0; earlier = earlier[min(page, len(earlier)):] {
@@ -232,6 +240,10 @@ func (m *memory) hears() {
 
 func (m *memory) seal(_ context.Context, content json.RawMessage) (string, error) {
 	m.call("seal")
+	if then := m.sealing; then != nil {
+		m.sealing = nil
+		then()
+	}
 	m.own.Lock()
 	defer m.own.Unlock()
 	id := fmt.Sprintf("$sealed%d", len(m.sealed))

@@ -6,6 +6,10 @@
 // are. Each writer gets its own result, and a value that the homeserver refuses
 // fails only its own writer. This is group commit, as in bbolt's DB.Batch, but
 // without its delay: the request under way is the delay.
+//
+// What a journal has acknowledged already goes the same way, with [Queue.Deliver]: as it
+// may have been sent before, by this process or by one that was killed, it is asked first what
+// became of it.
 package commit
 
 import (
@@ -69,6 +73,12 @@ type Env struct {
 	// deleted, or the state that was to point at them was not stored.
 	Removed func(eventIDs []string)
 
+	// Attempted notes, before a content is put, with what it is, so that the greatest depth is
+	// known after a start: see [replica.Room.Reached]; and which of the changes it carries that
+	// [Queue.Deliver] was given, so that each keeps its first [replica.Attempt]. If that fails,
+	// no such change is sent. nil: there is no journal.
+	Attempted func(stateKey string, with replica.Attempt, changes []Change) error
+
 	// Failed is told of work that no caller waits for and that could not be done. It
 	// is tried again later, and told of once.
 	Failed func(stateKey string, err error)
@@ -79,6 +89,12 @@ type Change struct {
 	Key    string
 	Value  []byte
 	Delete bool
+
+	// What a journal says of a change beside that, for [Queue.Deliver].
+	Seq     uint64           // of two changes of one key the greater one is later
+	Over    string           // what the key held when it was deleted: see [replica.Room.Held]
+	Forced  bool             // a deletion that holds whatever the key holds by now, as after an own change that may still arrive
+	Attempt *replica.Attempt // with what the change was sent first; nil: it was not
 }
 
 // A Queue commits the writes of one room. It is safe for concurrent use.
@@ -111,6 +127,7 @@ type Queue struct {
 type write struct {
 	ctx     context.Context
 	changes []Change
+	journal bool    // it is one change of the journal
 	parts   []*part // nil until the worker takes it up
 	left    int     // parts that are not finished
 	done    chan struct{}
@@ -160,21 +177,27 @@ func (q *Queue) Submit(ctx context.Context, changes ...Change) (existed int, err
 	defer stop()
 	w := &write{ctx: ctx, changes: changes, done: make(chan struct{})}
 
-	q.mu.Lock()
-	if q.closed {
-		q.mu.Unlock()
+	if !q.enqueue(w) {
 		return 0, &KeyError{changes[0].Key, ErrClosed}
 	}
-	q.pending = append(q.pending, w)
-	q.hurry()
-	q.start()
-	q.mu.Unlock()
-
 	select {
 	case <-w.done:
 	case <-ctx.Done():
 	}
 	return q.result(w)
+}
+
+// enqueue makes writes wait for the worker. It reports false if the queue is closed.
+func (q *Queue) enqueue(writes ...*write) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.closed {
+		return false
+	}
+	q.pending = append(q.pending, writes...)
+	q.hurry()
+	q.start()
+	return true
 }
 
 // result sums up a write that is done or whose time is up.

@@ -44,7 +44,7 @@ func benchmarkSet(b *testing.B, layout wire.Layout, keys int, state []Event) {
 	set := func(i int) {
 		key := fmt.Sprintf("key %d", i%keys)
 		stateKey := room.StateKey(key)
-		draft, err := room.Draft(stateKey, map[string]json.RawMessage{key: json.RawMessage(fmt.Sprintf(`"changed %d"`, i))}, []string{key}, 60_000)
+		draft, err := room.Draft(stateKey, map[string]json.RawMessage{key: json.RawMessage(fmt.Sprintf(`"changed %d"`, i))}, map[string]*Attempt{key: nil}, 60_000)
 		if err != nil {
 			b.Fatal(err)
 		}
