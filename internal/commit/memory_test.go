@@ -177,7 +177,7 @@ func (m *memory) load(ctx context.Context) error {
 	return nil
 }
 
-func (m *memory) put(ctx context.Context, stateKey string, content json.RawMessage, _ bool) (string, commit.Outcome, error) {
+func (m *memory) put(ctx, idle context.Context, stateKey string, content json.RawMessage, _ bool) (string, commit.Outcome, error) {
 	m.call("put")
 	f := fate{outcome: commit.Stored}
 	if decide := m.now().fate; decide != nil {

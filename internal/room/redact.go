@@ -111,7 +111,7 @@ func (r *Room) redact(ctx context.Context, eventID id.EventID) error {
 		}
 	}
 	txnID := client.TxnID()
-	_, err := r.rooms.Session.Try(ctx, func(ctx context.Context) error {
+	_, err := r.rooms.Session.TrySending(ctx, r.id, session.Chore, func(ctx context.Context) error {
 		_, err := client.RedactEvent(ctx, r.id, eventID, mautrix.ReqRedact{TxnID: txnID})
 		return err
 	})
