@@ -18,7 +18,8 @@ type allowance struct {
 	timeout time.Duration // a wait that is longer is obeyed no longer than this before asking again
 
 	limited  bool          // the homeserver has refused something lately; the rest counts only then
-	interval time.Duration // from one request to the next, as far as it is known
+	interval time.Duration // from one request to the next
+	learnt   bool          // that follows from two refusals
 	next     time.Time     // when one is allowed; where that is past, more have been saved up
 	named    time.Time     // until when the homeserver asked to wait, however long that is
 	spare    time.Time     // when the next may go that nobody waits for
@@ -38,13 +39,12 @@ const (
 	burst = 10
 	// reserve is how many of these are left to what somebody waits for.
 	reserve = 5
-	// trust is how many requests that waited are granted before one goes ahead of its time, to
-	// learn whether the limit is what it was.
+	// trust is how many requests are granted before one that has to wait goes ahead of its time,
+	// to learn whether the limit is what it was.
 	trust = 10
-	// doubt is for how long what was learnt is believed, where no request had to wait.
-	doubt = 10 * time.Minute
-	// unlimited is an interval that is no limit any more.
-	unlimited = 10 * time.Millisecond
+	// doubt is how long after the last refusal the interval is no longer believed. To learn
+	// whether it is what it was, all that was saved up has to be spent, so that is seldom.
+	doubt = time.Hour
 )
 
 // A trip is a request on its way.
@@ -67,9 +67,9 @@ func (a *allowance) when(now time.Time, idle bool) time.Time {
 	switch {
 	case !a.limited:
 		return now
-	case idle:
+	case idle && a.learnt:
 		return later(a.next.Add(reserve*a.interval), a.spare)
-	case a.granted >= trust && a.underway == 0:
+	case a.underway == 0 && (a.granted >= trust || a.granted > 0 && !a.learnt):
 		return now
 	default:
 		return a.next
@@ -100,11 +100,9 @@ func (a *allowance) grant(t trip, now time.Time) {
 	}
 	a.granted++
 	a.pause = nil
-	if a.limited && (t.early || now.Sub(a.refused) >= doubt) {
-		a.refused = now
-		a.interval /= 2
+	if t.early || now.Sub(a.refused) >= doubt {
+		a.interval -= a.interval / 4
 		a.next = earlier(a.next, now.Add(a.interval))
-		a.limited = a.interval > unlimited
 	}
 }
 
@@ -127,12 +125,12 @@ func (a *allowance) refuse(t trip, now time.Time, wait time.Duration) time.Durat
 		a.named = later(a.named, now.Add(wait))
 		return wait
 	}
-	told := wait > 0
 	again := a.pause != nil
+	told := wait > 0 && !again
 	if !again {
 		a.pause = backOff(shortest, longest)
 	}
-	if !told || again {
+	if !told {
 		wait = max(wait, a.pause.NextBackOff())
 	}
 	next := now.Add(min(wait, a.timeout) + time.Millisecond) // Synapse leaves out the rest of a millisecond
@@ -145,7 +143,7 @@ func (a *allowance) refuse(t trip, now time.Time, wait time.Duration) time.Durat
 	default:
 		a.learn(next, wait, told)
 	}
-	a.limited = true
+	a.learnt, a.limited = a.learnt || a.limited, true
 	a.next, a.named = next, later(next, now.Add(wait))
 	a.period++
 	a.refused, a.granted = now, 0

@@ -21,7 +21,7 @@ const (
 )
 
 // mostPassed is how often others that are more urgent go first. So nothing waits for ever.
-var mostPassed = [...]int{Answer: 0, Write: 4, Chore: 16}
+var mostPassed = [...]int{Answer: 0, Write: 4, Chore: 50}
 
 // ErrGaveWay says that what nobody waits for was not sent, as something else came.
 var ErrGaveWay = errors.New("not sent: it gave way to what somebody waits for")
@@ -51,6 +51,7 @@ type turn struct {
 	arrival int // 0: it has not come yet
 	latest  time.Time
 	before  int           // the room's last turn before this one
+	passed  int           // how often more urgent ones had gone first then
 	ready   chan struct{} // closed when it may go, or there is err
 	err     error
 	trip    trip
@@ -117,13 +118,14 @@ func (p *pace) done(t *turn, err error, v verdict) (wait time.Duration) {
 	switch {
 	case err == nil:
 		p.grant(t.trip, now)
+		p.pass(t.urgency)
 		if t.part {
 			p.took[t.place] = -p.turns // before all others
 		}
 	case v.limited:
 		wait = p.refuse(t.trip, now, v.wait)
 		p.answer = err
-		p.took[t.place] = t.before
+		p.took[t.place], p.passed[t.urgency] = t.before, t.passed
 	default:
 		p.fail(t.trip, v.acted)
 	}
@@ -180,13 +182,17 @@ func (p *pace) release(t *turn, now time.Time) {
 	t.trip = p.depart(now, t.urgency == Chore)
 	p.turns++
 	t.before, p.took[t.place] = p.took[t.place], p.turns
-	p.passed[t.urgency] = 0
-	for u := range p.passed {
-		if Urgency(u) > t.urgency && slices.ContainsFunc(p.waiting, func(other *turn) bool { return other.urgency == Urgency(u) }) {
+	t.passed, p.passed[t.urgency] = p.passed[t.urgency], 0
+	close(t.ready)
+}
+
+// pass notes that a turn was taken before what is less urgent.
+func (p *pace) pass(urgency Urgency) {
+	for u := urgency + 1; int(u) < len(p.passed); u++ {
+		if slices.ContainsFunc(p.waiting, func(t *turn) bool { return t.urgency == u }) {
 			p.passed[u]++
 		}
 	}
-	close(t.ready)
 }
 
 // turnAway ends the turns that would come too late, and says whether there were any. Nothing
