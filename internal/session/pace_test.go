@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/id"
+	"pgregory.net/rapid"
 
 	"github.com/go-joe/matrix-memory/internal/rig"
 	"github.com/go-joe/matrix-memory/internal/session"
@@ -141,7 +142,7 @@ func newSender(timeout time.Duration, b *bucket) *sender {
 }
 
 func (s *sender) send(ctx context.Context, room string, urgency session.Urgency, what string) error {
-	_, err := s.TrySending(ctx, id.RoomID(room), urgency, func(ctx context.Context) error { return s.bucket.ask(ctx, what) })
+	_, err := s.TrySending(ctx, nil, id.RoomID(room), urgency, func(ctx context.Context) error { return s.bucket.ask(ctx, what) })
 	return err
 }
 
@@ -424,7 +425,7 @@ func TestPace(t *testing.T) {
 		var mu sync.Mutex
 		for i := range 20 {
 			s.all.Go(func() {
-				acted, err := s.TrySending(t.Context(), id.RoomID(fmt.Sprint("!", i)), session.Write, func(ctx context.Context) error { return s.bucket.ask(ctx, "") })
+				acted, err := s.TrySending(t.Context(), nil, id.RoomID(fmt.Sprint("!", i)), session.Write, func(ctx context.Context) error { return s.bucket.ask(ctx, "") })
 				mu.Lock()
 				defer mu.Unlock()
 				if err != nil {
@@ -488,4 +489,92 @@ func TestPace(t *testing.T) {
 		require.NotErrorIs(t, err, context.DeadlineExceeded)
 		require.Zero(t, s.Waiting())
 	})
+}
+
+// A sending is one event of a property test.
+type sending struct {
+	at      time.Duration
+	place   int
+	urgency session.Urgency
+	leaves  time.Duration // after which its caller does not wait any more; 0: never
+}
+
+// Whatever the limit and whoever sends: all that is waited for is sent, few are refused, and
+// it takes not much longer than it has to.
+func TestPaceOfAnything(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		interval := time.Duration(rapid.Int64Range(int64(50*time.Millisecond), int64(20*time.Second)).Draw(rt, "interval"))
+		burst := rapid.IntRange(1, 30).Draw(rt, "burst")
+		lifted := time.Duration(rapid.Int64Range(0, int64(20*time.Minute)).Draw(rt, "lifted after"))
+		sendings := rapid.SliceOfN(rapid.Custom(func(rt *rapid.T) sending {
+			s := sending{
+				at:      time.Duration(rapid.Int64Range(0, int64(10*time.Minute)).Draw(rt, "at")),
+				place:   rapid.IntRange(0, 5).Draw(rt, "room"),
+				urgency: rapid.SampledFrom([]session.Urgency{session.Answer, session.Write, session.Chore}).Draw(rt, "urgency"),
+			}
+			if rapid.IntRange(0, 9).Draw(rt, "leaves") == 0 {
+				s.leaves = time.Duration(rapid.Int64Range(1, int64(time.Minute)).Draw(rt, "after"))
+			}
+			return s
+		}), 1, 150).Draw(rt, "sendings")
+		fault := ""
+		synctest.Test(t, func(t *testing.T) { fault = playSendings(interval, burst, lifted, sendings) })
+		if fault != "" {
+			rt.Fatal(fault)
+		}
+	})
+}
+
+func playSendings(interval time.Duration, burst int, lifted time.Duration, sendings []sending) (fault string) {
+	b := &bucket{rate: 1 / interval.Seconds(), burst: float64(burst), name: synapse}
+	s := newSender(24*time.Hour, b)
+	defer s.Close()
+	begun := time.Now()
+	var mu sync.Mutex
+	fail := func(format string, args ...any) {
+		mu.Lock()
+		defer mu.Unlock()
+		if fault == "" {
+			fault = fmt.Sprintf(format, args...)
+		}
+	}
+	for i, what := range sendings {
+		s.all.Go(func() {
+			time.Sleep(what.at)
+			ctx, cancel := context.WithCancel(context.Background())
+			defer cancel()
+			if what.leaves > 0 {
+				defer time.AfterFunc(what.leaves, cancel).Stop()
+			}
+			err := s.send(ctx, fmt.Sprint("!", what.place), what.urgency, fmt.Sprint(i))
+			if err != nil && (what.leaves == 0 || !errors.Is(err, context.Canceled)) {
+				fail("%d: %v", i, err)
+			}
+		})
+	}
+	time.Sleep(lifted)
+	all := b.seen()
+	b.limit(1e9, 1e9)
+	s.all.Wait()
+	took := time.Since(begun)
+	n := len(granted(all))
+	// What was under way when the first was refused could not know.
+	herd := 0
+	if first := slices.IndexFunc(all, isRefused); first >= 0 {
+		for _, a := range all[first:] {
+			if !a.granted && a.at.Sub(all[first].at) <= 2*delay {
+				herd++
+			}
+		}
+	}
+	if most := herd + n/5 + 3; refused(all) > most {
+		fail("%d refused, %d granted, more than %d", refused(all), n, most)
+	}
+	if most := max(10*time.Minute, lifted) + time.Hour + 10*time.Minute; took > most {
+		fail("it took %s", took)
+	}
+	if s.Waiting() > 0 {
+		fail("%d wait still", s.Waiting())
+	}
+	return fault
 }

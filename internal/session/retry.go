@@ -26,9 +26,14 @@ func (s *Session) Try(ctx context.Context, attempt func(context.Context) error) 
 }
 
 // TrySending is Try for what the homeserver counts as sent by the account: an event of a room,
-// or a redaction. Each attempt waits for its turn at the session's pace.
-func (s *Session) TrySending(ctx context.Context, room id.RoomID, urgency Urgency, attempt func(context.Context) error) (acted bool, err error) {
-	return s.tryLoggedIn(ctx, &turn{place: place{urgency, room}}, attempt)
+// or a redaction. Each attempt waits for its turn at the session's pace. Once idle ends, what
+// waits for its turn is not sent, and the error is [ErrGaveWay]; idle may be nil.
+func (s *Session) TrySending(ctx, idle context.Context, room id.RoomID, urgency Urgency, attempt func(context.Context) error) (acted bool, err error) {
+	t := &turn{place: place{urgency, room}}
+	if idle != nil {
+		t.yield = idle.Done()
+	}
+	return s.tryLoggedIn(ctx, t, attempt)
 }
 
 // tryLoggedIn tries, and logs in again where the homeserver has logged the bot out. There is no

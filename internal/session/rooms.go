@@ -77,12 +77,12 @@ func (s *Session) ForgetAlias(room string) bool {
 // waits for it, idle is a context that ends when somebody does: what has not had its turn by
 // then is not sent, and the error is [ErrGaveWay]. Else idle is nil.
 func (s *Session) PutState(ctx, idle context.Context, room id.RoomID, eventType event.Type, stateKey string, content json.RawMessage, may func() error) (eventID id.EventID, acted bool, err error) {
-	t := &turn{place: place{Write, room}}
+	urgency := Write
 	if idle != nil {
-		t.urgency, t.yield = Chore, idle.Done()
+		urgency = Chore
 	}
 	url := s.client.BuildClientURL("v3", "rooms", room, "state", eventType.Type, stateKey)
-	acted, err = s.tryLoggedIn(ctx, t, func(ctx context.Context) (err error) {
+	acted, err = s.TrySending(ctx, idle, room, urgency, func(ctx context.Context) (err error) {
 		if err := may(); err != nil {
 			return backoff.Permanent(err)
 		}
