@@ -38,7 +38,7 @@ const (
 	Refused                 // certainly not stored
 	Invalid                 // certainly not stored, on account of its content or size
 	Unknown                 // perhaps stored
-	Outdated                // certainly not stored, as the room has become encrypted meanwhile, or a write has come
+	Outdated                // certainly not stored, and to be made again: the room has become encrypted, or it was held back
 )
 
 // An Env is what a queue needs of the outside world. Its functions are called one at a
@@ -47,8 +47,8 @@ type Env struct {
 	// Put stores a state event and returns its ID. It retries as it sees fit
 	// until the context is done. encrypted is what Encrypted said when the content was
 	// made: where it would say something else by now, nothing may be sent. idle is nil where
-	// somebody waits for it. Else it ends when somebody waits for the worker: what can still
-	// be held back is not sent then, and Outdated.
+	// somebody waits for it. Else it ends when somebody waits for the worker: what is held
+	// back then is not sent, and Outdated.
 	Put func(ctx, idle context.Context, stateKey string, content json.RawMessage, encrypted bool) (eventID string, outcome Outcome, err error)
 	// Standing returns what stands in the room under a state key; found is false if
 	// nothing does.

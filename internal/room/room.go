@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"sync"
 	"sync/atomic"
 
@@ -210,7 +211,7 @@ func (r *Room) put(ctx, idle context.Context, stateKey string, content json.RawM
 		return eventID.String(), commit.Stored, nil
 	case acted:
 		return "", commit.Unknown, err
-	case errors.Is(err, errEncrypted), errors.Is(err, session.ErrGaveWay):
+	case errors.Is(err, errEncrypted), errors.Is(err, session.ErrGaveWay), idle != nil && session.IsStatus(err, http.StatusTooManyRequests):
 		return "", commit.Outdated, err
 	case invalid(err):
 		return "", commit.Invalid, err
