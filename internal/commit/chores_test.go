@@ -325,7 +325,9 @@ func TestAChoreThatIsHeldBack(t *testing.T) {
 	})
 	scene(t, "gives way to a write, and is no failure", func(t *testing.T) {
 		m, _ := begin(t)
+		begun := time.Now()
 		m.submit(t, set("new", "1"))
+		require.Zero(t, time.Since(begun))
 		require.Equal(t, []string{"put"}, m.did())
 		passes(2 * time.Second)
 		require.Equal(t, []string{"held"}, m.did(), "it is tried again")
@@ -347,7 +349,9 @@ func TestAChoreThatIsHeldBack(t *testing.T) {
 	})
 	scene(t, "gives way to Close, which waits for it", func(t *testing.T) {
 		m, _ := begin(t)
+		begun := time.Now()
 		m.queue.Close(context.Background())
+		require.Zero(t, time.Since(begun))
 		require.Equal(t, "put", m.did()[0])
 		require.Contains(t, m.state, "old")
 	})

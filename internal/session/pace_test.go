@@ -26,6 +26,7 @@ type bucket struct {
 	rate  float64 // a second
 	burst float64
 	name  func(wait time.Duration) error // the refusal
+	takes time.Duration                  // what is granted
 
 	mu    sync.Mutex // owns what follows
 	count float64
@@ -47,7 +48,11 @@ func (b *bucket) ask(ctx context.Context, what string) error {
 		return err
 	}
 	refusal := b.decide(what)
-	if err := wait(ctx, delay); err != nil {
+	back := delay
+	if refusal == nil {
+		back += b.takes
+	}
+	if err := wait(ctx, back); err != nil {
 		return err
 	}
 	return refusal
@@ -206,6 +211,18 @@ func TestPace(t *testing.T) {
 		require.LessOrEqual(t, refused(s.bucket.seen()), n-10+(n-10)/10)
 		require.Less(t, time.Since(begun), 5*(n-10)*time.Second*11/10)
 	})
+	play(t, "knows that grants are answered later than refusals", func(t *testing.T) {
+		s := newSender(time.Hour, &bucket{rate: 1, burst: 10, name: synapse, takes: 700 * time.Millisecond})
+		defer s.Close()
+		begun := time.Now()
+		const n = 60
+		for i := range n {
+			s.later(t, fmt.Sprint("!", i), session.Write, fmt.Sprint(i))
+		}
+		s.all.Wait()
+		require.LessOrEqual(t, refused(s.bucket.seen()), n-10+(n-10)/5)
+		require.Less(t, time.Since(begun), (n-10)*time.Second*11/10)
+	})
 	play(t, "lets the most urgent go first, and rooms take turns", func(t *testing.T) {
 		s := newSender(time.Hour, &bucket{rate: .2, burst: 10, name: synapse})
 		defer s.Close()
@@ -304,6 +321,24 @@ func TestPace(t *testing.T) {
 		all := s.bucket.seen()
 		require.InDelta(t, 360, len(all), 70, "chores go at half the pace")
 		require.LessOrEqual(t, refused(all), len(all)/20)
+		s.bucket.limit(1e6, 1e6)
+		s.all.Wait()
+	})
+	play(t, "leaves something to answers as soon as there is something", func(t *testing.T) {
+		s := newSender(24*time.Hour, &bucket{rate: .2, burst: 10, name: synapse})
+		defer s.Close()
+		for i := range 1000 {
+			s.later(t, fmt.Sprint("!", i), session.Chore, fmt.Sprint("chore", i))
+		}
+		time.Sleep(5 * time.Second) // one learns what the limit is
+		s.bucket.seen()
+		for i := range 60 {
+			time.Sleep(5500 * time.Millisecond)
+			s.later(t, "!chat", session.Answer, "answer")
+			time.Sleep(3 * delay)
+			require.True(t, s.bucket.has(func(a asked) bool { return a.what == "answer" && a.granted }), i)
+			s.bucket.seen()
+		}
 		s.bucket.limit(1e6, 1e6)
 		s.all.Wait()
 	})
