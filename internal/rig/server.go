@@ -72,19 +72,3 @@ func Own(t testing.TB) Server {
 	t.Cleanup(func() { require.NoError(t, own.Stop()) })
 	return own
 }
-
-// Limited starts a homeserver for one test, which limits what an account may send as a Synapse
-// does by default. What takes many events is done before that, by prepare. It is for Synapse only.
-func Limited(t testing.TB, prepare func(Server)) Server {
-	t.Helper()
-	opts := homeserver.Options{Dir: t.TempDir(), Software: homeserver.Synapse, Progress: t.Output()}
-	free, err := homeserver.Start(t.Context(), opts)
-	require.NoError(t, err)
-	prepare(Server{free})
-	require.NoError(t, free.Stop())
-	opts.DefaultRateLimits = true
-	limited, err := homeserver.Start(t.Context(), opts)
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, limited.Stop()) })
-	return Server{limited}
-}

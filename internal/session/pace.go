@@ -199,16 +199,12 @@ func (p *pace) pass(urgency Urgency) {
 // may go now.
 func (p *pace) turnAway(now time.Time) bool {
 	before := len(p.waiting)
+	asked := later(p.next, p.named)
 	p.waiting = slices.DeleteFunc(p.waiting, func(t *turn) bool {
-		asked := later(p.next, p.named)
-		switch {
-		case asked.After(t.latest):
-			t.err = tooLong(asked.Sub(now).Round(time.Millisecond), p.timeout, t.latest.Sub(now), p.answer)
-		case t.urgency == Chore && p.passed[Chore] < mostPassed[Chore] && p.when(now, true).After(t.latest):
-			t.err = fmt.Errorf("the homeserver limits how much the account sends, and what nobody waits for has no turn in time: %w", p.answer)
-		default:
+		if !asked.After(t.latest) {
 			return false
 		}
+		t.err = tooLong(asked.Sub(now).Round(time.Millisecond), p.timeout, t.latest.Sub(now), p.answer)
 		close(t.ready)
 		return true
 	})
