@@ -11,7 +11,6 @@ import (
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
 
-	matrix "github.com/go-joe/matrix-memory"
 	"github.com/go-joe/matrix-memory/internal/homeserver"
 	"github.com/go-joe/matrix-memory/internal/rig"
 )
@@ -31,7 +30,7 @@ func TestAnswersAreNotHeldBackByChores(t *testing.T) {
 			rooms = append(rooms, room)
 		}
 	})
-	b := start(t, setup{user: user, home: rooms[0], homeserver: front.URL(), config: func(conf *matrix.Config) { conf.Timeout = 45 * time.Second }})
+	b := start(t, setup{user: user, home: rooms[0], homeserver: front.URL()})
 	var all sync.WaitGroup
 	for _, room := range rooms {
 		all.Go(func() { // each room is read, and copied
