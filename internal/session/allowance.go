@@ -57,7 +57,7 @@ type trip struct {
 // rest ends the limit if all has been quiet. Nothing must wait.
 func (a *allowance) rest(now time.Time) {
 	if a.limited && a.underway == 0 && now.Sub(later(a.departed, a.next)) >= burst*a.interval {
-		a.limited = false
+		a.limited, a.origin = false, time.Time{}
 	}
 }
 
@@ -99,8 +99,8 @@ func (a *allowance) grant(t trip, now time.Time) {
 		return
 	}
 	a.granted++
-	a.pause = nil
-	if t.early || now.Sub(a.refused) >= doubt {
+	a.pause, a.named = nil, time.Time{}
+	if a.limited && (t.early || now.Sub(a.refused) >= doubt) {
 		a.interval -= a.interval / 4
 		a.next = earlier(a.next, now.Add(a.interval))
 	}
@@ -133,7 +133,7 @@ func (a *allowance) refuse(t trip, now time.Time, wait time.Duration) time.Durat
 	if !told {
 		wait = max(wait, a.pause.NextBackOff())
 	}
-	next := now.Add(min(wait, a.timeout) + time.Millisecond) // Synapse leaves out the rest of a millisecond
+	next := now.Add(min(wait, a.timeout))
 	switch {
 	case !told && t.early: // that says no more than that it was early
 		next = later(next, a.next.Add(-t.cost))
@@ -150,22 +150,19 @@ func (a *allowance) refuse(t trip, now time.Time, wait time.Duration) time.Durat
 	return wait
 }
 
-// learn takes from a refusal how long the interval is. It is no shorter than the wait, and no
-// shorter than the time from the last request that was granted, if there was no other; and
-// from the time that was named before to this one there were as many intervals as requests
-// were granted, or more where a whole burst was saved up. One in a hundred is added, as all
-// these times are of the answers.
+// learn takes from a refusal how long the interval is: no shorter than the wait, nor than the
+// time from the last request that was granted, if nobody else used the account; and no longer than
+// the time from what the last refusal named, for each request that was granted since. That one
+// is exact, unless a whole burst was saved up meanwhile; then it is far off the other.
 func (a *allowance) learn(next time.Time, wait time.Duration, told bool) {
 	lower := wait
 	if a.underway == 0 && !a.latest.IsZero() {
 		lower = max(lower, min(next.Sub(a.latest), 2*max(wait, a.interval))) // others may use the account, too
 	}
-	lower += lower / 100
 	interval := max(a.interval, lower)
 	if told && a.granted > 0 && !a.origin.IsZero() {
 		upper := next.Sub(a.origin) / time.Duration(a.granted)
-		upper += upper / 100
-		if interval = max(min(interval, upper), lower); upper < 2*lower {
+		if interval = max(min(interval, upper), lower); upper < lower*3/2 {
 			interval = max(upper, lower)
 		}
 	}
