@@ -21,7 +21,7 @@ type allowance struct {
 	interval time.Duration // from one request to the next
 	learnt   bool          // that follows from two refusals
 	next     time.Time     // when one is allowed; where that is past, more have been saved up
-	named    time.Time     // until when the homeserver asked to wait, however long that is
+	named    time.Time     // until when the homeserver asked to wait, however long that is; zero: it is asked again
 	spare    time.Time     // when the next may go that nobody waits for
 
 	period   int       // counts the refusals that the next request hangs on: what went before the last is out of date
@@ -80,6 +80,7 @@ func (a *allowance) when(now time.Time, idle bool) time.Time {
 func (a *allowance) depart(now time.Time, idle bool) trip {
 	a.underway++
 	a.departed = now
+	a.named = time.Time{} // it is asked again
 	if !a.limited {
 		return trip{period: a.period}
 	}
@@ -99,7 +100,7 @@ func (a *allowance) grant(t trip, now time.Time) {
 		return
 	}
 	a.granted++
-	a.pause, a.named = nil, time.Time{}
+	a.pause = nil
 	if a.limited && (t.early || now.Sub(a.refused) >= doubt) {
 		a.interval -= a.interval / 4
 		a.next = earlier(a.next, now.Add(a.interval))
