@@ -274,8 +274,9 @@ func TestPace(t *testing.T) {
 		for _, what := range []string{"x1", "x2", "y1"} {
 			s.later(t, "!"+what[:1], session.Answer, what)
 		}
+		s.later(t, "!d", session.Write, "d1")
 		s.all.Wait()
-		require.Equal(t, []string{"x1", "y1", "x2", "a1", "b1", "c1", "a2", "b2", "a3"}, granted(s.bucket.seen()))
+		require.Equal(t, []string{"x1", "y1", "x2", "a1", "b1", "c1", "d1", "a2", "b2", "a3"}, granted(s.bucket.seen()))
 	})
 	play(t, "keeps the place of what is refused", func(t *testing.T) {
 		b := &bucket{rate: .2, burst: 10, name: synapse}
@@ -520,7 +521,7 @@ func TestPace(t *testing.T) {
 		time.Sleep(21 * time.Second)
 		b.limit(1, 1)
 		b.name = synapse
-		for i := range 5 {
+		for i := range 3 {
 			s.later(t, fmt.Sprint("!", i), session.Answer, "")
 		}
 		s.all.Wait()
