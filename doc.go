@@ -28,7 +28,10 @@
 // "no data" and never overwritten by accident.
 //
 // Requests are tried again after a failure that may pass, as long as the
-// homeserver says and in all at most for Config.Timeout. Close waits for the
+// homeserver says and in all at most for Config.Timeout. Homeservers limit how much
+// an account sends (Synapse by default to one event in 5 seconds, after a burst of
+// 10), so all rooms keep one pace then: what the bot says goes first, then what is
+// set and deleted, room by room, and last what nobody waits for. Close waits for the
 // writes that were accepted, and until they are known to stand in the room.
 //
 // Matrix has no compare-and-swap. If two programs write the same dictionary at

@@ -84,7 +84,7 @@ func (a *adapter) put(ctx context.Context, room id.RoomID, eventType event.Type,
 	transaction := a.client.TxnID()
 	url := a.client.BuildClientURL("v3", "rooms", room, "send", eventType.Type, transaction)
 	unknown := false
-	_, err = a.session.Try(ctx, func(ctx context.Context) error {
+	_, err = a.session.TrySending(ctx, nil, room, session.Answer, func(ctx context.Context) error {
 		if unknown {
 			if there, err := a.isThere(ctx, room, eventType, transaction); there || err != nil {
 				return err

@@ -171,7 +171,7 @@ func (q *Queue) send(ctx context.Context, stateKey string, parts []*part, m *mer
 		}
 		return
 	}
-	outcome, err := q.put(ctx, stateKey, draft, m.encrypted)
+	outcome, err := q.put(ctx, nil, stateKey, draft, m.encrypted)
 	switch outcome {
 	case Stored, Repeated, Unknown: // what was sent may be pointed at
 		q.room.Loosen(stateKey, deleted(m.base, raws)...)
@@ -240,8 +240,8 @@ func (q *Queue) nothing(parts []*part) []*part {
 }
 
 // put stores a draft, and tells the replica.
-func (q *Queue) put(ctx context.Context, stateKey string, draft replica.Draft, encrypted bool) (Outcome, error) {
-	eventID, outcome, err := q.env.Put(ctx, stateKey, draft.Content, encrypted)
+func (q *Queue) put(ctx, idle context.Context, stateKey string, draft replica.Draft, encrypted bool) (Outcome, error) {
+	eventID, outcome, err := q.env.Put(ctx, idle, stateKey, draft.Content, encrypted)
 	switch outcome {
 	case Stored:
 		q.room.Commit(stateKey, draft, eventID)

@@ -64,7 +64,7 @@ type memory struct {
 
 	own     sync.Mutex // owns all below
 	faults             // what tests set
-	calls   []string   // "put", "ask", "load", "seal", in their order
+	calls   []string   // "put", "held", "ask", "load", "seal", in their order
 	sealed  map[string]json.RawMessage
 	removed []string
 	failed  []error
@@ -76,6 +76,7 @@ type faults struct {
 	loads   func(ctx context.Context) error                         // why the room can't be loaded
 	limit   int
 	encrypt bool
+	held    chan struct{} // holds back what nobody waits for until it is closed; nil: nothing is
 }
 
 // now returns the faults that are set.
@@ -185,7 +186,15 @@ func (m *memory) load(ctx context.Context) error {
 	return nil
 }
 
-func (m *memory) put(ctx context.Context, stateKey string, content json.RawMessage, _ bool) (string, commit.Outcome, error) {
+func (m *memory) put(ctx, idle context.Context, stateKey string, content json.RawMessage, _ bool) (string, commit.Outcome, error) {
+	if held := m.now().held; held != nil && idle != nil {
+		m.call("held")
+		select {
+		case <-held:
+		case <-idle.Done():
+			return "", commit.Outdated, errors.New("it gave way")
+		}
+	}
 	m.call("put")
 	f := fate{outcome: commit.Stored}
 	if decide := m.now().fate; decide != nil {

@@ -42,7 +42,7 @@ const (
 	Refused                 // certainly not stored
 	Invalid                 // certainly not stored, on account of its content or size
 	Unknown                 // perhaps stored
-	Outdated                // certainly not stored, as the room has become encrypted meanwhile
+	Outdated                // certainly not stored, and to be made again: the room has become encrypted, or it was held back
 )
 
 // An Env is what a queue needs of the outside world. Its functions are called one at a
@@ -50,8 +50,10 @@ const (
 type Env struct {
 	// Put stores a state event and returns its ID. It retries as it sees fit
 	// until the context is done. encrypted is what Encrypted said when the content was
-	// made: where it would say something else by now, nothing may be sent.
-	Put func(ctx context.Context, stateKey string, content json.RawMessage, encrypted bool) (eventID string, outcome Outcome, err error)
+	// made: where it would say something else by now, nothing may be sent. idle is nil where
+	// somebody waits for it. Else it ends when somebody waits for the worker: what is held
+	// back then is not sent, and Outdated.
+	Put func(ctx, idle context.Context, stateKey string, content json.RawMessage, encrypted bool) (eventID string, outcome Outcome, err error)
 	// Standing returns what stands in the room under a state key; found is false if
 	// nothing does.
 	Standing func(ctx context.Context, stateKey string) (content json.RawMessage, found bool, err error)
@@ -115,7 +117,8 @@ type Queue struct {
 	closed  bool
 	later   *time.Timer        // wakes the worker when a chore that was left alone is to be done
 	chored  context.CancelFunc // ends the chore that is under way; nil: none is
-	cut     *time.Timer        // calls that, as somebody waits for the worker
+	yield   context.CancelFunc // makes that chore give way, if it can still be held back; nil: it does not
+	cut     *time.Timer        // calls chored, as somebody waits for the worker
 
 	// The worker's, and then Close's:
 	delays  map[replica.Task]*delay // of chores
@@ -352,14 +355,18 @@ func (q *Queue) waits(stateKey string) bool {
 }
 
 // interruptible does what no caller waits for, within the timeout. Once somebody waits for
-// the worker, it may take half of that, so that those who wait have the other half.
-func (q *Queue) interruptible(do func(context.Context) error) error {
+// the worker, it may take half of that, so that those who wait have the other half, and idle
+// ends. There is no idle where somebody waits already: then it is done between two writes.
+func (q *Queue) interruptible(do func(ctx, idle context.Context) error) error {
 	ctx, cancel := context.WithTimeout(q.ctx, q.timeout)
 	defer cancel()
+	var idle context.Context
 	q.mu.Lock()
 	q.chored = cancel
 	if len(q.pending) > 0 {
 		q.hurry()
+	} else if !q.closed {
+		idle, q.yield = context.WithCancel(ctx)
 	}
 	q.mu.Unlock()
 	defer func() {
@@ -368,14 +375,20 @@ func (q *Queue) interruptible(do func(context.Context) error) error {
 		if q.cut != nil {
 			q.cut.Stop()
 		}
-		q.chored, q.cut = nil, nil
+		if q.yield != nil {
+			q.yield()
+		}
+		q.chored, q.yield, q.cut = nil, nil, nil
 	}()
-	return do(ctx)
+	return do(ctx, idle)
 }
 
 // hurry bounds the chore that is under way, if there is one, by half the timeout from
-// now on. The caller holds mu.
+// now on, and makes it give way. The caller holds mu.
 func (q *Queue) hurry() {
+	if q.yield != nil {
+		q.yield()
+	}
 	if q.chored != nil && q.cut == nil {
 		q.cut = time.AfterFunc(q.timeout/2, q.chored)
 	}

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"sync"
 	"sync/atomic"
 
@@ -196,8 +197,8 @@ func (r *Room) refused(err error) error {
 var errEncrypted = errors.New("the room has become encrypted meanwhile")
 
 // put stores a state event: commit.Env's Put.
-func (r *Room) put(ctx context.Context, stateKey string, content json.RawMessage, encrypted bool) (string, commit.Outcome, error) {
-	eventID, acted, err := r.rooms.Session.PutState(ctx, r.id, r.rooms.EventType, stateKey, content, func() error {
+func (r *Room) put(ctx, idle context.Context, stateKey string, content json.RawMessage, encrypted bool) (string, commit.Outcome, error) {
+	eventID, acted, err := r.rooms.Session.PutState(ctx, idle, r.id, r.rooms.EventType, stateKey, content, func() error {
 		if now, _ := r.encrypted(); now != encrypted {
 			return errEncrypted
 		}
@@ -210,7 +211,7 @@ func (r *Room) put(ctx context.Context, stateKey string, content json.RawMessage
 		return eventID.String(), commit.Stored, nil
 	case acted:
 		return "", commit.Unknown, err
-	case errors.Is(err, errEncrypted):
+	case errors.Is(err, errEncrypted), errors.Is(err, session.ErrGaveWay), idle != nil && session.IsStatus(err, http.StatusTooManyRequests):
 		return "", commit.Outdated, err
 	case invalid(err):
 		return "", commit.Invalid, err

@@ -61,7 +61,7 @@ func (s *Session) discover(ctx context.Context) error {
 // is taken for the homeserver.
 func (s *Session) lookUp(ctx context.Context, server string) (base string, err error) {
 	s.client.HomeserverURL = &url.URL{Scheme: "https", Host: server}
-	_, err = s.try(ctx, func(ctx context.Context) error {
+	_, err = s.try(ctx, nil, func(ctx context.Context) error {
 		var found *mautrix.ClientWellKnown
 		_, err := s.client.MakeFullRequest(ctx, mautrix.FullRequest{
 			Method:            http.MethodGet,
@@ -94,7 +94,7 @@ func (s *Session) logIn(ctx context.Context) error {
 	}
 	s.client.AccessToken = s.AccessToken
 	var me *mautrix.RespWhoami
-	_, err := s.try(ctx, func(ctx context.Context) (err error) {
+	_, err := s.try(ctx, nil, func(ctx context.Context) (err error) {
 		me, err = s.client.Whoami(ctx)
 		if err == nil && (me == nil || me.UserID == "") {
 			err = Missing("user_id")
@@ -137,7 +137,7 @@ func (s *Session) logInByPassword(ctx context.Context) error {
 
 // passwordLogin logs in as the client's device.
 func (s *Session) passwordLogin(ctx context.Context) (response *mautrix.RespLogin, err error) {
-	_, err = s.try(ctx, func(ctx context.Context) (err error) {
+	_, err = s.try(ctx, nil, func(ctx context.Context) (err error) {
 		response, err = s.client.Login(ctx, &mautrix.ReqLogin{
 			Type:                     mautrix.AuthTypePassword,
 			Identifier:               mautrix.UserIdentifier{Type: mautrix.IdentifierTypeUser, User: cmp.Or(s.UserID, s.client.UserID.String())},

@@ -73,10 +73,16 @@ func (s *Session) ForgetAlias(room string) bool {
 }
 
 // PutState stores a state event. Each attempt asks first whether it may be made.
-// acted says that the homeserver may have stored it although there is an error.
-func (s *Session) PutState(ctx context.Context, room id.RoomID, eventType event.Type, stateKey string, content json.RawMessage, may func() error) (eventID id.EventID, acted bool, err error) {
+// acted says that the homeserver may have stored it although there is an error. Where nobody
+// waits for it, idle is a context that ends when somebody does: what has not had its turn by
+// then is not sent, and the error is [ErrGaveWay]. Else idle is nil.
+func (s *Session) PutState(ctx, idle context.Context, room id.RoomID, eventType event.Type, stateKey string, content json.RawMessage, may func() error) (eventID id.EventID, acted bool, err error) {
+	urgency := Write
+	if idle != nil {
+		urgency = Chore
+	}
 	url := s.client.BuildClientURL("v3", "rooms", room, "state", eventType.Type, stateKey)
-	acted, err = s.Try(ctx, func(ctx context.Context) (err error) {
+	acted, err = s.TrySending(ctx, idle, room, urgency, func(ctx context.Context) (err error) {
 		if err := may(); err != nil {
 			return backoff.Permanent(err)
 		}
@@ -86,12 +92,13 @@ func (s *Session) PutState(ctx context.Context, room id.RoomID, eventType event.
 	return eventID, acted, err
 }
 
-// Send sends an event that is not a state event. However often it is tried, it
-// stands in the room once.
+// Send sends an event that is not a state event, and that a state event is to point at which
+// follows. However often it is tried, it stands in the room once.
 func (s *Session) Send(ctx context.Context, room id.RoomID, eventType event.Type, content json.RawMessage) (id.EventID, error) {
 	url := s.client.BuildClientURL("v3", "rooms", room, "send", eventType.Type, s.client.TxnID())
 	var eventID id.EventID
-	_, err := s.Try(ctx, func(ctx context.Context) (err error) {
+	t := &turn{place: place{Write, room}, part: true}
+	_, err := s.tryLoggedIn(ctx, t, func(ctx context.Context) (err error) {
 		eventID, err = s.Put(ctx, url, content)
 		return err
 	})

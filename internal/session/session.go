@@ -80,6 +80,7 @@ type Session struct {
 	login   *semaphore.Weighted // held while logging in again; owns refusal
 	refusal refusal
 
+	pace     *pace // of what the homeserver counts as sent
 	reads    reads
 	cuts     atomic.Bool // the homeserver cuts pages of history before it filters them
 	dendrite atomic.Bool // the homeserver is known to be a Dendrite
@@ -99,7 +100,7 @@ type Session struct {
 // New returns a session over a client of [NewClient], or over one that the
 // program logs in and syncs by itself (foreign).
 func New(client *mautrix.Client, foreign bool) *Session {
-	s := &Session{client: client, foreign: foreign, loop: newLoop(), login: semaphore.NewWeighted(1), aliases: make(map[string]id.RoomID), interrupt: func() {}, disconnect: func() {}}
+	s := &Session{client: client, foreign: foreign, loop: newLoop(), pace: newPace(), login: semaphore.NewWeighted(1), aliases: make(map[string]id.RoomID), interrupt: func() {}, disconnect: func() {}}
 	s.reads.snapshot = s.snapshot
 	s.life, s.end = context.WithCancel(context.Background())
 	return s
@@ -111,7 +112,7 @@ func (s *Session) Client() *mautrix.Client { return s.client }
 // Open logs in, and syncs once. With a foreign client it only subscribes to the
 // client's syncs. If it fails, nothing is left running.
 func (s *Session) Open(ctx context.Context, opts Options) (err error) {
-	s.Options = opts
+	s.Options, s.pace.timeout = opts, opts.Timeout
 	defer func() { s.open.Store(err == nil) }()
 	if s.foreign {
 		return s.subscribe()
