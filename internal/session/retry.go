@@ -14,13 +14,18 @@ import (
 )
 
 // Try calls attempt until it succeeds, fails for good, or the session's timeout
-// is over. It waits as long as a homeserver that limits the rate says, and backs
+// is over. It waits until the session is connected, and as long as a homeserver that limits the rate says, and backs
 // off with jitter from one that is in trouble. acted says that an attempt that
 // failed may have been acted upon by the homeserver all the same.
 //
 // Only what may safely be done twice may be tried: Matrix makes a state event
 // with the same content, or an event with the same transaction ID, only once.
 func (s *Session) Try(ctx context.Context, attempt func(context.Context) error) (acted bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, s.Timeout)
+	defer cancel()
+	if err := s.Reach(ctx); err != nil {
+		return false, err
+	}
 	logins := 0
 	return s.try(ctx, func(ctx context.Context) error {
 		token := s.currentToken()
@@ -61,12 +66,16 @@ func (s *Session) try(ctx context.Context, attempt func(context.Context) error) 
 		attemptCtx, cancel := context.WithTimeout(ctx, s.attemptTimeout())
 		defer cancel()
 		err := anonymous(attempt(attemptCtx))
+		s.noteReach(ctx, err)
 		if err == nil {
 			return struct{}{}, nil
 		}
 		verdict := judge(err)
-		if told := hopeless(err); told != nil && !s.IsOpen() {
-			verdict.final, err = true, told
+		if told := hopeless(err); told != nil && (!s.IsOpen() || isStep(ctx)) {
+			verdict.final, err = !s.IsOpen(), told
+		}
+		if isStep(ctx) && !verdict.final && !verdict.limited && !verdict.again && ctx.Err() == nil {
+			s.behind.unreachable(s.Log, err)
 		}
 		acted = acted || verdict.acted
 		if last == nil || !verdict.again && !errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
