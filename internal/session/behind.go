@@ -131,10 +131,12 @@ func (c *connecting) take(ctx context.Context) (err error) {
 		c.client.HomeserverURL = base
 	}
 	c.found = true
-	if !c.loggedIn {
-		if err := c.logInAsBefore(ctx); err != nil {
-			return err
+	if c.loggedIn { // LoggedIn may hold up others, which it is not to where nobody answers
+		if _, err := c.Try(ctx, func(ctx context.Context) error { _, err := c.client.Whoami(ctx); return err }); err != nil {
+			return fmt.Errorf("asking %s whether the bot is logged in: %w", c.client.HomeserverURL, err)
 		}
+	} else if err := c.logInAsBefore(ctx); err != nil {
+		return err
 	}
 	c.loggedIn = true
 	if c.LoggedIn != nil {
