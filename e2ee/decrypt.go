@@ -75,8 +75,8 @@ func (c *crypt) decryptMegolm(ctx context.Context, evt *event.Event) (decrypted 
 func (c *crypt) inbound(ctx context.Context, evt *event.Event, sessionID id.SessionID, wanted bool) (*crypto.InboundGroupSession, error) {
 	room := evt.RoomID
 	session, err := c.sessions.GetGroupSession(ctx, room, sessionID)
-	if session == nil && !c.session.IsConnected() { // the key may be waiting there
-		if err := c.session.Reach(ctx); err != nil {
+	if session == nil && c.isLate() { // the key may be waiting there
+		if err := c.catchUp(ctx); err != nil {
 			return nil, fmt.Errorf("the key %s is missing here, and %w", sessionID, err)
 		}
 		session, err = c.sessions.GetGroupSession(ctx, room, sessionID)

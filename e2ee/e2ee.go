@@ -58,11 +58,12 @@ type crypt struct {
 	forgetAt   time.Time  // when the fallback key before that may be forgotten
 	againAt    time.Time  // when publishAgain may try again
 
-	behind    bool         // Load was called: others may use the store while Start runs
-	loaded    atomic.Bool  // what is in the store can be used: sessions, machine and backup do not change any more
-	started   atomic.Bool  // Start has succeeded
-	logouts   atomic.Int64 // how often the homeserver has logged the bot out
-	published atomic.Int64 // how many of these the keys were published since; written with publishing held
+	behind    bool          // Load was called: others may use the store while Start runs
+	loaded    atomic.Bool   // what is in the store can be used: sessions, machine and backup do not change any more
+	started   atomic.Bool   // Start has succeeded
+	caughtUp  chan struct{} // closed when the first sync was taken over
+	logouts   atomic.Int64  // how often the homeserver has logged the bot out
+	published atomic.Int64  // how many of these the keys were published since; written with publishing held
 
 	ctx    context.Context // of what runs in the background
 	cancel context.CancelFunc
@@ -89,6 +90,7 @@ func (c *crypt) Open(opts bridge.CryptoOptions) (device id.DeviceID, err error) 
 	c.unwedging, c.answering = make(tickets, maxUnwedging), make(tickets, maxAnswering)
 	c.waiters = make(waiters)
 	c.encrypted = newEncryptedRooms()
+	c.caughtUp = make(chan struct{})
 	c.ctx, c.cancel = context.WithCancel(c.session.Life())
 	if c.store, err = openStore(c.conf.StorePath, c.conf.StoreKey, c.log); err != nil {
 		return "", err

@@ -9,6 +9,8 @@ import (
 	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/crypto"
 	"maunium.net/go/mautrix/id"
+
+	"github.com/go-joe/matrix-memory/internal/session"
 )
 
 // Load implements bridge.Crypto.
@@ -68,6 +70,31 @@ func (c *crypt) loadEncrypted(ctx context.Context) error {
 		return fmt.Errorf("the key store %s: which rooms are encrypted: %w", c.store.dir, err)
 	}
 	return nil
+}
+
+// isLate says whether what was sent to the device while the bot was away may still come.
+func (c *crypt) isLate() bool {
+	select {
+	case <-c.caughtUp:
+		return false
+	default:
+		return c.behind && !c.session.IsSyncing() // which would wait for itself
+	}
+}
+
+// catchUp waits until that has come.
+func (c *crypt) catchUp(ctx context.Context) error {
+	if err := c.session.Reach(ctx); err != nil {
+		return err
+	}
+	select {
+	case <-c.caughtUp:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("the first sync has not brought it so far: %w", ctx.Err())
+	case <-c.ctx.Done():
+		return session.ErrClosed
+	}
 }
 
 // usable waits until what is in the store can be used: until the bot is connected, where the store

@@ -4,6 +4,7 @@ package e2ee
 
 import (
 	"net/http"
+	"net/url"
 
 	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/crypto"
@@ -15,7 +16,13 @@ import (
 // newMachine returns mautrix's machine over a device's key store. It can make no requests until
 // equip has had it make them.
 func (c *crypt) newMachine(user id.UserID, device id.DeviceID, states states) *crypto.OlmMachine {
-	client := &mautrix.Client{UserID: user, DeviceID: device, UserAgent: c.client.UserAgent, Log: session.ClientLog(c.log)}
+	client := &mautrix.Client{
+		HomeserverURL: &url.URL{}, // by which a request fails before it is made
+		UserID:        user,
+		DeviceID:      device,
+		UserAgent:     c.client.UserAgent,
+		Log:           session.ClientLog(c.log),
+	}
 	machine := crypto.NewOlmMachine(client, &client.Log, c.sessions, states)
 	machine.SetBackgroundCtx(c.ctx)
 	machine.DisableDecryptKeyFetching = true // decrypt.go asks for what it needs

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"net/url"
 	"sync"
 	"time"
 
@@ -58,6 +59,7 @@ func (s *Session) OpenBehind(opts Options, known Known) error {
 	if s.AccessToken == "" {
 		s.client.DeviceID = cmp.Or(s.client.DeviceID, id.DeviceID(rand.Text()[:10])) // one for all attempts
 	}
+	s.client.HomeserverURL = &url.URL{} // by which a request of the program's fails before it is made
 	if s.isDiscovered() {
 		var err error
 		if s.client.HomeserverURL, err = s.discover(context.Background()); err != nil {
@@ -114,6 +116,7 @@ type connecting struct {
 	*Session
 	found    bool // the homeserver
 	loggedIn bool
+	told     bool // LoggedIn, with success
 
 	follower *follower // of the first sync, which is the last step
 	first    *mautrix.RespSync
@@ -131,19 +134,23 @@ func (c *connecting) take(ctx context.Context) (err error) {
 		c.client.HomeserverURL = base
 	}
 	c.found = true
-	if c.loggedIn { // LoggedIn may hold up others, which it is not to where nobody answers
+	switch {
+	case !c.loggedIn:
+		if err := c.logInAsBefore(ctx); err != nil {
+			return err
+		}
+	case !c.told: // LoggedIn may hold up others, which it is not to where nobody answers
 		if _, err := c.Try(ctx, func(ctx context.Context) error { _, err := c.client.Whoami(ctx); return err }); err != nil {
 			return fmt.Errorf("asking %s whether the bot is logged in: %w", c.client.HomeserverURL, err)
 		}
-	} else if err := c.logInAsBefore(ctx); err != nil {
-		return err
 	}
 	c.loggedIn = true
-	if c.LoggedIn != nil {
+	if c.LoggedIn != nil && !c.told {
 		if err := c.LoggedIn(ctx); err != nil {
 			return err
 		}
 	}
+	c.told = true
 	c.follower, c.first, err = c.beginSync(ctx)
 	return err
 }

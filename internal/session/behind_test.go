@@ -308,6 +308,7 @@ func TestCloseBehind(t *testing.T) {
 func TestLoginsBehind(t *testing.T) {
 	account, front := rig.Register(t), rig.Proxy(t)
 	front.Inject(homeserver.Fault{Match: path("/login"), Times: 5, Do: homeserver.ResetAfter()})
+	front.Inject(homeserver.Fault{Match: first, Times: 4, Do: homeserver.BlackHole()}) // more than the time of one round
 	failures := 3
 	c, _ := behind(t, account, front, byPassword(account, func(context.Context) error {
 		if failures--; failures >= 0 {
@@ -316,7 +317,8 @@ func TestLoginsBehind(t *testing.T) {
 		return nil
 	}), nil)
 	require.NoError(t, c.Reach(t.Context()))
-	require.Equal(t, -1, failures)
+	require.Equal(t, -1, failures, "what follows the login is done once")
+	require.Equal(t, 3, c.count(path("/account/whoami")), "it is asked before that is tried again")
 	require.Equal(t, 6, c.count(path("/login")))
 	require.ElementsMatch(t, []id.DeviceID{account.DeviceID, c.Client().DeviceID}, devices(t, account))
 	c.Close()
