@@ -274,10 +274,15 @@ func TestCloseBehind(t *testing.T) {
 	t.Run("when the homeserver has gone", func(t *testing.T) {
 		rig.NoLeaks(t)
 		account, front := rig.Register(t), rig.Proxy(t)
-		c, log := behind(t, account, front, byPassword(account, nil), nil)
+		c, log := behind(t, account, front, func(opts *session.Options) {
+			byPassword(account, nil)(opts)
+			opts.Timeout = 9 * time.Second
+		}, nil)
 		require.NoError(t, c.Reach(t.Context()))
 		front.Inject(homeserver.Fault{Do: homeserver.BlackHole()})
-		_, _, err := c.Standing(t.Context(), "!room:localhost", event.StateCreate, "")
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second) // more than one attempt has
+		defer cancel()
+		_, _, err := c.Standing(ctx, "!room:localhost", event.StateCreate, "")
 		require.ErrorIs(t, err, context.DeadlineExceeded)
 		require.True(t, c.IsUnreachable())
 		rig.Within(t, 2*time.Second, "the end", c.Close)
