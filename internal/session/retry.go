@@ -14,9 +14,10 @@ import (
 )
 
 // Try calls attempt until it succeeds, fails for good, or the session's timeout
-// is over. It waits until the session is connected, and as long as a homeserver that limits the rate says, and backs
-// off with jitter from one that is in trouble. acted says that an attempt that
-// failed may have been acted upon by the homeserver all the same.
+// is over. It waits until the session is connected, and as long as a homeserver
+// that limits the rate says, and backs off with jitter from one that is in
+// trouble. acted says that an attempt that failed may have been acted upon by the
+// homeserver all the same.
 //
 // Only what may safely be done twice may be tried: Matrix makes a state event
 // with the same content, or an event with the same transaction ID, only once.

@@ -52,10 +52,7 @@ func (s *Session) beginSync(ctx context.Context) (*follower, *mautrix.RespSync, 
 	f := &follower{Session: s, first: first, next: next, pause: backOff(time.Second, 30*time.Second), idle: newIdle()}
 	var response *mautrix.RespSync
 	if _, err := s.Try(ctx, func(ctx context.Context) (err error) {
-		began := time.Now()
-		if response, err = f.request(ctx, 0); err == nil {
-			s.seen.Store(&began)
-		}
+		response, err = f.request(ctx, 0)
 		return err
 	}); err != nil {
 		return nil, nil, fmt.Errorf("first sync: %w", err)
