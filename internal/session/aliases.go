@@ -12,6 +12,7 @@ import (
 // remember takes over which rooms aliases stood for before, and has the homeserver asked
 // again: an alias may have been moved.
 func (s *Session) remember(aliases map[string]id.RoomID) {
+	aliases = maps.Clone(aliases)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	maps.Copy(s.aliases, aliases)
