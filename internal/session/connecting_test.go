@@ -50,7 +50,7 @@ func (s *script) RoundTrip(r *http.Request) (*http.Response, error) {
 	var instead reply
 	if s.fault != nil {
 		err := s.fault()
-		if errors.Is(err, lost) {
+		if errors.Is(err, errLost) {
 			s.answer(r, what)
 		}
 		if err != nil && !errors.As(err, &instead) {
@@ -119,7 +119,7 @@ func (s *script) devices() int {
 func always(err error) func() error { return func() error { return err } }
 
 var (
-	lost      = errors.New("the answer is lost")
+	errLost   = errors.New("the answer is lost")
 	noRoute   = &net.OpError{Op: "dial", Err: errors.New("no route to host")}
 	badGate   = reply{http.StatusBadGateway, "<html>"}
 	forbidden = reply{http.StatusForbidden, `{"errcode":"M_FORBIDDEN","error":"Invalid password"}`}
@@ -199,7 +199,7 @@ func TestWrongPasswordForLong(t *testing.T) {
 // one device, which is gone when it has ended.
 func TestWayToTheConnection(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		faults := rapid.SliceOfN(rapid.SampledFrom([]error{nil, nil, noRoute, badGate, forbidden, limited, lost, context.DeadlineExceeded}), 0, 40).Draw(rt, "faults")
+		faults := rapid.SliceOfN(rapid.SampledFrom([]error{nil, nil, noRoute, badGate, forbidden, limited, errLost, context.DeadlineExceeded}), 0, 40).Draw(rt, "faults")
 		failing := rapid.SliceOfN(rapid.Bool(), 0, 5).Draw(rt, "whether encryption fails")
 		closing := time.Duration(rapid.IntRange(0, 600).Draw(rt, "seconds to Close")) * time.Second
 		stays := rapid.Bool().Draw(rt, "no Close before it is connected")
