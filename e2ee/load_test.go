@@ -275,6 +275,8 @@ func TestNewStoreWithoutANetwork(t *testing.T) {
 	evt := event.Event{Type: event.EventEncrypted, RoomID: room, Content: event.Content{VeryRaw: []byte(`{"algorithm":"m.megolm.v1.aes-sha2","session_id":"x","ciphertext":"x"}`)}}
 	_, _, err := b.Decrypt(ctx, &evt)
 	require.ErrorContains(t, err, "could not be reached since")
+	_, err = b.Encrypt(ctx, room, valueType, []byte(`{}`))
+	require.ErrorContains(t, err, "could not be reached since")
 	require.False(t, b.Client().Crypto.WaitForSession(ctx, room, "", "x", time.Second))
 	_, err = b.Client().SendMessageEvent(ctx, room, event.EventMessage, &event.MessageEventContent{MsgType: event.MsgText, Body: "secret"})
 	require.ErrorContains(t, err, "known once the bot is connected")

@@ -84,7 +84,7 @@ func isStep(ctx context.Context) bool { return ctx.Value(stepKey{}) != nil }
 func (s *Session) followBehind() {
 	c := connecting{Session: s}
 	ctx := context.WithValue(s.life, stepKey{}, true)
-	pause, seldom := backOff(time.Second, 30*time.Second), backOff(time.Minute, time.Hour)
+	pause, seldom := backOff(time.Second, 20*time.Second), backOff(time.Minute, time.Hour)
 	for {
 		err := c.take(ctx)
 		var wait time.Duration
