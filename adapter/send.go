@@ -82,6 +82,7 @@ func (a *adapter) put(ctx context.Context, room id.RoomID, eventType event.Type,
 		return err
 	}
 	transaction := a.client.TxnID()
+	url := a.client.BuildClientURL("v3", "rooms", room, "send", eventType.Type, transaction)
 	unknown := false
 	_, err = a.session.Try(ctx, func(ctx context.Context) error {
 		if unknown {
@@ -89,7 +90,6 @@ func (a *adapter) put(ctx context.Context, room id.RoomID, eventType event.Type,
 				return err
 			}
 		}
-		url := a.client.BuildClientURL("v3", "rooms", room, "send", eventType.Type, transaction)
 		_, err := a.session.Put(ctx, url, raw)
 		unknown = unknown || err != nil && !session.IsStatus(err, http.StatusTooManyRequests)
 		return err

@@ -75,15 +75,18 @@ func (s *Session) OpenBehind(opts Options, known Known) error {
 }
 
 // stepKey is the key under which the contexts of the steps by which a session connects have
-// something: their requests can't wait for the connection.
+// something, as their requests can't wait for the connection: true where one is made once and not
+// tried again, since it is to show whether somebody is there by now.
 type stepKey struct{}
 
 func isStep(ctx context.Context) bool { return ctx.Value(stepKey{}) != nil }
 
+func isMadeOnce(ctx context.Context) bool { return ctx.Value(stepKey{}) == true }
+
 // followBehind connects, and follows the homeserver from then on.
 func (s *Session) followBehind() {
 	c := connecting{Session: s}
-	ctx := context.WithValue(s.life, stepKey{}, true)
+	ctx := context.WithValue(s.life, stepKey{}, false)
 	pause, seldom := backOff(time.Second, 20*time.Second), backOff(time.Minute, time.Hour)
 	for {
 		err := c.take(ctx)
@@ -114,6 +117,7 @@ func (s *Session) followBehind() {
 // connecting is how many of the steps are done. The loop's goroutine owns it.
 type connecting struct {
 	*Session
+	begun    bool // the first of them
 	found    bool // the homeserver
 	loggedIn bool
 	told     bool // LoggedIn, with success
@@ -126,8 +130,10 @@ type connecting struct {
 func (c *connecting) take(ctx context.Context) (err error) {
 	err = errors.New("it ended in a fault of this program, which the log describes") // unless it ends otherwise
 	defer Survive(c.Log, "connecting to the homeserver")
+	once := context.WithValue(ctx, stepKey{}, c.begun)
+	c.begun = true
 	if !c.found && !c.isDiscovered() {
-		base, err := c.discover(ctx)
+		base, err := c.discover(once)
 		if err != nil {
 			return err
 		}
@@ -136,11 +142,11 @@ func (c *connecting) take(ctx context.Context) (err error) {
 	c.found = true
 	switch {
 	case !c.loggedIn:
-		if err := c.logInAsBefore(ctx); err != nil {
+		if err := c.logInAsBefore(once); err != nil {
 			return err
 		}
 	case !c.told: // LoggedIn may hold up others, which it is not to where nobody answers
-		if _, err := c.Try(ctx, func(ctx context.Context) error { _, err := c.client.Whoami(ctx); return err }); err != nil {
+		if _, err := c.Try(once, func(ctx context.Context) error { _, err := c.client.Whoami(ctx); return err }); err != nil {
 			return fmt.Errorf("asking %s whether the bot is logged in: %w", c.client.HomeserverURL, err)
 		}
 	}

@@ -144,7 +144,7 @@ func TestBehind(t *testing.T) {
 			require.Equal(t, []id.RoomID{later}, told.of(moves))
 			require.Empty(t, told.of(stays))
 			require.Equal(t, 1, strings.Count(log.String(), "The homeserver can't be reached"))
-			require.Equal(t, 1, strings.Count(log.String(), "The homeserver can be reached, and the bot is connected"))
+			require.Equal(t, 1, strings.Count(log.String(), `level=info msg="The homeserver can be reached, and the bot is connected"`))
 		})
 	}
 }

@@ -62,6 +62,10 @@ func (s *Session) try(ctx context.Context, attempt func(context.Context) error) 
 	var last error
 	const first, longest = 200 * time.Millisecond, 10 * time.Second
 	limits := backOff(first, longest) // backoff.Retry begins anew with its own after each wait that a server asks for
+	maxTries := uint(0)               // no limit but the time
+	if isMadeOnce(ctx) {
+		maxTries = 1
+	}
 	_, err = backoff.Retry(ctx, func() (struct{}, error) {
 		tries++
 		attemptCtx, cancel := context.WithTimeout(ctx, s.attemptTimeout())
@@ -100,7 +104,7 @@ func (s *Session) try(ctx context.Context, attempt func(context.Context) error) 
 			return struct{}{}, &backoff.RetryAfterError{}
 		}
 		return struct{}{}, last
-	}, backoff.WithBackOff(backOff(first, longest)), backoff.WithMaxElapsedTime(time.Until(latest)))
+	}, backoff.WithBackOff(backOff(first, longest)), backoff.WithMaxElapsedTime(time.Until(latest)), backoff.WithMaxTries(maxTries))
 	if err == nil {
 		return acted, nil
 	}
