@@ -119,6 +119,13 @@ func TestBehind(t *testing.T) {
 			require.Zero(t, c.count(inRoom("state")), "it asks nothing before it is logged in")
 			eventually(t, func() bool { return strings.Contains(log.String(), "The homeserver can't be reached") }, "the warning")
 			eventually(t, func() bool { return c.IsUnreachable() == outage.cut }, "it knows whether somebody answers")
+			if outage.cut { // and somebody does by now, in trouble
+				trouble := front.Inject(homeserver.Fault{Do: outages["trouble"].Action})
+				back()
+				back = trouble
+				eventually(t, func() bool { return !c.IsUnreachable() }, "it knows that somebody answers")
+				require.False(t, c.IsConnected())
+			}
 			ended, end := context.WithCancel(t.Context())
 			end()
 			require.ErrorIs(t, c.Reach(ended), context.Canceled)

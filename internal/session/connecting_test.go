@@ -159,6 +159,9 @@ func TestLongOutage(t *testing.T) {
 				tries := homeserver.count("client")
 				require.Greater(t, tries, 2*60/3, "it hardly tries")
 				require.Less(t, tries, 2*60*5, "it tries too often")
+				if fault == limited {
+					require.LessOrEqual(t, tries, 2*60*60/90+1, "it does not wait as it is told")
+				}
 				require.Equal(t, 1, strings.Count(log.String(), "level=warning"))
 				require.NotContains(t, log.String(), "level=error")
 				require.NotContains(t, log.String(), "level=info")
