@@ -23,6 +23,9 @@ const maxPages = 20
 // events, and earlier ones where these leave something open. It does not if done says, once
 // no other load is under way, that there is no need.
 func (r *Room) load(ctx context.Context, done func() bool) error {
+	if err := r.rooms.Session.Reach(ctx); err != nil {
+		return err
+	}
 	if err := r.loading.Acquire(ctx, 1); err != nil {
 		return fmt.Errorf("waiting for the room's state, which is being read: %w", err)
 	}

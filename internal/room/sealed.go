@@ -85,7 +85,11 @@ func (r *Room) unseal(ctx context.Context, s *sealed, eventID id.EventID) error 
 		}
 		return err
 	case <-ctx.Done():
-		return fmt.Errorf("reading the encrypted event %s: %w", eventID, ctx.Err())
+		err := ctx.Err()
+		if unreached := r.rooms.Session.Reach(ctx); unreached != nil {
+			err = unreached
+		}
+		return fmt.Errorf("reading the encrypted event %s: %w", eventID, err)
 	}
 }
 

@@ -15,9 +15,10 @@ import (
 )
 
 // Try calls attempt until it succeeds, fails for good, or the session's timeout
-// is over. It waits as long as a homeserver that limits the rate says, and backs
-// off with jitter from one that is in trouble. acted says that an attempt that
-// failed may have been acted upon by the homeserver all the same.
+// is over. It waits until the session is connected, and as long as a homeserver
+// that limits the rate says, and backs off with jitter from one that is in
+// trouble. acted says that an attempt that failed may have been acted upon by the
+// homeserver all the same.
 //
 // Only what may safely be done twice may be tried: Matrix makes a state event
 // with the same content, or an event with the same transaction ID, only once.
@@ -39,6 +40,11 @@ func (s *Session) TrySending(ctx, idle context.Context, room id.RoomID, urgency 
 // tryLoggedIn tries, and logs in again where the homeserver has logged the bot out. There is no
 // turn for what the homeserver does not count.
 func (s *Session) tryLoggedIn(ctx context.Context, t *turn, attempt func(context.Context) error) (acted bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, s.Timeout)
+	defer cancel()
+	if err := s.Reach(ctx); err != nil {
+		return false, err
+	}
 	logins := 0
 	return s.try(ctx, t, func(ctx context.Context) error {
 		token := s.currentToken()
@@ -73,6 +79,10 @@ func (s *Session) try(ctx context.Context, t *turn, attempt func(context.Context
 	tries, final := 0, false
 	var last error
 	limits := backOff(shortest, longest) // backoff.Retry begins anew with its own after each wait that a server asks for
+	maxTries := uint(0)                  // no limit but the time
+	if isMadeOnce(ctx) {
+		maxTries = 1
+	}
 	_, err = backoff.Retry(ctx, func() (struct{}, error) {
 		if t != nil {
 			if err := s.pace.wait(ctx, t, latest); err != nil {
@@ -94,6 +104,7 @@ func (s *Session) try(ctx context.Context, t *turn, attempt func(context.Context
 		}()
 		err := anonymous(attempt(attemptCtx))
 		returned = true
+		s.noteReach(ctx, err)
 		verdict := judge(err)
 		wait := verdict.wait
 		if t != nil {
@@ -104,8 +115,11 @@ func (s *Session) try(ctx context.Context, t *turn, attempt func(context.Context
 		if err == nil {
 			return struct{}{}, nil
 		}
-		if told := hopeless(err); told != nil && !s.IsOpen() {
-			verdict.final, err = true, told
+		if told := hopeless(err); told != nil && (!s.IsOpen() || isStep(ctx)) {
+			verdict.final, err = !s.IsOpen(), told
+		}
+		if isStep(ctx) && !verdict.final && !verdict.limited && !verdict.again && ctx.Err() == nil {
+			s.behind.unreachable(s.Log, err)
 		}
 		acted = acted || verdict.acted
 		if last == nil || !verdict.again && !errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
@@ -128,7 +142,7 @@ func (s *Session) try(ctx context.Context, t *turn, attempt func(context.Context
 			return struct{}{}, &backoff.RetryAfterError{}
 		}
 		return struct{}{}, last
-	}, backoff.WithBackOff(backOff(shortest, longest)), backoff.WithMaxElapsedTime(time.Until(latest)))
+	}, backoff.WithBackOff(backOff(shortest, longest)), backoff.WithMaxElapsedTime(time.Until(latest)), backoff.WithMaxTries(maxTries))
 	if err == nil {
 		return acted, nil
 	}

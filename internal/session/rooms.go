@@ -33,9 +33,14 @@ func (s *Session) Resolve(ctx context.Context, room string) (id.RoomID, error) {
 	if ok {
 		return known, nil
 	}
+	return s.askAlias(ctx, target)
+}
+
+// askAlias asks the homeserver which room an alias stands for, and remembers it.
+func (s *Session) askAlias(ctx context.Context, alias string) (id.RoomID, error) {
 	var response *mautrix.RespAliasResolve
 	_, err := s.Try(ctx, func(ctx context.Context) (err error) {
-		response, err = s.client.ResolveAlias(ctx, id.RoomAlias(target))
+		response, err = s.client.ResolveAlias(ctx, id.RoomAlias(alias))
 		if err == nil && (response == nil || response.RoomID == "") {
 			err = Missing("room_id")
 		}
@@ -43,13 +48,17 @@ func (s *Session) Resolve(ctx context.Context, room string) (id.RoomID, error) {
 	})
 	switch {
 	case IsStatus(err, http.StatusNotFound):
-		return "", fmt.Errorf("%w: the homeserver knows no alias %s: %w", ErrUnknownRoom, target, err)
+		return "", fmt.Errorf("%w: the homeserver knows no alias %s: %w", ErrUnknownRoom, alias, err)
 	case err != nil:
-		return "", fmt.Errorf("looking up the alias %s: %w", target, err)
+		return "", fmt.Errorf("looking up the alias %s: %w", alias, err)
 	}
 	s.mu.Lock()
-	s.aliases[target] = response.RoomID
+	known := s.aliases[alias]
+	s.aliases[alias] = response.RoomID
 	s.mu.Unlock()
+	if known != response.RoomID && s.Learnt != nil {
+		s.Learnt(alias, response.RoomID)
+	}
 	return response.RoomID, nil
 }
 
@@ -81,11 +90,11 @@ func (s *Session) PutState(ctx, idle context.Context, room id.RoomID, eventType 
 	if idle != nil {
 		urgency = Chore
 	}
-	url := s.client.BuildClientURL("v3", "rooms", room, "state", eventType.Type, stateKey)
 	acted, err = s.TrySending(ctx, idle, room, urgency, func(ctx context.Context) (err error) {
 		if err := may(); err != nil {
 			return backoff.Permanent(err)
 		}
+		url := s.client.BuildClientURL("v3", "rooms", room, "state", eventType.Type, stateKey)
 		eventID, err = s.Put(ctx, url, content)
 		return err
 	})
@@ -95,10 +104,11 @@ func (s *Session) PutState(ctx, idle context.Context, room id.RoomID, eventType 
 // Send sends an event that is not a state event, and that a state event is to point at which
 // follows. However often it is tried, it stands in the room once.
 func (s *Session) Send(ctx context.Context, room id.RoomID, eventType event.Type, content json.RawMessage) (id.EventID, error) {
-	url := s.client.BuildClientURL("v3", "rooms", room, "send", eventType.Type, s.client.TxnID())
+	transaction := s.client.TxnID()
 	var eventID id.EventID
 	t := &turn{place: place{Write, room}, part: true}
 	_, err := s.tryLoggedIn(ctx, t, func(ctx context.Context) (err error) {
+		url := s.client.BuildClientURL("v3", "rooms", room, "send", eventType.Type, transaction)
 		eventID, err = s.Put(ctx, url, content)
 		return err
 	})

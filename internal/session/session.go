@@ -50,8 +50,11 @@ type Options struct {
 	// before has to be read again and compared. A homeserver that was killed can bring
 	// older state after newer ones, and one that was restored from a backup has lost some.
 	Anew func()
-	// LoggedIn is called by Open once the bot is logged in, before the first
-	// sync. It may be nil.
+	// Learnt is told which room an alias stands for, each time that the homeserver has said
+	// so and it was not known, or another. It may be called concurrently, and may be nil.
+	Learnt func(alias string, room id.RoomID)
+	// LoggedIn is called once the bot is logged in, before the first sync. By OpenBehind it
+	// is called again after it has failed. It may be nil.
 	LoggedIn func(context.Context) error
 	// LoggedInAgain is told that the homeserver had logged the bot out, and with that may have
 	// forgotten the device's keys, and that the bot is logged in again. It is called by
@@ -76,6 +79,10 @@ type Session struct {
 	end  context.CancelFunc // ends life
 	loop *loop              // syncs
 	open atomic.Bool
+
+	behind *behind        // nil: Open has connected
+	cut    atomic.Bool    // see IsUnreachable
+	tasks  sync.WaitGroup // what runs besides; OpenBehind begins it
 
 	login   *semaphore.Weighted // held while logging in again; owns refusal
 	refusal refusal
@@ -118,19 +125,20 @@ func (s *Session) Open(ctx context.Context, opts Options) (err error) {
 		return s.subscribe()
 	}
 	s.connect()
-	s.client.Log = bridge(s.Log)
 	defer func() {
 		if err != nil {
 			s.disconnect()
 		}
 	}()
 
-	if err := s.discover(ctx); err != nil {
+	if s.client.HomeserverURL, err = s.discover(ctx); err != nil {
 		return err
 	}
-	if err := s.logIn(ctx); err != nil {
+	me, err := s.logIn(ctx)
+	if err != nil {
 		return err
 	}
+	s.client.UserID, s.client.DeviceID, s.client.AccessToken = me.user, me.device, me.token
 	defer func() {
 		if err != nil {
 			s.logOut()
@@ -141,10 +149,16 @@ func (s *Session) Open(ctx context.Context, opts Options) (err error) {
 			return err
 		}
 	}
-	return s.startSync(ctx)
+	f, first, err := s.beginSync(ctx)
+	if err != nil {
+		return err
+	}
+	f.begin(first, false)
+	s.loop.Go(f.run)
+	return nil
 }
 
-// IsOpen says whether Open was called and succeeded.
+// IsOpen says whether Open or OpenBehind was called and succeeded.
 func (s *Session) IsOpen() bool { return s.open.Load() }
 
 // Life returns a context that ends when the session is closed.
@@ -170,8 +184,12 @@ func (s *Session) IsSyncing() bool { return s.loop.isHere() }
 func (s *Session) Close() {
 	s.end()
 	s.reads.close()
+	s.tasks.Wait()
 	if s.foreign || !s.IsOpen() {
 		return
+	}
+	if s.behind != nil {
+		s.behind.wait(s.loop)
 	}
 	if !s.loop.wait(max(s.attemptTimeout(), time.Second)) {
 		s.Log.Warn("A sync handler has not returned; the connection ends all the same")

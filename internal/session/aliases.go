@@ -1,0 +1,50 @@
+package session
+
+import (
+	"errors"
+	"maps"
+	"time"
+
+	"github.com/sirupsen/logrus"
+	"maunium.net/go/mautrix/id"
+)
+
+// remember takes over which rooms aliases stood for before, and has the homeserver asked
+// again: an alias may have been moved.
+func (s *Session) remember(aliases map[string]id.RoomID) {
+	aliases = maps.Clone(aliases)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	maps.Copy(s.aliases, aliases)
+	s.tasks.Go(func() { s.renew(aliases) })
+}
+
+// renew asks which rooms aliases stand for by now, once the session is connected. One that can't
+// be had goes on to mean what it did.
+func (s *Session) renew(aliases map[string]id.RoomID) {
+	defer Survive(s.Log, "looking up aliases")
+	if s.Reach(s.life) != nil {
+		return
+	}
+	for alias, before := range aliases {
+		now, err := s.askAlias(s.life, alias)
+		for pause := backOff(time.Second, time.Minute); err != nil && mayPass(err) && s.life.Err() == nil; {
+			select {
+			case <-time.After(pause.NextBackOff()):
+				now, err = s.askAlias(s.life, alias)
+			case <-s.life.Done():
+			}
+		}
+		log := s.Log.WithFields(logrus.Fields{"alias": alias, "room": before.String()})
+		switch {
+		case s.life.Err() != nil:
+			return
+		case errors.Is(err, ErrUnknownRoom):
+			log.WithError(err).Warn("An alias that the bot knows is gone; it goes on to mean the room that it did, while the bot can use that")
+		case err != nil:
+			log.WithError(err).Warn("An alias that the bot knows could not be looked up; it goes on to mean the room that it did")
+		case now != before:
+			log.WithField("now", now.String()).Info("An alias has moved to another room")
+		}
+	}
+}
