@@ -17,20 +17,28 @@ const (
 	SendPause   = 5 * time.Second
 )
 
-// Limited starts a homeserver for one test, and a proxy in front of it: who sends by way of
-// that is limited as on Synapse with its own limits. Where the software has none, the proxy
-// has them, and takes all who send for one user.
-func Limited(t testing.TB) (Server, *homeserver.Proxy) {
+// Stock starts a homeserver for one test as it comes: with rate limits, if its software has
+// any.
+func Stock(t testing.TB) Server {
 	t.Helper()
 	software, err := homeserver.FromEnvironment()
 	require.NoError(t, err)
-	limits := software == homeserver.Synapse
-	started, err := homeserver.Start(t.Context(), homeserver.Options{Dir: t.TempDir(), Software: software, DefaultRateLimits: limits, Progress: t.Output()})
+	started, err := homeserver.Start(t.Context(), homeserver.Options{
+		Dir: t.TempDir(), Software: software, DefaultRateLimits: software == homeserver.Synapse, Progress: t.Output(),
+	})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, started.Stop()) })
-	own := Server{started}
+	return Server{started}
+}
+
+// Limited starts a homeserver for one test, and a proxy in front of it: who sends by way of
+// that is limited as on Synapse as it comes. Where the software has no limits, the proxy has
+// them, and takes all who send for one user.
+func Limited(t testing.TB) (Server, *homeserver.Proxy) {
+	t.Helper()
+	own := Stock(t)
 	front := own.Proxy(t)
-	if !limits {
+	if own.Software() != homeserver.Synapse {
 		front.Inject(homeserver.Fault{Match: Sends, Do: homeserver.Limit(SendsAtOnce, SendPause)})
 	}
 	return own, front
