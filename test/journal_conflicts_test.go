@@ -98,7 +98,12 @@ func (s scribe) run() error {
 // had arrived or not, the next start leaves it with the value that it should have: what
 // somebody who had seen it has changed since does not come back.
 func TestAnswerLostWithTheProcess(t *testing.T) {
-	for name, layout := range rig.Layouts {
+	// On a server of its own: Dendrite does not always get over a client that dies in the
+	// midst of a request.
+	own := rig.Own(t)
+	bot, owner := own.NewAccount(t), own.NewAccount(t)
+	for _, name := range []string{"single", "perkey"} {
+		layout := rig.Layouts[name]
 		for what, test := range map[string]struct {
 			pause func(chan<- struct{}, <-chan struct{}) homeserver.Action
 			then  func(context.Context, rig.Opsdroid) error
@@ -111,9 +116,8 @@ func TestAnswerLostWithTheProcess(t *testing.T) {
 			"and set as it was": {homeserver.PauseAfter, func(ctx context.Context, o rig.Opsdroid) error { return o.Put(ctx, "tea", `"old"`) }, `"old"`},
 		} {
 			t.Run(name+"/"+what, func(t *testing.T) {
-				t.Parallel()
-				front := rig.Proxy(t)
-				bot, others := neighbours(t, layout)
+				front := own.Proxy(t)
+				others := rig.Opsdroid{Account: owner, Room: owner.NewRoom(t, bot, rig.Writable), Layout: layout}
 				conf := journalled(t, front, bot, others.Room, layout)
 				memory := rig.Open(t, conf)
 				require.NoError(t, memory.Set("tea", []byte(`"old"`)))
@@ -143,11 +147,9 @@ func TestAnswerLostWithTheProcess(t *testing.T) {
 				}
 				require.Equal(t, want, others.Entries(t, others.Room))
 				require.Equal(t, want, rig.Entries(t, memory))
-				for range 2 { // nor later
-					memory = reopened(t, memory, conf)
-					rig.Flush(t, memory, delivering)
-					require.Equal(t, want, others.Entries(t, others.Room))
-				}
+				memory = reopened(t, memory, conf) // nor later
+				rig.Flush(t, memory, delivering)
+				require.Equal(t, want, others.Entries(t, others.Room))
 			})
 		}
 	}

@@ -176,6 +176,7 @@ func TestTooLargeInTheEnd(t *testing.T) {
 			require.NoError(t, others.Delete(t.Context(), "theirs"))
 			require.NoError(t, r.memory.Close())
 			r.open(t)
+			pending(t, r.memory, 0, 0)
 			rig.Flush(t, r.memory, delivering)
 			held = r.owner.Entries(t, r.room)
 			require.Equal(t, `"secret `+half+`"`, held["large"])
