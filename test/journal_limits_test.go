@@ -62,10 +62,10 @@ func TestManyChangesTakeFewEvents(t *testing.T) {
 }
 
 // A thousand changes wait for a homeserver that limits what a bot sends. Whoever speaks to the
-// bot is answered before them: at most one goes out, which was on its way, between what the
-// bot hears and what it answers.
+// bot is answered before them: between what the bot hears and what it answers goes out none,
+// but for one that is on its way just then.
 func TestAnswersGoBeforeTheJournal(t *testing.T) {
-	const keys, questions, pause = 1000, 5, time.Second
+	const keys, questions, pause = 1000, 10, time.Second
 	front := rig.Proxy(t)
 	account, person := rig.Register(t), rig.Register(t)
 	room := account.NewRoom(t, person)
@@ -93,6 +93,7 @@ func TestAnswersGoBeforeTheJournal(t *testing.T) {
 	}
 	require.Greater(t, memory.Pending().Changes, keys/2)
 
+	before := 0 // how many changes went out before an answer
 	for n := range questions {
 		_, err := person.SendText(t.Context(), room, fmt.Sprint("ping ", n))
 		require.NoError(t, err)
@@ -100,7 +101,6 @@ func TestAnswersGoBeforeTheJournal(t *testing.T) {
 		answer := fmt.Sprint("pong ", n)
 		delivers(t, func() bool { return said(t, person, room, answer) }, "the bot answers")
 		require.Greater(t, memory.Pending().Changes, 0, "the journal has something to deliver all the time")
-		before := 0
 		for _, request := range front.Requests() {
 			if request.Time.Before(from) || request.Status != http.StatusOK {
 				continue
@@ -112,8 +112,8 @@ func TestAnswersGoBeforeTheJournal(t *testing.T) {
 				before++
 			}
 		}
-		require.LessOrEqual(t, before, 1, "changes that went out before answer %d", n)
 	}
+	require.LessOrEqual(t, before, 2)
 	require.Greater(t, front.Count(wentOut), 0, "changes go out, too")
 }
 
