@@ -123,6 +123,38 @@ func TestStartsAfresh(t *testing.T) {
 	require.Equal(t, []string{"I remember nothing."}, pipe(t, "show keys\n", "-data", data))
 }
 
+// While the homeserver is away nothing is different for who chats, and once it is back the
+// room has all.
+func TestRemembersWithoutTheHomeserver(t *testing.T) {
+	data := dataDir(t)
+	answers := pipe(t, "", "-data", data, "-offline")
+	require.GreaterOrEqual(t, len(answers), 20)
+	room := len(answers) - 2 // with the line that quits
+	require.Equal(t, []string{
+		"> remember tea is green",
+		"I'll remember that tea is green.",
+		"> stop the homeserver",
+		"It is stopped. What I remember now is in the journal, " + filepath.Join(data, "journal.db") + ".",
+		"> what is tea",
+		"tea is green.",
+		"> remember coffee is black",
+		"I'll remember that coffee is black.",
+		"> remember milk is cold",
+		"I'll remember that milk is cold.",
+		"> forget tea",
+		"I no longer know what tea is.",
+		"> show keys",
+		"coffee",
+		"milk",
+		"> start the homeserver",
+		"It runs again, and has the 3 changes that were made without it.",
+		"> show room",
+	}, answers[:18])
+	require.Regexp(t, `^{"content":{"coffee":"black","dev\.joe\.write":{.*},"milk":"cold"},`, answers[room])
+	require.Equal(t, "> quit", answers[room+1])
+	require.Equal(t, []string{"coffee is black."}, pipe(t, "what is coffee", "-data", data))
+}
+
 // One folder serves one program at a time; a second one says what to do.
 func TestTwoOnOneFolder(t *testing.T) {
 	data := dataDir(t)
@@ -268,6 +300,7 @@ func TestSaysWhatIsWrong(t *testing.T) {
 		"help":              {[]string{"-help"}, exitOK, "-config"},
 		"unknown flag":      {[]string{"-frsh"}, exitUsage, "-frsh"},
 		"argument":          {[]string{"what", "is", "tea"}, exitUsage, `unexpected argument "what"`},
+		"config offline":    {[]string{"-config", file, "-offline"}, exitUsage, "can't go with -config"},
 		"config with fresh": {[]string{"-config", file, "-fresh"}, exitUsage, "can't go with -config"},
 		"misspelt setting":  {[]string{"-config", file}, exitFailed, file + `:3: unknown key "homeservr"; did you mean homeserver?`},
 		"missing file":      {[]string{"-config", file + "x"}, exitFailed, "no such file"},
