@@ -21,7 +21,7 @@ func TestAnswersAreNotHeldBackByChores(t *testing.T) {
 	var user person
 	var rooms []id.RoomID
 	older := event.Type{Type: "opsdroid.database", Class: event.StateEventType}
-	front, interval := rig.Limited(t, 4*time.Second, func(s rig.Server) {
+	_, front, interval := rig.Limited(t, 4*time.Second, func(s rig.Server) {
 		user = person{s.NewAccount(t)}
 		for range n {
 			room := user.newRoom(t)

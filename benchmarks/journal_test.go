@@ -70,7 +70,7 @@ func BenchmarkSetBesideBolt(b *testing.B) {
 // events at once and then one in five seconds.
 func BenchmarkFortyMessages(b *testing.B) {
 	const messages = 40
-	own, front := rig.Limited(b)
+	own, front, _ := rig.Limited(b, rig.SendPause, nil)
 	account, owner := own.NewAccount(b), own.NewAccount(b)
 	conf := journalled(b, account, owner.NewRoom(b, account, rig.Writable))
 	conf.Homeserver = front.URL()

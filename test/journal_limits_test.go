@@ -26,7 +26,7 @@ import (
 // that lets through meanwhile.
 func TestManyChangesTakeFewEvents(t *testing.T) {
 	const rooms, keys, changes, most = 5, 20, 10_000, rig.SendsAtOnce + 20
-	own, front := rig.Limited(t)
+	own, front, _ := rig.Limited(t, rig.SendPause, nil)
 	bot, owner := own.NewAccount(t), own.NewAccount(t)
 	var all []id.RoomID
 	for range rooms {

@@ -21,7 +21,7 @@ func TestManyRoomsWithinTheLimit(t *testing.T) {
 	const n = 30
 	var bot rig.Account
 	var rooms []id.RoomID
-	front, _ := rig.Limited(t, time.Second, func(s rig.Server) {
+	_, front, _ := rig.Limited(t, time.Second, func(s rig.Server) {
 		bot = s.NewAccount(t)
 		for range n {
 			rooms = append(rooms, bot.NewRoom(t))
@@ -46,7 +46,7 @@ func TestManyRoomsWithinTheLimit(t *testing.T) {
 	}
 	all.Wait()
 	puts, refused := 0, 0
-	for _, request := range r.Seen(rig.Sending) {
+	for _, request := range r.Seen(rig.Sends) {
 		puts++
 		if request.Status == http.StatusTooManyRequests {
 			refused++

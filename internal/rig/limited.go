@@ -2,6 +2,7 @@ package rig
 
 import (
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -32,17 +33,40 @@ func Stock(t testing.TB) Server {
 }
 
 // Limited starts a homeserver for one test, and a proxy in front of it: who sends by way of
-// that is limited as on Synapse as it comes. Where the software has no limits, the proxy has
-// them, and takes all who send for one user.
-func Limited(t testing.TB) (Server, *homeserver.Proxy) {
+// that may send SendsAtOnce events and then one after each pause. That is what Synapse has as it
+// comes, with a pause of SendPause; where the software has no limits, the proxy has them, with
+// the pause that is given, and takes all who send for one user. prepare, which may be nil, does
+// before what takes more events. every is the pause.
+func Limited(t testing.TB, pause time.Duration, prepare func(Server)) (own Server, front *homeserver.Proxy, every time.Duration) {
 	t.Helper()
-	own := Stock(t)
-	front := own.Proxy(t)
-	if own.Software() != homeserver.Synapse {
-		front.Inject(homeserver.Fault{Match: Sends, Do: homeserver.Limit(SendsAtOnce, SendPause)})
+	software, err := homeserver.FromEnvironment()
+	require.NoError(t, err)
+	if software != homeserver.Synapse {
+		own = Stock(t)
+		if prepare != nil {
+			prepare(own)
+		}
+		front = own.Proxy(t)
+		front.Inject(homeserver.Fault{Match: Sends, Do: homeserver.Limit(SendsAtOnce, pause)})
+		return own, front, pause
 	}
-	return own, front
+	opts := homeserver.Options{Dir: t.TempDir(), Software: software, Progress: t.Output()}
+	if prepare != nil {
+		free, err := homeserver.Start(t.Context(), opts)
+		require.NoError(t, err)
+		prepare(Server{free})
+		require.NoError(t, free.Stop())
+	}
+	opts.DefaultRateLimits = true
+	limited, err := homeserver.Start(t.Context(), opts)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, limited.Stop()) })
+	own = Server{limited}
+	return own, own.Proxy(t), SendPause
 }
 
-// Sends matches requests that send an event of any kind.
-func Sends(r *http.Request) bool { return homeserver.StateWrite(r) || homeserver.EventSend(r) }
+// Sends matches what a homeserver counts as sent by an account: messages, state events and
+// redactions.
+func Sends(r *http.Request) bool {
+	return homeserver.StateWrite(r) || homeserver.EventSend(r) || r.Method == http.MethodPut && strings.Contains(r.URL.Path, "/redact/")
+}

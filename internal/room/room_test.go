@@ -270,7 +270,7 @@ func TestRedactionWaitsForTheLimit(t *testing.T) {
 	r, err := rooms.Find(t.Context(), roomID.String())
 	require.NoError(t, err)
 	require.NoError(t, r.Set(budget(t), "tea", []byte(`"green"`)))
-	redaction := func(r *http.Request) bool { return rig.Sending(r) && strings.Contains(r.URL.Path, "/redact/") }
+	redaction := func(r *http.Request) bool { return rig.Sends(r) && strings.Contains(r.URL.Path, "/redact/") }
 	front.Inject(homeserver.Fault{Match: redaction, Times: 1, Do: homeserver.RateLimit(time.Hour)})
 	_, err = r.Delete(budget(t), "tea")
 	require.NoError(t, err)
