@@ -1,8 +1,16 @@
 package matrix
 
 import (
+	"cmp"
 	"context"
+	"errors"
+	"fmt"
 	"time"
+
+	"maunium.net/go/mautrix/id"
+
+	"github.com/go-joe/matrix-memory/internal/journal"
+	"github.com/go-joe/matrix-memory/internal/session"
 )
 
 // A Pending says how much of what was acknowledged the homeserver does not have yet. Of a
@@ -21,7 +29,13 @@ type Pending struct {
 
 // Pending says how much is not delivered yet. It asks nobody, and works on a memory that
 // is closed, too: then it says what the next start will deliver.
-func (m *Memory) Pending() Pending { return Pending{} }
+func (m *Memory) Pending() Pending {
+	if m.journal == nil {
+		return Pending{}
+	}
+	waiting, refused, since := m.journal.Pending()
+	return Pending{Changes: waiting + refused, Refused: refused, Since: since}
+}
 
 // Flush waits until all that was acknowledged before the call is delivered, or the context
 // is done. What the homeserver refuses is not waited for: it is an error that says which
@@ -31,5 +45,105 @@ func (m *Memory) Flush(ctx context.Context) error {
 	if _, err := m.homeRoom(); err != nil {
 		return fail("flush", "", "", err)
 	}
-	return fail("flush", "", "", ctx.Err())
+	if m.journal == nil {
+		return fail("flush", "", "", ctx.Err())
+	}
+	if err := m.rooms.Flush(ctx); err != nil {
+		return fail("flush", "", "", err)
+	}
+	return fail("flush", "", "", m.refused())
+}
+
+// refused says what the homeserver refuses, if it does.
+func (m *Memory) refused() error {
+	var all []error
+	for _, roomID := range m.journal.Refused() {
+		for _, change := range m.journal.Changes(roomID) {
+			if change.Refused != "" {
+				all = append(all, fmt.Errorf("%q in room %s: %s", change.Key, roomID, change.Refused))
+			}
+		}
+	}
+	if len(all) == 0 {
+		return nil
+	}
+	return fmt.Errorf("some changes can't be delivered: %w", errors.Join(all...))
+}
+
+// openJournal opens the journal, if there is to be one.
+func (m *Memory) openJournal() (err error) {
+	if m.conf.Journal == "" {
+		return nil
+	}
+	account := m.conf.UserID
+	if m.foreign {
+		account = m.client.UserID.String()
+	}
+	m.journal, err = journal.Open(m.conf.Journal, journal.Options{Account: account, Key: m.conf.StoreKey, Log: m.log})
+	return err
+}
+
+// closeJournal closes it. It stays readable, for Pending.
+func (m *Memory) closeJournal() {
+	if m.journal == nil {
+		return
+	}
+	if err := m.journal.Close(); err != nil {
+		m.log.WithError(err).Warn("Could not close the journal in good order")
+	}
+}
+
+// connectedBefore is noted in a journal once a memory has been open with it.
+const connectedBefore = "connected"
+
+// connect connects to the homeserver: in the background where the journal knows enough to
+// go on from.
+func (m *Memory) connect(ctx context.Context, opts session.Options) error {
+	if m.journal == nil {
+		return m.session.Open(ctx, opts)
+	}
+	before, err := m.journal.Note(connectedBefore)
+	if err != nil {
+		return err
+	}
+	if before == "" {
+		if err := m.session.Open(ctx, opts); err != nil {
+			return err
+		}
+		return m.journal.Save(journal.Known{Notes: map[string]string{connectedBefore: "yes"}})
+	}
+	user := id.UserID(m.conf.UserID)
+	if m.foreign {
+		user = m.client.UserID
+	}
+	if m.crypto != nil {
+		if err := m.crypto.Load(user); err != nil {
+			return err
+		}
+	}
+	known := session.Known{User: user, Aliases: make(map[string]id.RoomID)}
+	for _, name := range opts.Names {
+		alias := cmp.Or(opts.Rooms[name], name)
+		if roomID, err := m.journal.Alias(alias); err == nil && roomID != "" {
+			known.Aliases[alias] = id.RoomID(roomID)
+		}
+	}
+	return m.session.OpenBehind(opts, known)
+}
+
+// learnt keeps which room an alias leads to.
+func (m *Memory) learnt(alias string, roomID id.RoomID) {
+	if m.journal != nil {
+		_ = m.journal.Save(journal.Known{Aliases: map[string]string{alias: roomID.String()}}) // a journal that failed has said so
+	}
+}
+
+// lastDeliveries delivers what it can before the memory closes.
+func (m *Memory) lastDeliveries(ctx context.Context) {
+	if m.journal == nil || !m.session.IsConnected() || m.session.IsUnreachable() {
+		return
+	}
+	if err := m.rooms.Flush(ctx); err != nil {
+		m.log.WithError(err).Warn("Not all that the journal holds was delivered; the next start does that")
+	}
 }

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/go-joe/matrix-memory/internal/journal"
 	"github.com/go-joe/matrix-memory/internal/room"
 	"github.com/go-joe/matrix-memory/internal/session"
 )
@@ -21,7 +22,8 @@ type Memory struct {
 	options
 	conf    *Config // a pointer, so that printing a Memory shows no secrets
 	session *session.Session
-	rooms   *room.Rooms // set before the session is opened
+	rooms   *room.Rooms      // set before the session is opened
+	journal *journal.Journal // nil: there is none
 
 	mu     sync.Mutex // held while home is set or the memory is closed
 	opened atomic.Bool
@@ -107,7 +109,6 @@ const permissions = "joe.permissions."
 
 // withPermissions replaces the permission keys of a bound room by the default room's.
 func withPermissions(keys, trusted []string) []string {
-	isPermission := func(key string) bool { return strings.HasPrefix(key, permissions) }
 	keys = slices.DeleteFunc(keys, isPermission)
 	for _, key := range trusted {
 		if isPermission(key) {
@@ -117,9 +118,11 @@ func withPermissions(keys, trusted []string) []string {
 	return keys
 }
 
+func isPermission(key string) bool { return strings.HasPrefix(key, permissions) }
+
 // target returns the room that an operation on a key is about.
 func (m *Memory) target(key string) (*room.Room, error) {
-	if strings.HasPrefix(key, permissions) {
+	if isPermission(key) {
 		return m.homeRoom()
 	}
 	return m.bound()

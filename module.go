@@ -89,14 +89,19 @@ func (m *Memory) Open(ctx context.Context) error {
 	if err := m.checkSettings(); err != nil {
 		return fail("open", "", "", err)
 	}
+	if err := m.openJournal(); err != nil {
+		return fail("open", "", "", err)
+	}
 	m.rooms = room.New(m.roomEnv())
 
 	opts := m.sessionOptions()
 	if err := m.openCrypto(&opts); err != nil {
+		m.closeJournal()
 		return fail("open", "", "", err)
 	}
-	if err := m.session.Open(ctx, opts); err != nil {
+	if err := m.connect(ctx, opts); err != nil {
 		m.closeCrypto()
+		m.closeJournal()
 		return fail("open", "", "", err)
 	}
 	if err := m.openHome(ctx); err != nil {
@@ -104,6 +109,9 @@ func (m *Memory) Open(ctx context.Context) error {
 		return fail("open", m.conf.DefaultRoom, "", err)
 	}
 	m.rooms.JoinAll()
+	if m.journal != nil {
+		m.rooms.StartDelivering()
+	}
 	return nil
 }
 
@@ -151,6 +159,8 @@ func (m *Memory) roomEnv() room.Env {
 		Encrypt:   m.conf.ShouldEncrypt == On,
 		Timeout:   m.conf.Timeout,
 		Log:       m.log,
+		Journal:   m.journal,
+		Through:   isPermission,
 	}
 	if m.conf.EventType == defaultEventType {
 		env.OlderType = "opsdroid.database" // opsdroid's first
@@ -183,6 +193,7 @@ func (m *Memory) sessionOptions() session.Options {
 		Update:      m.rooms.Update,
 		Invited:     m.rooms.Invited,
 		Anew:        m.rooms.Anew,
+		Learnt:      m.learnt,
 	}
 }
 
@@ -256,7 +267,9 @@ func (m *Memory) Close() error {
 func (m *Memory) shutDown() {
 	ctx, cancel := context.WithTimeout(context.Background(), m.conf.Timeout)
 	defer cancel()
+	m.lastDeliveries(ctx)
 	m.rooms.Close(ctx)
 	m.session.Close()
 	m.closeCrypto()
+	m.closeJournal()
 }

@@ -185,3 +185,16 @@ func (m *meaning) giveUp() (keys []string) {
 	}
 	return keys
 }
+
+// Next returns how deep a change of a key would go now; 0 where events have no stamps, or
+// nothing is known of the room.
+func (r *Room) Next(key string) int64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.layout.PerKey || !r.loaded {
+		return 0
+	}
+	doc := r.document(r.stateKey(key))
+	doc.meaning.mean()
+	return max(doc.meaning.next(), doc.top+1)
+}

@@ -24,14 +24,18 @@ import (
 // A Room is one room's memory: its replica, and the queue of its writes. Its methods
 // may be called concurrently.
 type Room struct {
-	rooms   *Rooms
-	id      id.RoomID
-	replica *replica.Room
-	queue   *commit.Queue
-	loading *semaphore.Weighted // held while the state is read
-	used    sync.Once           // what a room needs at its first use
-	vault   vault
-	misses  atomic.Int32 // encrypted events that Get first asked for since the last read-ahead
+	rooms    *Rooms
+	id       id.RoomID
+	replica  *replica.Room
+	queue    *commit.Queue
+	loading  *semaphore.Weighted // held while the state is read
+	used     sync.Once           // what a room needs at its first use
+	unsealed sync.Once           // it was said that nothing can be sealed
+
+	accepting  sync.Mutex          // held while a change is taken over into the journal
+	delivering *semaphore.Weighted // held while the journal's changes are delivered
+	vault      vault
+	misses     atomic.Int32 // encrypted events that Get first asked for since the last read-ahead
 
 	mu        sync.RWMutex // owns what follows
 	access    access
@@ -39,8 +43,8 @@ type Room struct {
 }
 
 func newRoom(rs *Rooms, roomID id.RoomID) *Room {
-	r := &Room{rooms: rs, id: roomID, replica: replica.New(rs.Layout, rs.userID().String()), loading: semaphore.NewWeighted(1)}
-	r.queue = commit.NewQueue(r.replica, commit.Env{
+	r := &Room{rooms: rs, id: roomID, replica: replica.New(rs.Layout, rs.userID().String()), loading: semaphore.NewWeighted(1), delivering: semaphore.NewWeighted(1)}
+	env := commit.Env{
 		Put:       r.put,
 		Standing:  r.standing,
 		Load:      func(ctx context.Context) error { return r.load(ctx, nil) },
@@ -53,7 +57,12 @@ func newRoom(rs *Rooms, roomID id.RoomID) *Room {
 		Failed: func(stateKey string, err error) {
 			r.log().WithError(explain(err)).Warn("The memory could not do what no handler waits for")
 		},
-	}, rs.Timeout)
+	}
+	if rs.Journal != nil {
+		env.Attempted = r.attempted
+	}
+	r.queue = commit.NewQueue(r.replica, env, rs.Timeout)
+	r.restore()
 	return r
 }
 
@@ -71,6 +80,7 @@ func (r *Room) ready(ctx context.Context) error {
 		if err := r.load(ctx, r.replica.Loaded); err != nil {
 			return err
 		}
+		r.save()
 	}
 	r.used.Do(func() {
 		r.queue.Wake() // a memory under the older event type is copied now
@@ -92,6 +102,10 @@ func (r *Room) apply(u session.Update) {
 	}
 	if todo {
 		r.queue.Wake()
+	}
+	if r.rooms.Journal != nil && len(u.State)+len(u.Timeline)+len(u.After)+len(u.Redacted) > 0 {
+		r.save()
+		r.rooms.flusher.retry(r.id.String())
 	}
 }
 
@@ -115,6 +129,9 @@ func (r *Room) Get(b *Budget, key string) ([]byte, bool, error) {
 }
 
 func (r *Room) get(b *Budget, key string) ([]byte, bool, error) {
+	if change, ok := r.pending(key); ok {
+		return bytes.Clone(change.Value), !change.Delete, nil
+	}
 	if !r.replica.Loaded() {
 		if err := r.ready(b.Context()); err != nil {
 			return nil, false, err
@@ -147,12 +164,15 @@ func (r *Room) Keys(b *Budget) ([]string, error) {
 		}
 	}
 	keys, err := r.replica.Keys()
-	return keys, explain(err)
+	if err != nil {
+		return nil, explain(err)
+	}
+	return r.overlaid(keys), nil
 }
 
 // Set stores a value under a key.
 func (r *Room) Set(b *Budget, key string, value []byte) error {
-	_, err := r.submit(b, commit.Change{Key: key, Value: bytes.Clone(value)})
+	_, err := r.change(b, commit.Change{Key: key, Value: bytes.Clone(value)})
 	return err
 }
 
@@ -163,7 +183,7 @@ func (r *Room) Delete(b *Budget, keys ...string) (int, error) {
 	for i, key := range keys {
 		changes[i] = commit.Change{Key: key, Delete: true}
 	}
-	return r.submit(b, changes...)
+	return r.change(b, changes...)
 }
 
 // submit commits changes.

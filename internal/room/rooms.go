@@ -11,6 +11,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -18,6 +19,7 @@ import (
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
 
+	"github.com/go-joe/matrix-memory/internal/journal"
 	"github.com/go-joe/matrix-memory/internal/session"
 	"github.com/go-joe/matrix-memory/internal/wire"
 )
@@ -28,9 +30,11 @@ type Env struct {
 	EventType event.Type // of the memory's state events
 	OlderType string     // of those to copy where there are none of EventType; "": there is no such type
 	Layout    wire.Layout
-	Encrypt   bool          // in encrypted rooms, values go out encrypted
-	Cipher    Cipher        // nil: encryption is not enabled
-	Timeout   time.Duration // bounds one operation, and what nobody waits for
+	Encrypt   bool                  // in encrypted rooms, values go out encrypted
+	Cipher    Cipher                // nil: encryption is not enabled
+	Timeout   time.Duration         // bounds one operation, and what nobody waits for
+	Journal   *journal.Journal      // nil: there is none, and changes are acknowledged once they are in the room
+	Through   func(key string) bool // says of which keys changes don't wait in the journal
 	Log       logrus.FieldLogger
 }
 
@@ -63,6 +67,10 @@ type Rooms struct {
 	Env
 	fetching *semaphore.Weighted // bounds how many encrypted events are fetched at the same time
 
+	flusher *flusher    // nil: there is no journal
+	raised  time.Time   // when the journal's generation was; the flusher's
+	copied  atomic.Bool // the journal is not the latest
+
 	background  sync.WaitGroup // redactions, reads of encrypted events, and reads after a gap of sync
 	redacting   context.Context
 	giveUp      context.CancelFunc // ends redactions that take too long
@@ -83,8 +91,20 @@ func New(env Env) *Rooms {
 	rs := &Rooms{Env: env, fetching: semaphore.NewWeighted(maxFetches), byID: make(map[id.RoomID]*Room), invited: make(map[id.RoomID]bool)}
 	rs.redacting, rs.giveUp = context.WithCancel(context.Background())
 	rs.reading, rs.stopReading = context.WithCancel(context.Background())
+	rs.flusher = newFlusher(rs)
 	return rs
 }
+
+// StartDelivering delivers what the journal holds, and whatever comes to it, until Close.
+func (rs *Rooms) StartDelivering() {
+	for _, room := range rs.Journal.Refused() {
+		rs.Journal.Retry(room) // that may have changed
+	}
+	rs.inBackground(func() { rs.flusher.run(rs.reading) })
+}
+
+// Flush waits until all that the journal holds is delivered, but for what is refused.
+func (rs *Rooms) Flush(ctx context.Context) error { return rs.flusher.flush(ctx) }
 
 // Find returns the room that is called by a name, an alias or an ID, ready for use.
 func (rs *Rooms) Find(ctx context.Context, name string) (*Room, error) {

@@ -1,0 +1,86 @@
+package room
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/go-joe/matrix-memory/internal/session"
+)
+
+// A journal that was restored from a backup, or copied to another machine, holds changes that
+// were delivered long ago, and that others have changed since. So the account has a number for
+// each journal, which is raised with deliveries: a file with a smaller one is not the latest.
+
+// raiseAfter is how long deliveries go on without raising it.
+const raiseAfter = time.Minute
+
+type generation struct {
+	Generation int64 `json:"generation"`
+}
+
+// mayDeliver says whether the journal is the latest there is, and sees to it that copies of it
+// as it is now are not.
+func (rs *Rooms) mayDeliver(ctx context.Context) bool {
+	if !rs.raised.IsZero() && (time.Since(rs.raised) < raiseAfter || len(rs.Journal.Rooms()) == 0) {
+		return true
+	}
+	name := "dev.joe.journal." + rs.Journal.ID()
+	for pause := time.Second; ; pause = min(2*pause, time.Minute) {
+		err := rs.raise(ctx, name)
+		switch {
+		case err == nil:
+			rs.raised = time.Now()
+			return true
+		case errors.Is(err, errCopy), ctx.Err() != nil:
+			return false
+		}
+		rs.Log.WithError(err).Debug("Could not ask whether the journal is the latest; nothing is delivered meanwhile")
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return false
+		}
+	}
+}
+
+var errCopy = errors.New("the journal is a copy")
+
+func (rs *Rooms) raise(ctx context.Context, name string) error {
+	var now generation
+	_, err := rs.Session.Try(ctx, func(ctx context.Context) error {
+		return rs.Session.Client().GetAccountData(ctx, name, &now)
+	})
+	if err != nil && !session.IsStatus(err, http.StatusNotFound) {
+		return err
+	}
+	if now.Generation > rs.Journal.Generation() {
+		rs.abandon()
+		return errCopy
+	}
+	next := generation{rs.Journal.Generation() + 1}
+	if err := rs.Journal.SetGeneration(next.Generation); err != nil {
+		return err
+	}
+	_, err = rs.Session.Try(ctx, func(ctx context.Context) error {
+		return rs.Session.Client().SetAccountData(ctx, name, next)
+	})
+	return err
+}
+
+// abandon gives up what a journal holds that is a copy: the original has delivered it, or
+// somebody has changed it since.
+func (rs *Rooms) abandon() {
+	rs.copied.Store(true)
+	changes, _, _ := rs.Journal.Pending()
+	log := rs.Log.WithField("changes", changes)
+	aside, err := rs.Journal.SetAside()
+	if err != nil {
+		log = log.WithError(err)
+	} else if aside != "" {
+		log = log.WithField("kept_in", aside)
+	}
+	log.Errorf("The journal %s is a copy, or was restored from a backup: another one has delivered since. What it holds is not delivered, and changes wait for the homeserver from now on. If no other bot uses the original, remove this file and start again", rs.Journal.Path())
+	rs.flusher.tell()
+}
