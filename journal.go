@@ -93,7 +93,7 @@ func (m *Memory) closeJournal() {
 	}
 }
 
-// connectedBefore is noted in a journal once a memory has been open with it.
+// connectedBefore is the note of which account a memory was that has been open with a journal.
 const connectedBefore = "connected"
 
 // connect connects to the homeserver: in the background where the journal knows enough to
@@ -110,12 +110,9 @@ func (m *Memory) connect(ctx context.Context, opts session.Options) error {
 		if err := m.session.Open(ctx, opts); err != nil {
 			return err
 		}
-		return m.journal.Save(journal.Known{Notes: map[string]string{connectedBefore: "yes"}})
+		return m.journal.Save(journal.Known{Notes: map[string]string{connectedBefore: m.session.Client().UserID.String()}})
 	}
-	user := id.UserID(m.conf.UserID)
-	if m.foreign {
-		user = m.client.UserID
-	}
+	user := id.UserID(before)
 	if m.crypto != nil {
 		if err := m.crypto.Load(user); err != nil {
 			return err
@@ -140,7 +137,7 @@ func (m *Memory) learnt(alias string, roomID id.RoomID) {
 
 // lastDeliveries delivers what it can before the memory closes.
 func (m *Memory) lastDeliveries(ctx context.Context) {
-	if m.journal == nil || !m.session.IsConnected() || m.session.IsUnreachable() {
+	if m.journal == nil {
 		return
 	}
 	if err := m.rooms.Flush(ctx); err != nil {

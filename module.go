@@ -267,7 +267,11 @@ func (m *Memory) Close() error {
 func (m *Memory) shutDown() {
 	ctx, cancel := context.WithTimeout(context.Background(), m.conf.Timeout)
 	defer cancel()
-	m.lastDeliveries(ctx)
+	if m.journal != nil && (!m.session.IsConnected() || m.session.IsUnreachable()) {
+		cancel() // the next start goes on
+	} else {
+		m.lastDeliveries(ctx)
+	}
 	m.rooms.Close(ctx)
 	m.session.Close()
 	m.closeCrypto()

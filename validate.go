@@ -44,9 +44,6 @@ func (c Config) check(faults *settings.Faults, ownClient bool) {
 	case c.Timeout < minTimeout, c.Timeout > maxTimeout:
 		faults.Add("Timeout", "%v is not between %v and %v", c.Timeout, minTimeout, maxTimeout)
 	}
-	if c.Journal != "" && c.UserID == "" && !ownClient {
-		faults.Add("Journal", "needs a %s, as a journal belongs to an account", faults.Name("UserID"))
-	}
 	if c.StoreKey != "" && c.StorePath == "" && c.Journal == "" {
 		faults.Add("StoreKey", "needs a %s, the folder that it locks, or a %s, whose values it seals", faults.Name("StorePath"), faults.Name("Journal"))
 	}

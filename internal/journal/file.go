@@ -125,7 +125,7 @@ func openFile(path string, options Options, reading bool) (_ *file, err error) {
 		return nil, err
 	}
 	switch {
-	case f.account != options.Account:
+	case options.Account != "" && f.account != "" && f.account != options.Account:
 		return nil, fmt.Errorf("it belongs to the account %s, and not to %s: give each account a file of its own", f.account, options.Account)
 	case f.sealed() && options.Key == "":
 		return nil, errors.New("its values are sealed with a passphrase, and none is set: set the one that it was made with")

@@ -49,7 +49,7 @@ var (
 
 // Options say how a journal is opened.
 type Options struct {
-	Account string             // the user ID that all is written as: a file of another one is refused
+	Account string             // the user ID that all is written as: a file of another one is refused; "": it is not known so far
 	Key     string             // the passphrase that seals what the file holds; "": nothing is sealed
 	Log     logrus.FieldLogger // must be set
 }

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/go-joe/matrix-memory/internal/journal"
 	"github.com/go-joe/matrix-memory/internal/session"
 )
 
@@ -23,6 +24,9 @@ type generation struct {
 // mayDeliver says whether the journal is the latest there is, and sees to it that copies of it
 // as it is now are not.
 func (rs *Rooms) mayDeliver(ctx context.Context) bool {
+	if rs.copied.Load() {
+		return false
+	}
 	if !rs.raised.IsZero() && (time.Since(rs.raised) < raiseAfter || len(rs.Journal.Rooms()) == 0) {
 		return true
 	}
@@ -69,18 +73,20 @@ func (rs *Rooms) raise(ctx context.Context, name string) error {
 	return err
 }
 
+// noteCopied is the note of a journal that was found to be a copy.
+const noteCopied = "copied"
+
 // abandon gives up what a journal holds that is a copy: the original has delivered it, or
-// somebody has changed it since.
+// somebody has changed it since. It stays in the file, and counts as refused.
 func (rs *Rooms) abandon() {
 	rs.copied.Store(true)
-	changes, _, _ := rs.Journal.Pending()
-	log := rs.Log.WithField("changes", changes)
-	aside, err := rs.Journal.SetAside()
-	if err != nil {
-		log = log.WithError(err)
-	} else if aside != "" {
-		log = log.WithField("kept_in", aside)
+	_ = rs.Journal.Save(journal.Known{Notes: map[string]string{noteCopied: "yes"}}) // else the next start finds it out again
+	for _, room := range rs.Journal.Rooms() {
+		for _, change := range rs.Journal.Changes(room) {
+			rs.Journal.Refuse(room, change.Key, change.Seq, "the journal is a copy")
+		}
 	}
-	log.Errorf("The journal %s is a copy, or was restored from a backup: another one has delivered since. What it holds is not delivered, and changes wait for the homeserver from now on. If no other bot uses the original, remove this file and start again", rs.Journal.Path())
+	changes, refused, _ := rs.Journal.Pending()
+	rs.Log.WithField("changes", changes+refused).Errorf("The journal %s is a copy, or was restored from a backup: the original has delivered since. What it holds is not delivered, and changes wait for the homeserver from now on. If no other bot uses the original, remove this file and start again", rs.Journal.Path())
 	rs.flusher.tell()
 }

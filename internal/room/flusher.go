@@ -150,7 +150,7 @@ func (f *flusher) deliverTo(ctx context.Context, roomID string) (again bool, err
 		case result == nil:
 			done[change.Key] = change.Seq
 		case errors.Is(result, commit.ErrSuperseded):
-			log.Info("A change that was not delivered yet is given up: somebody else changed the key, and did not know of it")
+			log.Warn("A change that was not delivered yet is given up: somebody else changed the key, and did not know of it")
 			done[change.Key] = change.Seq
 		case errors.Is(result, commit.ErrRefused), unusable(explained), errors.Is(explained, ErrNoEncryption):
 			log.WithError(explained).Warn("A change that was acknowledged can't be delivered; it stays in the journal, and is tried again when that may help, and at each start")
@@ -159,8 +159,7 @@ func (f *flusher) deliverTo(ctx context.Context, roomID string) (again bool, err
 			again, err = true, explained
 		}
 	}
-	r.save() // before what it contains leaves the journal
-	f.rooms.Journal.Done(roomID, done)
+	r.done(done)
 	return again, err
 }
 

@@ -75,7 +75,7 @@ func (r *Room) writeThrough(b *Budget, changes []commit.Change) (int, error) {
 	}
 	existed, err := r.submit(b, changes...)
 	if err == nil {
-		r.rooms.Journal.Done(r.id.String(), older)
+		r.done(older)
 	}
 	return existed, err
 }
@@ -123,9 +123,20 @@ func (r *Room) accept(b *Budget, changes []commit.Change) (existed int, err erro
 	return existed, nil
 }
 
+// done takes changes out of the journal, once what is kept of the room has them.
+func (r *Room) done(seqs map[string]uint64) {
+	if len(seqs) == 0 {
+		return
+	}
+	r.accepting.Lock() // a change is built upon the journal's, or upon the room with that
+	defer r.accepting.Unlock()
+	r.save()
+	r.rooms.Journal.Done(r.id.String(), seqs)
+}
+
 // pending returns the journal's change of a key.
 func (r *Room) pending(key string) (journal.Change, bool) {
-	if r.rooms.Journal == nil {
+	if r.rooms.Journal == nil || r.rooms.copied.Load() {
 		return journal.Change{}, false
 	}
 	return r.rooms.Journal.Get(r.id.String(), key)
@@ -142,7 +153,7 @@ func (r *Room) holds(key string) (bool, error) {
 
 // overlaid returns keys with what the journal holds over them.
 func (r *Room) overlaid(keys []string) []string {
-	if r.rooms.Journal == nil {
+	if r.rooms.Journal == nil || r.rooms.copied.Load() {
 		return keys
 	}
 	changes := r.rooms.Journal.Changes(r.id.String())

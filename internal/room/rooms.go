@@ -97,6 +97,11 @@ func New(env Env) *Rooms {
 
 // StartDelivering delivers what the journal holds, and whatever comes to it, until Close.
 func (rs *Rooms) StartDelivering() {
+	copied, err := rs.Journal.Note(noteCopied)
+	if err == nil && copied != "" {
+		rs.abandon()
+		return
+	}
 	for _, room := range rs.Journal.Refused() {
 		rs.Journal.Retry(room) // that may have changed
 	}
