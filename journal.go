@@ -113,6 +113,9 @@ func (m *Memory) connect(ctx context.Context, opts session.Options) error {
 		return m.journal.Save(journal.Known{Notes: map[string]string{connectedBefore: m.session.Client().UserID.String()}})
 	}
 	user := id.UserID(before)
+	if m.conf.UserID != "" && m.conf.UserID != before {
+		return fmt.Errorf("the journal %s belongs to the account %s, and the bot is %s: give each account a file of its own", m.conf.Journal, before, m.conf.UserID)
+	}
 	if m.crypto != nil {
 		if err := m.crypto.Load(user); err != nil {
 			return err

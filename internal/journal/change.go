@@ -237,12 +237,13 @@ func (j *Journal) Pending() (changes, refused int, since time.Time) {
 	defer j.mu.RUnlock()
 	for _, room := range j.changes {
 		for _, c := range room {
+			if since.IsZero() || c.Since.Before(since) {
+				since = c.Since
+			}
 			if c.Refused != "" {
 				refused++
-				continue
-			}
-			if changes++; changes == 1 || c.Since.Before(since) {
-				since = c.Since
+			} else {
+				changes++
 			}
 		}
 	}

@@ -17,3 +17,15 @@ func (j *Journal) Refused() (rooms []string) {
 	}
 	return rooms
 }
+
+// Last returns the greatest Seq of all changes.
+func (j *Journal) Last() (last uint64) {
+	j.mu.RLock()
+	defer j.mu.RUnlock()
+	for _, changes := range j.changes {
+		for _, c := range changes {
+			last = max(last, c.Seq)
+		}
+	}
+	return last
+}

@@ -25,7 +25,7 @@ type generation struct {
 // as it is now are not.
 func (rs *Rooms) mayDeliver(ctx context.Context) bool {
 	if rs.copied.Load() {
-		return false
+		return true
 	}
 	if !rs.raised.IsZero() && (time.Since(rs.raised) < raiseAfter || len(rs.Journal.Rooms()) == 0) {
 		return true
@@ -37,7 +37,9 @@ func (rs *Rooms) mayDeliver(ctx context.Context) bool {
 		case err == nil:
 			rs.raised = time.Now()
 			return true
-		case errors.Is(err, errCopy), ctx.Err() != nil:
+		case errors.Is(err, errCopy):
+			return true // what was made since the start
+		case ctx.Err() != nil:
 			return false
 		}
 		rs.Log.WithError(err).Debug("Could not ask whether the journal is the latest; nothing is delivered meanwhile")
@@ -83,6 +85,9 @@ func (rs *Rooms) abandon() {
 	_ = rs.Journal.Save(journal.Known{Notes: map[string]string{noteCopied: "yes"}}) // else the next start finds it out again
 	for _, room := range rs.Journal.Rooms() {
 		for _, change := range rs.Journal.Changes(room) {
+			if change.Seq > rs.begun { // it was made since the start
+				continue
+			}
 			rs.Journal.Refuse(room, change.Key, change.Seq, "the journal is a copy")
 		}
 	}

@@ -165,7 +165,7 @@ func (f *flusher) deliverTo(ctx context.Context, roomID string) (again bool, err
 
 // retry has what was refused of a room delivered, as that may work by now.
 func (f *flusher) retry(roomID string) {
-	if _, refused, _ := f.rooms.Journal.Pending(); refused == 0 {
+	if _, refused, _ := f.rooms.Journal.Pending(); refused == 0 || f.rooms.copied.Load() {
 		return
 	}
 	f.rooms.Journal.Retry(roomID)

@@ -136,10 +136,16 @@ func (r *Room) done(seqs map[string]uint64) {
 
 // pending returns the journal's change of a key.
 func (r *Room) pending(key string) (journal.Change, bool) {
-	if r.rooms.Journal == nil || r.rooms.copied.Load() {
+	if r.rooms.Journal == nil {
 		return journal.Change{}, false
 	}
-	return r.rooms.Journal.Get(r.id.String(), key)
+	change, ok := r.rooms.Journal.Get(r.id.String(), key)
+	return change, ok && !r.isOfCopy(change)
+}
+
+// isOfCopy says whether a change is one of a copy of the journal, which does not count.
+func (r *Room) isOfCopy(change journal.Change) bool {
+	return r.rooms.copied.Load() && change.Seq <= r.rooms.begun
 }
 
 // holds says whether a key is there.
@@ -153,7 +159,7 @@ func (r *Room) holds(key string) (bool, error) {
 
 // overlaid returns keys with what the journal holds over them.
 func (r *Room) overlaid(keys []string) []string {
-	if r.rooms.Journal == nil || r.rooms.copied.Load() {
+	if r.rooms.Journal == nil {
 		return keys
 	}
 	changes := r.rooms.Journal.Changes(r.id.String())
@@ -165,7 +171,9 @@ func (r *Room) overlaid(keys []string) []string {
 		set[key] = true
 	}
 	for _, change := range changes {
-		set[change.Key] = !change.Delete
+		if !r.isOfCopy(change) {
+			set[change.Key] = !change.Delete
+		}
 	}
 	keys = keys[:0]
 	for key, there := range set {

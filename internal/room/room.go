@@ -137,6 +137,14 @@ func (r *Room) get(b *Budget, key string) ([]byte, bool, error) {
 			return nil, false, err
 		}
 	}
+	if r.rooms.Journal != nil && r.rooms.Through(key) && r.replica.Behind(r.replica.StateKey(key)) {
+		if !r.rooms.Session.IsConnected() {
+			return nil, false, errors.New("who may do what is not known before the bot is connected: it may have been changed meanwhile")
+		}
+		if err := r.load(b.Context(), nil); err != nil {
+			return nil, false, err
+		}
+	}
 	entry, ok, err := r.replica.Get(key)
 	switch {
 	case err != nil:

@@ -69,6 +69,7 @@ type Rooms struct {
 
 	flusher *flusher    // nil: there is no journal
 	raised  time.Time   // when the journal's generation was; the flusher's
+	begun   uint64      // the number of the journal's last change before the start
 	copied  atomic.Bool // the journal is not the latest
 
 	background  sync.WaitGroup // redactions, reads of encrypted events, and reads after a gap of sync
@@ -92,6 +93,9 @@ func New(env Env) *Rooms {
 	rs.redacting, rs.giveUp = context.WithCancel(context.Background())
 	rs.reading, rs.stopReading = context.WithCancel(context.Background())
 	rs.flusher = newFlusher(rs)
+	if rs.Journal != nil {
+		rs.begun = rs.Journal.Last()
+	}
 	return rs
 }
 
@@ -100,10 +104,10 @@ func (rs *Rooms) StartDelivering() {
 	copied, err := rs.Journal.Note(noteCopied)
 	if err == nil && copied != "" {
 		rs.abandon()
-		return
-	}
-	for _, room := range rs.Journal.Refused() {
-		rs.Journal.Retry(room) // that may have changed
+	} else {
+		for _, room := range rs.Journal.Refused() {
+			rs.Journal.Retry(room) // that may have changed
+		}
 	}
 	rs.inBackground(func() { rs.flusher.run(rs.reading) })
 }
