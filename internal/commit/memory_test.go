@@ -251,35 +251,24 @@ func (m *memory) opened(eventID, key string) ([]byte, bool, error) {
 }
 
 // sync brings the next event, if there is one.
-func (m *memory) sync() bool {
+func (m *memory) sync() bool { return m.bring(1) }
+
+// bring brings the next events in one answer, so many at most, if there are any.
+func (m *memory) bring(most int) bool {
 	m.server.mu.Lock()
-	if m.synced == len(m.log) {
-		m.server.mu.Unlock()
-		return false
+	var news []replica.Event
+	for ; m.synced < len(m.log) && len(news) < most; m.synced++ {
+		news = append(news, m.event(m.synced))
 	}
-	e := m.event(m.synced)
-	m.synced++
 	m.knows = max(m.knows, m.synced)
 	m.server.mu.Unlock()
-	if m.room.Apply(replica.Update{Timeline: []replica.Event{e}}) {
+	if len(news) == 0 {
+		return false
+	}
+	if m.room.Apply(replica.Update{Timeline: news}) {
 		m.queue.Wake()
 	}
 	return true
-}
-
-// syncsOnce brings all events in one answer, and waits until what they brought is done.
-func (m *memory) syncsOnce() {
-	m.server.mu.Lock()
-	var news replica.Update
-	for ; m.synced < len(m.log); m.synced++ {
-		news.Timeline = append(news.Timeline, m.event(m.synced))
-	}
-	m.knows = len(m.log)
-	m.server.mu.Unlock()
-	if m.room.Apply(news) {
-		m.queue.Wake()
-	}
-	synctest.Wait()
 }
 
 // syncs brings all events one by one, and waits until what they brought is done.

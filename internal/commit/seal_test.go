@@ -59,7 +59,7 @@ func TestSealing(t *testing.T) {
 		m.submit(t, del("a"))
 		m.fates(refuses) // the mending
 		m.store("@opsdroid:x", "", stale)
-		m.syncsOnce() // between the two events it would rightly go
+		m.bring(2) // at once, as between the two events it would rightly go
 		passes(time.Minute)
 		require.Empty(t, m.removed)
 	})

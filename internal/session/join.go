@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"maunium.net/go/mautrix"
@@ -62,12 +63,8 @@ func (s *Session) RejectInvite(ctx context.Context, room id.RoomID) error {
 func (s *Session) Named(ctx context.Context, rooms []id.RoomID) (named []id.RoomID, err error) {
 	for _, name := range s.Names {
 		room, failed := s.Resolve(ctx, name)
-		if known := room; failed == nil && !slices.Contains(rooms, known) && s.ForgetAlias(name) {
-			if room, failed = s.Resolve(ctx, name); failed != nil { // it goes on to mean what it did
-				s.mu.Lock()
-				s.aliases[s.Target(name)] = known
-				s.mu.Unlock()
-			}
+		if target := s.Target(name); failed == nil && !slices.Contains(rooms, room) && strings.HasPrefix(target, "#") {
+			room, failed = s.askAlias(ctx, target) // it may have been moved
 		}
 		switch {
 		case slices.Contains(named, room): // it has several names

@@ -33,9 +33,14 @@ func (s *Session) Resolve(ctx context.Context, room string) (id.RoomID, error) {
 	if ok {
 		return known, nil
 	}
+	return s.askAlias(ctx, target)
+}
+
+// askAlias asks the homeserver which room an alias stands for, and remembers that.
+func (s *Session) askAlias(ctx context.Context, alias string) (id.RoomID, error) {
 	var response *mautrix.RespAliasResolve
 	_, err := s.Try(ctx, func(ctx context.Context) (err error) {
-		response, err = s.client.ResolveAlias(ctx, id.RoomAlias(target))
+		response, err = s.client.ResolveAlias(ctx, id.RoomAlias(alias))
 		if err == nil && (response == nil || response.RoomID == "") {
 			err = Missing("room_id")
 		}
@@ -43,12 +48,12 @@ func (s *Session) Resolve(ctx context.Context, room string) (id.RoomID, error) {
 	})
 	switch {
 	case IsStatus(err, http.StatusNotFound):
-		return "", fmt.Errorf("%w: the homeserver knows no alias %s: %w", ErrUnknownRoom, target, err)
+		return "", fmt.Errorf("%w: the homeserver knows no alias %s: %w", ErrUnknownRoom, alias, err)
 	case err != nil:
-		return "", fmt.Errorf("looking up the alias %s: %w", target, err)
+		return "", fmt.Errorf("looking up the alias %s: %w", alias, err)
 	}
 	s.mu.Lock()
-	s.aliases[target] = response.RoomID
+	s.aliases[alias] = response.RoomID
 	s.mu.Unlock()
 	return response.RoomID, nil
 }
