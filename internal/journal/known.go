@@ -1,0 +1,178 @@
+package journal
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+
+	"go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
+)
+
+// Known is what is known of rooms. To the journal it is bytes. What is empty is forgotten.
+type Known struct {
+	Rooms   map[string][]byte            // by room: the last known state
+	Aliases map[string]string            // by alias: the room's ID
+	Events  map[string]map[string][]byte // by room and event: the ciphertext of an encrypted event
+	Notes   map[string]string            // by name: the sync token, the device's ID and the like
+}
+
+// Save keeps what is known, all in one transaction: the next one, or that of [Journal.Flush] or [Journal.Close]. So a token is
+// never ahead of the states that are saved before it or along with it. Reads have it at once.
+func (j *Journal) Save(known Known) error {
+	entries := make(map[slot][]byte)
+	var names []string
+	for room, state := range known.Rooms {
+		entries[slot{inRooms, room}] = state
+		names = append(names, room)
+	}
+	for alias, room := range known.Aliases {
+		entries[slot{inAliases, alias}] = []byte(room)
+		names = append(names, alias)
+	}
+	for room, events := range known.Events {
+		for event, content := range events {
+			entries[slot{inEvents, eventKey(room, event)}] = content
+			names = append(names, room, event)
+		}
+	}
+	for name, note := range known.Notes {
+		entries[slot{inNotes, name}] = []byte(note)
+		names = append(names, name)
+	}
+	if err := checkNames(names...); err != nil {
+		return err
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if err := j.usable(); err != nil {
+		return err
+	}
+	for at, record := range entries {
+		j.staged[at] = nil
+		if len(record) > 0 {
+			j.staged[at] = append([]byte{}, record...)
+		}
+	}
+	return nil
+}
+
+// Load returns a room's last known state, nil if there is none. It may wait for the disk, as all below may, but not for
+// a write; and of a journal that failed or was closed, none of these can be read.
+func (j *Journal) Load(room string) ([]byte, error) { return j.load(inRooms, room) }
+
+// Alias returns the ID of the room that an alias led to, "" if that is not known.
+func (j *Journal) Alias(alias string) (string, error) {
+	room, err := j.load(inAliases, alias)
+	return string(room), err
+}
+
+// Aliases returns the IDs of all rooms that an alias led to, by alias. It writes what waits first.
+func (j *Journal) Aliases() (map[string]string, error) {
+	if err := j.Flush(); err != nil {
+		return nil, err
+	}
+	var aliases []string
+	err := j.view(func(tx *bbolt.Tx) error {
+		return tx.Bucket([]byte(inAliases)).ForEach(func(alias, _ []byte) error {
+			aliases = append(aliases, string(alias))
+			return nil
+		})
+	})
+	if err != nil {
+		return nil, err
+	}
+	rooms := make(map[string]string, len(aliases))
+	for _, alias := range aliases {
+		if room, err := j.Alias(alias); err == nil && room != "" { // one that is damaged is looked up
+			rooms[alias] = room
+		}
+	}
+	return rooms, nil
+}
+
+// Note returns what was noted under a name, "" if nothing was.
+func (j *Journal) Note(name string) (string, error) {
+	note, err := j.load(inNotes, name)
+	return string(note), err
+}
+
+// Event returns the ciphertext of an event, nil if it is not known.
+func (j *Journal) Event(room, event string) ([]byte, error) {
+	return j.load(inEvents, eventKey(room, event))
+}
+
+// Events returns the IDs of a room's events that are known, for those to be dropped that nothing points at. It
+// writes what waits first.
+func (j *Journal) Events(room string) (events []string, err error) {
+	j.writing.Lock()
+	defer j.writing.Unlock()
+	if err := j.flush(); err != nil {
+		return nil, err
+	}
+	prefix := []byte(eventKey(room, ""))
+	err = j.view(func(tx *bbolt.Tx) error {
+		c := tx.Bucket([]byte(inEvents)).Cursor()
+		for key, _ := c.Seek(prefix); bytes.HasPrefix(key, prefix); key, _ = c.Next() {
+			events = append(events, string(key[len(prefix):]))
+		}
+		return nil
+	})
+	return events, err
+}
+
+// load returns what stands in a slot, or will once all that was saved is written.
+func (j *Journal) load(bucket, key string) (record []byte, err error) {
+	at := slot{bucket, key}
+	j.mu.RLock()
+	record, saved := j.staged[at]
+	if !saved {
+		record, saved = j.flying[at]
+	}
+	j.mu.RUnlock()
+	if saved {
+		return record, nil
+	}
+	err = j.view(func(tx *bbolt.Tx) error {
+		raw := tx.Bucket([]byte(bucket)).Get([]byte(key))
+		if raw == nil {
+			return nil
+		}
+		if record, err = j.file.box.open(bucket, []byte(key), raw); err != nil {
+			return damaged(fmt.Errorf("the entry %q of %q: %w", key, bucket, err))
+		}
+		return nil
+	})
+	return record, err
+}
+
+// view reads the file, unless that is given up.
+func (j *Journal) view(do func(*bbolt.Tx) error) error {
+	j.mu.RLock()
+	err := j.usable()
+	j.mu.RUnlock()
+	if err != nil {
+		return err
+	}
+	err = j.file.view(do)
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, bolterrors.ErrDatabaseNotOpen): // it failed or was closed just now
+		err = ErrClosed
+	case errors.Is(err, errPanic): // and bbolt can't be called again
+		j.giveUp(err)
+		if j.writing.TryLock() { // or else the file is renamed later
+			j.setAside()
+			j.writing.Unlock()
+		}
+	}
+	return fmt.Errorf("reading the journal %s: %w", j.path, err)
+}
+
+// eventKey is where an event stands in its bucket: the room comes first, with its length, so that a room's events are together.
+func eventKey(room, event string) string {
+	var w writer
+	w.text(room)
+	return string(w) + event
+}
