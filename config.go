@@ -67,11 +67,18 @@ type Config struct {
 	// to an hour. Default: 45 seconds, as joe gives a handler 60.
 	Timeout time.Duration
 
+	// Journal is the file in which changes stand until they are delivered: with it, Set
+	// and Delete return once the change is on disk, and the memory delivers it at the
+	// homeserver's pace; a bot whose homeserver is down starts and remembers all the same. It
+	// belongs to one bot, is made with permissions 0600 in a folder that is there, and
+	// outlives the process. Without it, a change is acknowledged once the homeserver has it.
+	Journal string
+
 	// StorePath is the folder in which package e2ee keeps its keys.
 	StorePath string
 
-	// StoreKey is the passphrase that locks the files in StorePath, which it
-	// needs.
+	// StoreKey is the passphrase that locks the files in StorePath and seals the values
+	// in Journal. It needs one of them.
 	StoreKey string
 
 	// RecoveryKey is the key of the account's secret storage, by which package
@@ -152,6 +159,7 @@ func (c Config) withDefaults(botName string) Config {
 //	single_state_key  databases  true, false or a string
 //	should_encrypt    databases  true or false
 //	event_type        either     string
+//	journal           databases  string
 //	timeout           either     duration ("45s", "1m30s") or number of seconds
 //	store_key         either     string
 //	recovery_key      either     string
@@ -201,6 +209,7 @@ var table = settings.Table{
 		{Key: "single_state_key", Field: "SingleStateKey", In: settings.Databases, As: settings.BoolOrString(OneStateKey, PerKey, "state key")},
 		{Key: "should_encrypt", Field: "ShouldEncrypt", In: settings.Databases, As: settings.Bool(On, Off)},
 		{Key: "event_type", Field: "EventType", In: settings.Either, As: settings.String},
+		{Key: "journal", Field: "Journal", In: settings.Databases, As: settings.String},
 		{Key: "timeout", Field: "Timeout", In: settings.Either, As: settings.Duration},
 		{Key: "store_key", Field: "StoreKey", In: settings.Either, As: settings.Secret},
 		{Key: "recovery_key", Field: "RecoveryKey", In: settings.Either, As: settings.Secret},

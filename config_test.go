@@ -69,6 +69,7 @@ func TestValidateAccepts(t *testing.T) {
 		"event type":            func(c *Config) { c.EventType = strings.Repeat("t", 255) },
 		"shortest timeout":      func(c *Config) { c.Timeout = time.Millisecond },
 		"longest timeout":       func(c *Config) { c.Timeout = time.Hour },
+		"journal":               func(c *Config) { c.Journal, c.StoreKey = "memory.db", "phrase" },
 		"key store":             func(c *Config) { c.StorePath, c.StoreKey = "keys", "phrase" },
 		"no encryption":         func(c *Config) { c.ShouldEncrypt = Off },
 	} {
@@ -159,7 +160,7 @@ func TestValidateRefuses(t *testing.T) {
 		{"no switch", func(c *Config) { c.ShouldEncrypt = 7 },
 			"Config.ShouldEncrypt: is neither On nor Off"},
 		{"store key without store", func(c *Config) { c.StoreKey = "hunter2" },
-			"Config.StoreKey: needs a StorePath, the folder that it locks"},
+			"Config.StoreKey: needs a StorePath, the folder that it locks, or a Journal, whose values it seals"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			conf := goodConfig()
@@ -184,7 +185,7 @@ func TestValidateListsEveryFault(t *testing.T) {
 	Config.Rooms["b"]: "b" is neither an alias, as in #ops:example.org, nor a room ID, as in !abc:example.org
 	Config.DefaultRoom: "main" is not a name in Rooms
 	Config.Timeout: -1ns is negative
-	Config.StoreKey: needs a StorePath, the folder that it locks`)
+	Config.StoreKey: needs a StorePath, the folder that it locks, or a Journal, whose values it seals`)
 }
 
 func TestValidateWithOwnClient(t *testing.T) {

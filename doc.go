@@ -12,7 +12,7 @@
 // # Guarantees
 //
 // Acknowledged means stored: Set and Delete return nil only after the homeserver
-// has stored the change. Until then, and when they fail, Get returns what was
+// has stored the change, or with Config.Journal the disk. Until then, and when they fail, Get returns what was
 // there before. If no answer settles it, the error is an [ErrUnknownOutcome]. What
 // was acknowledged stays until somebody changes that key who had heard of it, or at
 // the same moment.
@@ -28,7 +28,10 @@
 // "no data" and never overwritten by accident.
 //
 // Requests are tried again after a failure that may pass, as long as the
-// homeserver says and in all at most for Config.Timeout. Close waits for the
+// homeserver says and in all at most for Config.Timeout. Homeservers limit how much
+// an account sends (Synapse by default to one event in 5 seconds, after a burst of
+// 10), so all rooms keep one pace then: what the bot says goes first, then what is
+// set and deleted, room by room, and last what nobody waits for. Close waits for the
 // writes that were accepted, and until they are known to stand in the room.
 //
 // Matrix has no compare-and-swap. If two programs write the same dictionary at
@@ -39,6 +42,15 @@
 // values stays, the same for all. With single_state_key false, a state event for
 // each key, what stands in the room counts. Programs that know nothing of this, as
 // opsdroid, may write as well, on an account of their own.
+//
+// # Local first
+//
+// With Config.Journal, a file, Set and Delete return once the change is on disk, and
+// Get sees it at once. The memory delivers it at the homeserver's pace: of a key that was
+// set many times meanwhile, the last value. What is left when the bot ends or is killed is
+// delivered after the next start, which needs no homeserver to answer. [Memory.Flush] waits
+// for deliveries; [Memory.Pending] says what is left. Keys of joe.Auth, and values of
+// encrypted rooms if there is no Config.StoreKey, wait for the homeserver as without.
 //
 // # Rooms
 //

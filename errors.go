@@ -44,7 +44,7 @@ var errNotOpen = errors.New("the memory is not open: hand it to joe.New or call 
 // be told apart by the sentinels above; with errors.As the homeserver's own
 // answer is reached, a mautrix.RespError, if it is the homeserver that refused.
 type Error struct {
-	Op   string // "set", "get", "delete", "keys", "open" or "bind"
+	Op   string // "set", "get", "delete", "keys", "flush", "open" or "bind"
 	Room string // the room's ID, or how it was called if it could not be found
 	Key  string // "" if the operation is about no key in particular
 	Err  error

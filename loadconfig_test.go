@@ -91,6 +91,7 @@ func TestLoadConfigSetsEveryField(t *testing.T) {
 		ShouldEncrypt:  Off,
 		EventType:      "org.example.memory",
 		Timeout:        90 * time.Second,
+		Journal:        "memory.db",
 		StorePath:      "keys",
 		StoreKey:       "a passphrase",
 		RecoveryKey:    "EsTc 1234",
@@ -238,7 +239,7 @@ databases:
 	bot.yaml: password: is missing, and so is access_token: the bot needs one of them to log in
 	bot.yaml:3: homeserver: "ftp://example.org" is neither a base URL, as in https://matrix.example.org, nor a server name, as in example.org
 	bot.yaml:4: mxid: "bot" is not a full user ID, as in @bot:example.org
-	bot.yaml:5: store_key: needs a store_path, the folder that it locks
+	bot.yaml:5: store_key: needs a store_path, the folder that it locks, or a journal, whose values it seals
 	bot.yaml:7: rooms: "ops": "#ops" is neither an alias, as in #ops:example.org, nor a room ID, as in !abc:example.org
 	bot.yaml:11: default_room: "main" is not a name in rooms
 	bot.yaml:12: timeout: 12h0m0s is not between 1ms and 1h0m0s`)

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/go-joe/matrix-memory/internal/journal"
 	"github.com/go-joe/matrix-memory/internal/room"
 	"github.com/go-joe/matrix-memory/internal/session"
 )
@@ -21,7 +22,8 @@ type Memory struct {
 	options
 	conf    *Config // a pointer, so that printing a Memory shows no secrets
 	session *session.Session
-	rooms   *room.Rooms // set before the session is opened
+	rooms   *room.Rooms      // set before the session is opened
+	journal *journal.Journal // nil: there is none
 
 	mu     sync.Mutex // held while home is set or the memory is closed
 	opened atomic.Bool
@@ -55,6 +57,11 @@ func (m *Memory) Set(key string, value []byte) error {
 // that is fetched when it is first read, and others with it once a second is
 // read. JSON comes back equal, but members may have another order and white space
 // may be gone; other bytes come back as they were.
+//
+// With Config.Journal, changes that are not delivered yet are seen at once, and so is what
+// rooms held before a start, encrypted values that were read before included. Keys of
+// joe.Auth are an error between a start and the first connection: they may have been
+// revoked meanwhile.
 func (m *Memory) Get(key string) ([]byte, bool, error) {
 	r, err := m.target(key)
 	if err != nil {
@@ -80,7 +87,9 @@ func (m *Memory) Delete(key string) (bool, error) {
 	return n > 0, fail("delete", r.ID().String(), key, err)
 }
 
-// Keys returns all keys, in no particular order.
+// Keys returns all keys, in no particular order. With a journal and no connection yet since the
+// start, they are those that were there when the bot last heard; of joe.Auth's keys, which others
+// may have removed since, Get says an error until it has one.
 func (m *Memory) Keys() ([]string, error) {
 	r, err := m.bound()
 	if err != nil {
@@ -107,7 +116,6 @@ const permissions = "joe.permissions."
 
 // withPermissions replaces the permission keys of a bound room by the default room's.
 func withPermissions(keys, trusted []string) []string {
-	isPermission := func(key string) bool { return strings.HasPrefix(key, permissions) }
 	keys = slices.DeleteFunc(keys, isPermission)
 	for _, key := range trusted {
 		if isPermission(key) {
@@ -117,9 +125,11 @@ func withPermissions(keys, trusted []string) []string {
 	return keys
 }
 
+func isPermission(key string) bool { return strings.HasPrefix(key, permissions) }
+
 // target returns the room that an operation on a key is about.
 func (m *Memory) target(key string) (*room.Room, error) {
-	if strings.HasPrefix(key, permissions) {
+	if isPermission(key) {
 		return m.homeRoom()
 	}
 	return m.bound()

@@ -74,6 +74,10 @@ func (m *Memory) Apply(conf *joe.Config) error {
 // it, and loads what that room remembers. Each step is bounded by Config.Timeout.
 // The other rooms of Config.Rooms are joined in the background, where one that can't
 // be is a warning; so are all of them where the bot is invited again later.
+//
+// With Config.Journal, all but the first start answer from what the rooms held, and
+// connect in the background; that this does not work is a warning.
+//
 // It may be called once; if it fails, nothing is left running.
 func (m *Memory) Open(ctx context.Context) error {
 	if !m.opened.CompareAndSwap(false, true) {
@@ -89,14 +93,19 @@ func (m *Memory) Open(ctx context.Context) error {
 	if err := m.checkSettings(); err != nil {
 		return fail("open", "", "", err)
 	}
+	if err := m.openJournal(); err != nil {
+		return fail("open", "", "", err)
+	}
 	m.rooms = room.New(m.roomEnv())
 
 	opts := m.sessionOptions()
 	if err := m.openCrypto(&opts); err != nil {
+		m.closeJournal()
 		return fail("open", "", "", err)
 	}
-	if err := m.session.Open(ctx, opts); err != nil {
+	if err := m.connect(ctx, opts); err != nil {
 		m.closeCrypto()
+		m.closeJournal()
 		return fail("open", "", "", err)
 	}
 	if err := m.openHome(ctx); err != nil {
@@ -104,6 +113,9 @@ func (m *Memory) Open(ctx context.Context) error {
 		return fail("open", m.conf.DefaultRoom, "", err)
 	}
 	m.rooms.JoinAll()
+	if m.journal != nil {
+		m.rooms.StartDelivering()
+	}
 	return nil
 }
 
@@ -151,6 +163,8 @@ func (m *Memory) roomEnv() room.Env {
 		Encrypt:   m.conf.ShouldEncrypt == On,
 		Timeout:   m.conf.Timeout,
 		Log:       m.log,
+		Journal:   m.journal,
+		Through:   isPermission,
 	}
 	if m.conf.EventType == defaultEventType {
 		env.OlderType = "opsdroid.database" // opsdroid's first
@@ -183,6 +197,7 @@ func (m *Memory) sessionOptions() session.Options {
 		Update:      m.rooms.Update,
 		Invited:     m.rooms.Invited,
 		Anew:        m.rooms.Anew,
+		Learnt:      m.learnt,
 	}
 }
 
@@ -232,7 +247,9 @@ func (m *Memory) Client() *mautrix.Client { return m.session.Client() }
 
 // Close refuses new operations, waits for the writes that were accepted, and until what
 // was written is known to stand in the room, and ends the connection. It takes at most
-// about Config.Timeout. Later calls wait for the first one. A handler at the client's
+// about Config.Timeout. With Config.Journal it delivers what waits there, in two thirds of
+// that time, and leaves the rest to the next start; it does not wait where the homeserver
+// can't be reached. Later calls wait for the first one. A handler at the client's
 // syncer may call it: then the goroutine that syncs ends when the handler has returned,
 // and a call there does not wait for one that is under way elsewhere, as that waits for
 // the handler.
@@ -256,7 +273,13 @@ func (m *Memory) Close() error {
 func (m *Memory) shutDown() {
 	ctx, cancel := context.WithTimeout(context.Background(), m.conf.Timeout)
 	defer cancel()
+	if m.journal != nil && (m.home.Load() == nil || !m.session.IsConnected() || m.session.IsUnreachable()) {
+		cancel() // the next start goes on
+	} else {
+		m.lastDeliveries(ctx)
+	}
 	m.rooms.Close(ctx)
 	m.session.Close()
 	m.closeCrypto()
+	m.closeJournal()
 }

@@ -13,6 +13,10 @@ import (
 // or a room ID. The room is looked up and loaded at the first use, which also
 // says if there is no such room or the bot is not in it. The bindings of
 // [Memory.InEventRoom] do not concern it.
+//
+// With a journal, an alias that was looked up once is known off line. If it was moved to another
+// room meanwhile, what was set through it before the bot was connected goes to the old room; then
+// the alias means the new one, and the log says so.
 func (m *Memory) InRoom(name string) *Room {
 	return &Room{memory: m, name: name, ctx: context.Background(), found: new(atomic.Pointer[room.Room])}
 }
@@ -144,7 +148,9 @@ func (r *Room) use(b *room.Budget, op, key string) (*room.Room, error) {
 		if found, err = r.memory.rooms.Find(b.Context(), r.name); err != nil {
 			return nil, r.fail(op, r.name, key, err)
 		}
-		r.found.Store(found)
+		if r.memory.session.IsConnected() { // else the alias may have been moved
+			r.found.Store(found)
+		}
 	}
 	return found, nil
 }

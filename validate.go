@@ -44,8 +44,8 @@ func (c Config) check(faults *settings.Faults, ownClient bool) {
 	case c.Timeout < minTimeout, c.Timeout > maxTimeout:
 		faults.Add("Timeout", "%v is not between %v and %v", c.Timeout, minTimeout, maxTimeout)
 	}
-	if c.StoreKey != "" && c.StorePath == "" {
-		faults.Add("StoreKey", "needs a %s, the folder that it locks", faults.Name("StorePath"))
+	if c.StoreKey != "" && c.StorePath == "" && c.Journal == "" {
+		faults.Add("StoreKey", "needs a %s, the folder that it locks, or a %s, whose values it seals", faults.Name("StorePath"), faults.Name("Journal"))
 	}
 }
 

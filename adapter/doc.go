@@ -57,7 +57,8 @@
 // formatted. Each part is sent with a
 // transaction ID of its own (Matrix spec, "Transaction identifiers"), tried again as
 // the memory tries, and said only once. Send returns when the homeserver has taken
-// all parts, or with an error once Config.Timeout is over, as React does.
+// all parts, or with an error once Config.Timeout is over, as React does. Where the homeserver
+// limits how much the account sends, that goes before what the memory writes.
 //
 // A message in a thread is answered in its thread. Joe does not tell an
 // adapter what it answers, but handles one event at a time: so what is sent to

@@ -84,7 +84,7 @@ func (a *adapter) put(ctx context.Context, room id.RoomID, eventType event.Type,
 	transaction := a.client.TxnID()
 	url := a.client.BuildClientURL("v3", "rooms", room, "send", eventType.Type, transaction)
 	unknown := false
-	_, err = a.session.Try(ctx, func(ctx context.Context) error {
+	_, err = a.session.TrySending(ctx, nil, room, session.Answer, func(ctx context.Context) error {
 		if unknown {
 			if there, err := a.isThere(ctx, room, eventType, transaction); there || err != nil {
 				return err
@@ -139,9 +139,20 @@ func (a *adapter) busy(work func(context.Context) error) error {
 	defer a.sends.Done()
 	ctx, cancel := context.WithTimeout(context.Background(), a.session.Timeout)
 	defer cancel()
+	if err := a.reach(ctx); err != nil {
+		return err
+	}
 	err := work(ctx)
 	if session.IsStatus(err, http.StatusForbidden) {
 		return fmt.Errorf("%w: is the bot in the room, and may it write there? %w", matrix.ErrForbidden, err)
 	}
 	return err
+}
+
+// reach waits until the bot is connected. When it shuts down, there is nothing to wait for.
+func (a *adapter) reach(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(a.ctx, cancel)()
+	return a.session.Reach(ctx)
 }

@@ -130,7 +130,7 @@ func (b *keyBackup) uploadNow(ctx context.Context) {
 
 // finish makes a last attempt to send what is not sent yet.
 func (b *keyBackup) finish() {
-	ctx, cancel := context.WithTimeout(context.Background(), requestTimeout)
+	ctx, cancel := b.session.Parting(requestTimeout)
 	defer cancel()
 	if err := b.upload(ctx); err != nil {
 		b.log.WithError(err).Warn("Could not send keys to the key backup; the next start tries again")

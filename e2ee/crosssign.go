@@ -75,7 +75,7 @@ func (c *crypt) crossSign(ctx context.Context, storage *ssss.Key, fresh bool, se
 	}
 	if published.master == "" {
 		if err := c.try(ctx, func(ctx context.Context) error {
-			err := c.machine.PublishCrossSigningKeys(ctx, seeds, c.authenticate)
+			err := c.alone(func() error { return c.machine.PublishCrossSigningKeys(ctx, seeds, c.authenticate) }) // and has the machine use them
 			var refused mautrix.HTTPError
 			if errors.As(err, &refused) && refused.IsStatus(http.StatusUnauthorized) && !errors.Is(err, mautrix.MUnknownToken) {
 				return backoff.Permanent(err) // it asks for what the bot has not got, and would each time
@@ -129,7 +129,7 @@ func (c *crypt) authenticate(asked *mautrix.RespUserInteractive) any {
 // they are signed at the homeserver: it forgets signatures when the device is
 // logged out.
 func (c *crypt) signDevice(ctx context.Context, seeds *crypto.CrossSigningKeysCache, published published) error {
-	if err := c.machine.ImportCrossSigningKeys(seeds.Seeds()); err != nil {
+	if err := c.alone(func() error { return c.machine.ImportCrossSigningKeys(seeds.Seeds()) }); err != nil {
 		return err
 	}
 	return c.sign(ctx, seeds, published)

@@ -37,6 +37,9 @@ func (c *crypt) decrypt(ctx context.Context, evt *event.Event, message bool) (*e
 	if !message {
 		content.RelatesTo = nil
 	}
+	if err := c.usable(ctx); err != nil {
+		return nil, err
+	}
 	session, err := c.inbound(ctx, evt, content.SessionID, !message)
 	if err != nil {
 		return nil, err
@@ -72,6 +75,12 @@ func (c *crypt) decryptMegolm(ctx context.Context, evt *event.Event) (decrypted 
 func (c *crypt) inbound(ctx context.Context, evt *event.Event, sessionID id.SessionID, wanted bool) (*crypto.InboundGroupSession, error) {
 	room := evt.RoomID
 	session, err := c.sessions.GetGroupSession(ctx, room, sessionID)
+	if session == nil && c.isLate() { // the key may be waiting there
+		if err := c.catchUp(ctx); err != nil {
+			return nil, fmt.Errorf("the key %s is missing here, and %w", sessionID, err)
+		}
+		session, err = c.sessions.GetGroupSession(ctx, room, sessionID)
+	}
 	var withheld *event.RoomKeyWithheldEventContent
 	isWithheld := errors.As(err, &withheld)
 	switch {
@@ -151,6 +160,9 @@ func (c *crypt) deviceOf(ctx context.Context, user id.UserID, key id.SenderKey) 
 // lookUp asks the homeserver for a sender's device, unless it was asked just now.
 // Who comes while another asks waits for that answer.
 func (c *crypt) lookUp(ctx context.Context, sender id.UserID, key id.SenderKey) (*id.Device, error) {
+	if err := c.session.Reach(ctx); err != nil {
+		return nil, err
+	}
 	defer c.lookups.WithLock(sender)()
 	if !c.due("devices of " + sender.String()) {
 		return c.sessions.FindDeviceByKey(ctx, sender, key)

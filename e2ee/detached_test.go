@@ -18,6 +18,8 @@ import (
 	"maunium.net/go/mautrix/crypto/olm"
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
+
+	"github.com/go-joe/matrix-memory/internal/session"
 )
 
 const (
@@ -44,16 +46,11 @@ func detached(t testing.TB) (*crypt, *test.Hook) {
 	c.client, err = mautrix.NewClient("https://example.org", "@bot:example.org", "token")
 	require.NoError(t, err)
 	c.client.DeviceID, c.client.Client = "BOT", &http.Client{Transport: offline{}}
-	require.NoError(t, store.belongTo(t.Context(), c.client.UserID, c.client.DeviceID))
-	keys := crypto.NewSQLCryptoStore(store.db, nil, "", c.client.DeviceID, store.pickleKey)
-	require.NoError(t, keys.DB.Upgrade(t.Context()))
-	c.sessions = newSessions(keys)
-	c.sessions.handedOn = c.handedOn
-	c.encrypted = newEncryptedRooms(store.db)
-	c.machine = c.newMachine(states{mautrix.NewMemoryStateStore().(*mautrix.MemoryStateStore), c.encrypted})
-	c.backup = newKeyBackup(c)
-	c.machine.SessionReceived = c.received
-	require.NoError(t, c.machine.Load(t.Context()))
+	c.session = session.New(c.client, true)
+	t.Cleanup(c.session.Close)
+	c.encrypted = newEncryptedRooms()
+	require.NoError(t, c.load(t.Context(), c.client.UserID, c.client.DeviceID))
+	c.equip()
 	return c, said
 }
 

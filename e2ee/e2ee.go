@@ -58,9 +58,12 @@ type crypt struct {
 	forgetAt   time.Time  // when the fallback key before that may be forgotten
 	againAt    time.Time  // when publishAgain may try again
 
-	started   atomic.Bool  // Start has succeeded
-	logouts   atomic.Int64 // how often the homeserver has logged the bot out
-	published atomic.Int64 // how many of these the keys were published since; written with publishing held
+	behind    bool          // Load was called: others may use the store while Start runs
+	loaded    atomic.Bool   // what is in the store can be used: sessions, machine and backup do not change any more
+	started   atomic.Bool   // Start has succeeded
+	caughtUp  chan struct{} // closed when the first sync was taken over
+	logouts   atomic.Int64  // how often the homeserver has logged the bot out
+	published atomic.Int64  // how many of these the keys were published since; written with publishing held
 
 	ctx    context.Context // of what runs in the background
 	cancel context.CancelFunc
@@ -86,6 +89,8 @@ func (c *crypt) Open(opts bridge.CryptoOptions) (device id.DeviceID, err error) 
 	c.unreached = make(map[id.RoomID]unreached)
 	c.unwedging, c.answering = make(tickets, maxUnwedging), make(tickets, maxAnswering)
 	c.waiters = make(waiters)
+	c.encrypted = newEncryptedRooms()
+	c.caughtUp = make(chan struct{})
 	c.ctx, c.cancel = context.WithCancel(c.session.Life())
 	if c.store, err = openStore(c.conf.StorePath, c.conf.StoreKey, c.log); err != nil {
 		return "", err
@@ -121,27 +126,13 @@ func (c *crypt) Start(ctx context.Context) error {
 	if c.client.DeviceID == "" {
 		return errors.New("encryption: the access token belongs to no device, and keys belong to one: make a token by logging in")
 	}
-	if err := c.store.belongTo(ctx, c.client.UserID, c.client.DeviceID); err != nil {
+	if err := c.load(ctx, c.client.UserID, c.client.DeviceID); err != nil {
 		return err
 	}
 	c.session.KeepDevice()
-	store := crypto.NewSQLCryptoStore(c.store.db, nil, "", c.client.DeviceID, c.store.pickleKey)
-	if err := store.DB.Upgrade(ctx); err != nil {
-		return fmt.Errorf("preparing the key store %s: %w", c.store.dir, err)
-	}
-	c.sessions = newSessions(store)
+	c.equip()
 	if err := c.sessions.markAllOutdated(ctx); err != nil { // the bot was down
 		return c.store.unwritable(err)
-	}
-	c.sessions.handedOn = c.handedOn
-	c.encrypted = newEncryptedRooms(c.store.db)
-	states := states{mautrix.NewMemoryStateStore().(*mautrix.MemoryStateStore), c.encrypted}
-	c.client.StateStore = states
-	c.machine = c.newMachine(states)
-	c.backup = newKeyBackup(c)
-	c.machine.SessionReceived = c.received
-	if err := c.machine.Load(ctx); err != nil {
-		return c.store.damaged(fmt.Errorf("the device's own keys can't be read: %w", err))
 	}
 	c.unsent, c.forgetAt = len(c.keys().FallbackKeyUnpublished()) > 0, time.Now().Add(keepFallback)
 	if err := c.publishDevice(ctx); err != nil {
@@ -150,8 +141,8 @@ func (c *crypt) Start(ctx context.Context) error {
 	if err := c.recovery(ctx); err != nil {
 		return fmt.Errorf("cross-signing and key backup: %w", err)
 	}
-	if err := c.encrypted.load(ctx, c.machine.OwnIdentity()); err != nil {
-		return fmt.Errorf("the key store %s: which rooms are encrypted: %w", c.store.dir, err)
+	if err := c.loadEncrypted(ctx); err != nil { // with what the key backup has brought
+		return err
 	}
 	resumed, err := c.wake(ctx)
 	if err == nil {
@@ -161,7 +152,6 @@ func (c *crypt) Start(ctx context.Context) error {
 		return fmt.Errorf("the key store %s: %w", c.store.dir, err)
 	}
 	c.followSync()
-	c.client.Crypto = helper{c}
 	c.run(c.backup.run)
 	c.started.Store(true)
 	return nil

@@ -29,6 +29,9 @@ func (c *crypt) Encrypt(ctx context.Context, room id.RoomID, eventType event.Typ
 }
 
 func (c *crypt) encrypt(ctx context.Context, room id.RoomID, eventType event.Type, content json.RawMessage) (*event.EncryptedEventContent, error) {
+	if err := c.session.Reach(ctx); err != nil {
+		return nil, err
+	}
 	defer c.encrypting.WithLock(room)()
 	session, err := c.outbound(ctx, room)
 	if err != nil {

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"maunium.net/go/mautrix"
+
+	"github.com/go-joe/matrix-memory/internal/bridge"
 )
 
 // Rounds is what stores are made with outside the tests, for which it would take too long.
@@ -68,3 +70,6 @@ func SetPragma(client *mautrix.Client, pragma string) error {
 	}
 	return nil
 }
+
+// New returns an encryption without a memory.
+func New() bridge.Crypto { return &crypt{} }

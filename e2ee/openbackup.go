@@ -170,7 +170,7 @@ func (c *crypt) useBackup(ctx context.Context, key *backup.MegolmBackupKey, vers
 	if c.machine.KeyBackupVersion() == version {
 		return nil
 	}
-	if err := opened.restore(ctx, count, true); err != nil {
+	if err := opened.restore(ctx, count, !c.behind); err != nil {
 		return fmt.Errorf("restoring the key backup: %w", err)
 	}
 	return c.machine.SetKeyBackupVersion(ctx, version)

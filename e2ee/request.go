@@ -68,7 +68,10 @@ func (c *crypt) ask(room id.RoomID, sessionID id.SessionID) {
 		ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 		defer cancel()
 		own := c.client.UserID
-		err := c.fetchDevices(ctx, []id.UserID{own}) // by which the answer is judged
+		err := c.session.Reach(ctx)
+		if err == nil {
+			err = c.fetchDevices(ctx, []id.UserID{own}) // by which the answer is judged
+		}
 		if err == nil {
 			err = c.machine.SendRoomKeyRequest(ctx, room, "", sessionID, "", map[id.UserID][]id.DeviceID{own: {"*"}})
 		}

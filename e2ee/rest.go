@@ -34,7 +34,7 @@ func (c *crypt) sleep() {
 	if !c.sessions.end() {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), min(requestTimeout, c.conf.Timeout/3))
+	ctx, cancel := c.session.Parting(min(requestTimeout, c.conf.Timeout/3))
 	defer cancel()
 	name := rand.Text()
 	err := c.saveSecret(ctx, restName, []byte(name))

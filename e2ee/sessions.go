@@ -77,6 +77,22 @@ func (s *sessions) RemoveOutboundGroupSession(_ context.Context, room id.RoomID)
 	return nil
 }
 
+// ValidateMessageIndex says whether an event is the only one that was ever encrypted with this place
+// of a session, and when it was sent. That of an event that the bot itself has sent, and has not
+// read again, is not known: it is 0, and fits any.
+func (s *sessions) ValidateMessageIndex(ctx context.Context, session id.SessionID, eventID id.EventID, index uint, sent int64) (bool, error) {
+	if eventID == "" {
+		return false, errors.New("the event has no ID")
+	}
+	var known id.EventID
+	var at int64
+	err := s.DB.QueryRow(ctx, `INSERT INTO crypto_message_index (session_id, "index", event_id, timestamp) VALUES ($1, $2, $3, $4)
+		ON CONFLICT (session_id, "index") DO UPDATE SET timestamp =
+			CASE WHEN crypto_message_index.timestamp = 0 AND crypto_message_index.event_id = excluded.event_id THEN excluded.timestamp ELSE crypto_message_index.timestamp END
+		RETURNING event_id, timestamp`, session, index, eventID, sent).Scan(&known, &at)
+	return err == nil && known == eventID && (sent == 0 || at == sent), err
+}
+
 // changes counts the events in a room that end a session.
 func (s *sessions) changes(room id.RoomID) int {
 	s.mu.Lock()

@@ -23,7 +23,7 @@ type states struct {
 
 // IsEncrypted implements mautrix.StateStore.
 func (s states) IsEncrypted(_ context.Context, room id.RoomID) (bool, error) {
-	return s.encrypted.ever(room), nil
+	return s.encrypted.ever(room)
 }
 
 // SetMembership implements mautrix.StateStore.

@@ -87,7 +87,6 @@ func TestTwinOfADevice(t *testing.T) {
 	for name, first := range map[string]id.UserID{"the owner's is known first": fuzzPeer, "the twin is known first": mallory} {
 		t.Run(name, func(t *testing.T) {
 			c, _ := detached(t)
-			require.NoError(t, c.encrypted.load(t.Context(), c.machine.OwnIdentity()))
 			_, err := c.sessions.DB.Exec(t.Context(), `CREATE TABLE matrix_memory_olm (sender_key TEXT PRIMARY KEY, session_id TEXT NOT NULL)`)
 			require.NoError(t, err)
 			twin, alice := crypto.NewOlmAccount(), crypto.NewOlmAccount()
@@ -213,7 +212,6 @@ func opens(t testing.TB, c *crypt, account *crypto.OlmAccount, key id.SenderKey)
 // Who says that keys are withheld neither fills the store nor has messages taken as lost.
 func TestWithheldByStrangers(t *testing.T) {
 	c, _ := detached(t)
-	require.NoError(t, c.encrypted.load(t.Context(), c.machine.OwnIdentity()))
 	require.NoError(t, c.encrypted.note(t.Context(), fuzzRoom))
 	require.NoError(t, c.sessions.PutDevices(t.Context(), fuzzPeer, map[id.DeviceID]*id.Device{"D": {UserID: fuzzPeer, DeviceID: "D", IdentityKey: "curve", SigningKey: "ed"}}))
 	require.NoError(t, c.sessions.PutDevices(t.Context(), mallory, map[id.DeviceID]*id.Device{"D": {UserID: mallory, DeviceID: "D", IdentityKey: "evil", SigningKey: "evil"}}))
@@ -303,7 +301,6 @@ func asksFor(r *http.Request, what string) bool {
 // that would end the process.
 func TestSharingSurvivesWhatMautrixDoesNotBear(t *testing.T) {
 	c, _ := detached(t)
-	require.NoError(t, c.encrypted.load(t.Context(), c.machine.OwnIdentity()))
 	require.NoError(t, c.sessions.PutDevices(t.Context(), fuzzPeer, map[id.DeviceID]*id.Device{"D": {UserID: fuzzPeer, DeviceID: "D", IdentityKey: "curve", SigningKey: "ed"}}))
 	c.machine.Client.Client.Transport = roundTrip(func(r *http.Request) (*http.Response, error) { // unfiltered
 		return says(r, `{"one_time_keys":{"@peer:example.org":{"OTHER":{"signed_curve25519:AAAA":{"key":"x"}}}}}`)

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync"
 	"time"
 
 	"maunium.net/go/mautrix"
@@ -26,6 +27,7 @@ func (c *crypt) followSync() {
 	// With lazy loading, a sync with a gap keeps back who came and went in it.
 	room.State.LazyLoadMembers, room.Timeline.LazyLoadMembers = false, false
 
+	caughtUp := sync.OnceFunc(func() { close(c.caughtUp) })
 	syncer.FilterJSON.AccountData = &mautrix.FilterPart{Types: []event.Type{event.AccountDataMegolmBackupKey}}
 
 	// The memory hears what it can of a member event that is malformed, which anybody may
@@ -37,6 +39,7 @@ func (c *crypt) followSync() {
 
 	syncer.OnSync(c.noteEncrypted)
 	syncer.OnSync(c.synced)
+	syncer.OnSync(func(context.Context, *mautrix.RespSync, string) bool { caughtUp(); return true })
 	syncer.OnSync(c.backup.changed)
 	syncer.OnEvent(c.client.StateStoreSyncHandler)
 	syncer.OnEventType(event.StateMember, c.machine.HandleMemberEvent)

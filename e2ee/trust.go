@@ -25,6 +25,13 @@ func (c *crypt) judge(ctx context.Context, alone bool) (done func()) {
 	}
 }
 
+// alone does what changes the machine while nobody judges.
+func (c *crypt) alone(do func() error) error {
+	c.judging.Lock()
+	defer c.judging.Unlock()
+	return do()
+}
+
 // newDevice says whether a device is one of the account's that the key store does not know,
 // so that the machine asks for it.
 func (c *crypt) newDevice(ctx context.Context, user id.UserID, device id.DeviceID) bool {

@@ -26,6 +26,7 @@ var errUntagged = errors.New("encryption: this program was built without a ciphe
 type untagged struct{}
 
 func (untagged) Open(bridge.CryptoOptions) (id.DeviceID, error) { return "", errUntagged }
+func (untagged) Load(id.UserID, bool) error                     { return errUntagged }
 func (untagged) Start(context.Context) error                    { return errUntagged }
 func (untagged) LoggedInAgain()                                 {}
 func (untagged) Close() error                                   { return nil }

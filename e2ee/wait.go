@@ -18,6 +18,9 @@ type waiters map[id.SessionID]map[chan struct{}]bool
 func (c *crypt) waitForSession(ctx context.Context, room id.RoomID, sessionID id.SessionID, timeout time.Duration) bool {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
+	if c.usable(ctx) != nil {
+		return false
+	}
 	came := make(chan struct{}, 1)
 	c.mu.Lock()
 	if c.waiters[sessionID] == nil {

@@ -19,7 +19,10 @@ const (
 // mayWithhold says whether a user's word counts that a device does not give the bot a key.
 // Anybody can send that, of any key in any room, and unencrypted.
 func (c *crypt) mayWithhold(ctx context.Context, sender id.UserID, content *event.RoomKeyWithheldEventContent) bool {
-	if len(content.SessionID) != session.MegolmIDLength || !c.encrypted.ever(content.RoomID) {
+	if len(content.SessionID) != session.MegolmIDLength {
+		return false
+	}
+	if ever, err := c.encrypted.ever(content.RoomID); !ever || err != nil {
 		return false
 	}
 	device, err := c.sessions.FindDeviceByKey(ctx, sender, content.SenderKey)

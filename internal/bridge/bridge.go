@@ -34,8 +34,13 @@ type Crypto interface {
 	// Open opens the keys, before the bot logs in. It returns the device that they
 	// belong to; a login by password uses that device.
 	Open(CryptoOptions) (id.DeviceID, error)
+	// Load makes the keys of use that the account had before, for a bot that connects behind: it
+	// is called after Open, and decrypts from then on what it can. What it can't, and what is to
+	// be encrypted, waits until the bot is connected. Where changes of encrypted rooms wait for
+	// their delivery, a key store that is new is an error: it is not the one that the bot had.
+	Load(user id.UserID, waiting bool) error
 	// Start is called once the bot is logged in, before the first sync. If it
-	// fails, Close is called.
+	// fails, Close is called; for a bot that connects behind, it is called again.
 	Start(context.Context) error
 	// LoggedInAgain says that the homeserver had logged the bot's device out, and may have
 	// forgotten its keys. It makes no request, and may be called concurrently with anything,

@@ -51,7 +51,7 @@ func benchmarkSet(b *testing.B, layout wire.Layout, n int, state []replica.Event
 	serial := 0
 	var last replica.Event
 	q := commit.NewQueue(room, commit.Env{
-		Put: func(_ context.Context, stateKey string, content json.RawMessage, _ bool) (string, commit.Outcome, error) {
+		Put: func(_, _ context.Context, stateKey string, content json.RawMessage, _ func() error) (string, commit.Outcome, error) {
 			serial++
 			before := stands[stateKey]
 			last = replica.Event{ID: fmt.Sprint("$", serial), StateKey: stateKey, Sender: "@bot:x", Content: content, Replaces: before.ID, Before: before.Content, BeforeFrom: before.Sender}

@@ -92,7 +92,7 @@ func (q *Queue) carried(task replica.Task) bool {
 
 // chore does one task. If it is still needed after that, it is done again later.
 func (q *Queue) chore(task replica.Task) error {
-	err := q.interruptible(func(ctx context.Context) error {
+	err := q.interruptible(q.ctx, q.ctx, func(ctx, idle context.Context) error {
 		switch {
 		case task.Load:
 			return q.load(ctx)
@@ -100,7 +100,7 @@ func (q *Queue) chore(task replica.Task) error {
 			_, err := q.ask(ctx, task.StateKey, nil)
 			return err
 		default:
-			return q.amend(ctx, task)
+			return q.amend(ctx, idle, task)
 		}
 	})
 	d := q.delay(task)
@@ -131,7 +131,7 @@ func (q *Queue) told(task replica.Task) bool {
 }
 
 // amend stores what the replica asks for, if there is still anything to store.
-func (q *Queue) amend(ctx context.Context, task replica.Task) error {
+func (q *Queue) amend(ctx, idle context.Context, task replica.Task) error {
 	now, ok := q.room.Task(task.StateKey)
 	if !ok || !now.Copy && !now.Mend || q.room.Behind(task.StateKey) {
 		return nil
@@ -149,7 +149,7 @@ func (q *Queue) amend(ctx context.Context, task replica.Task) error {
 		return fmt.Errorf("%s: %w", what, &TooLargeError{Size: size, Limit: limit, Keys: draft.Keys()})
 	}
 	encrypted, _ := q.env.Encrypted() // what was in the clear stays so
-	outcome, err := q.put(ctx, task.StateKey, draft, encrypted)
+	outcome, err := q.put(ctx, idle, task.StateKey, draft, encrypted, func() error { return q.note(task.StateKey, draft, nil) })
 	if err != nil && outcome != Outdated { // that is done again, as the room is now
 		return fmt.Errorf("%s: %w", what, err)
 	}

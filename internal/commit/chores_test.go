@@ -304,6 +304,76 @@ func TestWritersAndChores(t *testing.T) {
 	})
 }
 
+// Where the homeserver limits how much is sent, what nobody waits for is held back.
+func TestAChoreThatIsHeldBack(t *testing.T) {
+	begin := func(t *testing.T) (*memory, chan struct{}) {
+		m := serve(wire.Layout{PerKey: true}, nil)
+		m.older = older(map[string]string{"old": `{"v":1}`})
+		held := make(chan struct{})
+		m.locked(func() { m.held = held })
+		m.opens(t)
+		synctest.Wait()
+		require.Equal(t, []string{"held"}, m.did())
+		return m, held
+	}
+	scene(t, "is done when it may", func(t *testing.T) {
+		m, held := begin(t)
+		close(held)
+		synctest.Wait()
+		require.Equal(t, []string{"put"}, m.did())
+		require.Empty(t, m.told())
+	})
+	scene(t, "gives way to a write, and is no failure", func(t *testing.T) {
+		m, _ := begin(t)
+		begun := time.Now()
+		m.submit(t, set("new", "1"))
+		require.Zero(t, time.Since(begun))
+		require.Equal(t, []string{"put"}, m.did())
+		passes(2 * time.Second)
+		require.Equal(t, []string{"held"}, m.did(), "it is tried again")
+		require.Empty(t, m.told())
+	})
+	scene(t, "is left to a write that carries it", func(t *testing.T) {
+		m := start(t, `{}`)
+		m.submit(t, set("a", "1"))
+		m.fork("theirs", "1")
+		m.locked(func() { m.held = make(chan struct{}) })
+		m.syncs()
+		passes(2 * time.Second)
+		require.Contains(t, m.did(), "held")
+		m.submit(t, set("b", "1"))
+		m.syncs()
+		passes(time.Hour)
+		require.Equal(t, []string{"put"}, m.did())
+		m.holds(t, `{"a":1,"b":1,"theirs":1}`)
+	})
+	scene(t, "gives way to Close, which waits for it", func(t *testing.T) {
+		m, _ := begin(t)
+		begun := time.Now()
+		m.queue.Close(context.Background())
+		require.Zero(t, time.Since(begun))
+		require.Equal(t, "put", m.did()[0])
+		require.Contains(t, m.state, "old")
+	})
+	scene(t, "is not held back between two writes", func(t *testing.T) {
+		m, _ := begin(t)
+		takes(m, 100*time.Millisecond)
+		ctx, stop := context.WithCancel(context.Background())
+		var writers sync.WaitGroup
+		for w := range 3 {
+			writers.Go(func() {
+				for i := 0; ctx.Err() == nil; i++ {
+					m.submit(t, set(fmt.Sprintf("writer%d", w), fmt.Sprint(i)))
+				}
+			})
+		}
+		passes(3 * time.Second)
+		stop()
+		writers.Wait()
+		require.Contains(t, m.state, "old")
+	})
+}
+
 // takes lets each Put take a while.
 func takes(m *memory, d time.Duration) {
 	m.fates(func(context.Context, json.RawMessage) fate {

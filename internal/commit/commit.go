@@ -1,10 +1,12 @@
 package commit
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/go-joe/matrix-memory/internal/replica"
@@ -36,7 +38,17 @@ func (q *Queue) commit(writes []*write) {
 		w.parts, w.left = split, len(split)
 		q.mu.Unlock()
 	}
-	for _, stateKey := range order {
+	// What somebody waits for comes first, also what came meanwhile; but one more of the
+	// journal's is stored in between, so that steady writes don't keep them all from it.
+	slices.SortStableFunc(order, func(a, b string) int { return cmp.Compare(rank(parts[a]), rank(parts[b])) })
+	alone := slices.IndexFunc(order, func(stateKey string) bool { return rank(parts[stateKey]) > 0 })
+	for i, stateKey := range order {
+		if alone >= 0 && i > alone && q.waitedFor() {
+			for _, stateKey := range order[i:] {
+				q.postpone(parts[stateKey])
+			}
+			return
+		}
 		q.store(stateKey, parts[stateKey])
 	}
 }
@@ -46,8 +58,10 @@ func (q *Queue) store(stateKey string, parts []*part) {
 	ctx, cancel := q.latest(parts)
 	defer cancel()
 
+	inOrder(parts)
 	for asked, stands := false, false; ; asked = true {
-		if err := q.catchUp(ctx, stateKey); err != nil {
+		var err error
+		if parts, err = q.judge(ctx, stateKey, parts); err != nil {
 			q.finish(parts, err)
 			return
 		}
@@ -66,11 +80,20 @@ func (q *Queue) store(stateKey string, parts []*part) {
 			return
 		}
 		m := q.merge(base, q.env.Limit(stateKey))
-		if parts = m.addAll(q, parts); len(parts) == 0 {
+		var later []*part
+		if parts, later = m.addAll(q, parts); len(parts) == 0 {
 			return
 		}
+		journal, _ := apart(parts)
 		switch {
-		case len(m.changes) > 0, asked && !stands, slices.ContainsFunc(m.touched(), func(key string) bool { return q.doubted[key] }):
+		case len(journal) > 0: // a later attempt than others that may arrive yet, also where it changes nothing
+			q.hold(later)
+			q.send(ctx, stateKey, parts, m)
+			if len(later) > 0 {
+				q.store(stateKey, later)
+			}
+			return
+		case len(m.changes) > 0, asked && !stands, forced(parts), slices.ContainsFunc(m.touched(), func(key string) bool { return q.doubted[key] }):
 			q.send(ctx, stateKey, parts, m)
 			return
 		case asked:
@@ -84,6 +107,11 @@ func (q *Queue) store(stateKey string, parts []*part) {
 			return
 		}
 	}
+}
+
+// forced says whether a change has to be sent whatever stands there.
+func forced(parts []*part) bool {
+	return slices.ContainsFunc(parts, func(p *part) bool { return slices.ContainsFunc(p.changes, func(c Change) bool { return c.Forced }) })
 }
 
 // moved returns the state key under which opsdroid may have put the parts' keys meanwhile. Where
@@ -118,34 +146,71 @@ func (q *Queue) split(p *part) []*part {
 
 // send stores what was merged, and finishes the parts.
 func (q *Queue) send(ctx context.Context, stateKey string, parts []*part, m *merge) {
-	raws, sent, err := q.seal(ctx, m)
+	idle := untilWaitedFor(parts)
+	var raws map[string]json.RawMessage
+	var sealed []string
+	err := q.interruptible(ctx, idle, func(ctx, idle context.Context) (err error) {
+		raws, sealed, err = q.seal(ctx, idle, m, carried(parts))
+		return err
+	})
 	if err != nil {
-		q.gone(sent)
-		q.finish(parts, err)
+		q.gone(sealed)
+		q.fail(parts, err)
 		return
 	}
-	draft, err := q.room.Draft(stateKey, raws, m.touched(), m.limit)
+	journal, others := apart(parts)
+	first := sent(parts)
+	draft, err := q.room.Draft(stateKey, raws, first, m.limit)
+	if errors.Is(err, replica.ErrHeard) || err == nil && q.unclear(journal) {
+		q.gone(sealed)
+		q.hold(parts)
+		q.store(stateKey, parts)
+		return
+	}
 	if err != nil {
-		q.gone(sent)
+		q.gone(sealed)
 		q.finish(parts, fmt.Errorf("not sent: %w", err))
 		return
 	}
-	outcome, err := q.put(ctx, stateKey, draft, m.encrypted)
+	if slices.ContainsFunc(slices.Collect(maps.Values(first)), func(a *replica.Attempt) bool { return a != nil }) {
+		draft = draft.Repeated()
+	}
+	var outcome Outcome
+	var unnoted error
+	err = q.interruptible(ctx, idle, func(ctx, idle context.Context) (err error) {
+		outcome, err = q.put(ctx, idle, stateKey, draft, m.encrypted, func() error {
+			unnoted = q.note(stateKey, draft, carried(parts))
+			return unnoted
+		})
+		return err
+	})
 	switch outcome {
 	case Stored, Repeated, Unknown: // what was sent may be pointed at
 		q.room.Loosen(stateKey, deleted(m.base, raws)...)
 		q.doubt(m.touched(), outcome == Unknown)
+		q.pointed(raws, outcome == Unknown)
 	default:
-		q.gone(sent)
+		q.gone(sealed)
+	}
+	if outcome == Unknown && len(journal) > 0 && draft.Attempt().At == (wire.Stamp{}) {
+		q.room.Missed() // only events tell what became of it
 	}
 	switch {
-	case outcome == Outdated:
-		q.store(stateKey, parts)
-	case outcome == Invalid && len(parts) > 1:
-		// One of them spoils it for all: each on its own, as bbolt's Batch does.
-		for _, p := range parts {
-			q.store(stateKey, []*part{p})
+	case unnoted != nil:
+		q.finish(journal, unnoted)
+		if len(others) > 0 {
+			q.hold(others)
+			q.store(stateKey, others)
 		}
+	case outcome == Outdated && idle == nil:
+		q.store(stateKey, parts)
+	case outcome == Outdated:
+		q.fail(parts, err)
+	case outcome == Invalid && len(parts) > 1:
+		// One of them spoils it for all, so those are halved that it may be among.
+		half := len(parts) / 2
+		q.store(stateKey, parts[:half])
+		q.store(stateKey, parts[half:])
 	default:
 		q.finish(parts, err)
 	}
@@ -195,14 +260,30 @@ func (q *Queue) nothing(parts []*part) []*part {
 	})
 }
 
-// put stores a draft, and tells the replica.
-func (q *Queue) put(ctx context.Context, stateKey string, draft replica.Draft, encrypted bool) (Outcome, error) {
-	eventID, outcome, err := q.env.Put(ctx, stateKey, draft.Content, encrypted)
+// errEncrypted says that a room has become encrypted since a content was made for it.
+var errEncrypted = errors.New("the room has become encrypted meanwhile")
+
+// put stores a draft, and tells the replica. It is noted once it is about to be sent: what is
+// held back is no attempt.
+func (q *Queue) put(ctx, idle context.Context, stateKey string, draft replica.Draft, encrypted bool, note func() error) (Outcome, error) {
+	noted := false
+	eventID, outcome, err := q.env.Put(ctx, idle, stateKey, draft.Content, func() error {
+		if now, _ := q.env.Encrypted(); now != encrypted {
+			return errEncrypted
+		}
+		if noted {
+			return nil
+		}
+		noted = true
+		return note()
+	})
 	switch outcome {
 	case Stored:
 		q.room.Commit(stateKey, draft, eventID)
 	case Repeated:
 		q.room.Commit(stateKey, draft.Repeated(), eventID)
+	case Invalid:
+		err = refusal{err}
 	case Unknown:
 		q.room.Doubt(stateKey, draft)
 		err = fmt.Errorf("%w: %w", ErrUnknownOutcome, err)

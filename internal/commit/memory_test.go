@@ -22,6 +22,7 @@ var (
 	errRefused = errors.New("forbidden")
 	errInvalid = errors.New("bad JSON")
 	errNoReply = errors.New("connection reset")
+	errGaveWay = errors.New("it gave way")
 )
 
 // scene plays a test on a clock of its own, which goes on when all wait.
@@ -54,13 +55,17 @@ type memory struct {
 	sealSize int
 	timeout  time.Duration
 
+	nearsighted bool                                                                       // the history can't be had
+	sealing     func()                                                                     // what happens at the next sealing, once
+	attempted   func(stateKey string, with replica.Attempt, changes []commit.Change) error // nil: it has no journal
+
 	// The server's mu owns these:
 	synced int // how many events sync brought
 	knows  int // how many were heard of
 
 	own     sync.Mutex // owns all below
 	faults             // what tests set
-	calls   []string   // "put", "ask", "load", "seal", in their order
+	calls   []string   // "put", "held", "ask", "load", "seal", in their order
 	sealed  map[string]json.RawMessage
 	removed []string
 	failed  []error
@@ -72,6 +77,7 @@ type faults struct {
 	loads   func(ctx context.Context) error                         // why the room can't be loaded
 	limit   int
 	encrypt bool
+	held    chan struct{} // holds back what nobody waits for until it is closed; nil: nothing is
 }
 
 // now returns the faults that are set.
@@ -122,6 +128,7 @@ func (m *memory) open() error {
 		SealLimit: m.sealSize,
 		Opened:    m.opened,
 		Removed:   func(ids []string) { m.locked(func() { m.removed = append(m.removed, ids...) }) },
+		Attempted: m.attempted,
 		Failed:    func(_ string, err error) { m.locked(func() { m.failed = append(m.failed, err) }) },
 	}, m.timeout)
 	m.server.mu.Lock()
@@ -166,6 +173,9 @@ func (m *memory) load(ctx context.Context) error {
 	}
 	m.hears()
 	now, earlier := m.snapshot()
+	if m.nearsighted {
+		earlier = nil
+	}
 	now.Older = m.older
 	more, _ := m.room.Load(now)
 	for page := 5; more && len(earlier) > 0; earlier = earlier[min(page, len(earlier)):] {
@@ -177,7 +187,20 @@ func (m *memory) load(ctx context.Context) error {
 	return nil
 }
 
-func (m *memory) put(ctx context.Context, stateKey string, content json.RawMessage, _ bool) (string, commit.Outcome, error) {
+func (m *memory) put(ctx, idle context.Context, stateKey string, content json.RawMessage, may func() error) (string, commit.Outcome, error) {
+	if held := m.now().held; held != nil && idle != nil {
+		m.call("held")
+		select {
+		case <-held:
+		case <-idle.Done():
+			return "", commit.Outdated, errGaveWay
+		case <-ctx.Done():
+			return "", commit.Refused, ctx.Err()
+		}
+	}
+	if err := may(); err != nil {
+		return "", commit.Outdated, err
+	}
 	m.call("put")
 	f := fate{outcome: commit.Stored}
 	if decide := m.now().fate; decide != nil {
@@ -230,8 +253,12 @@ func (m *memory) hears() {
 	m.knows = len(m.log)
 }
 
-func (m *memory) seal(_ context.Context, content json.RawMessage) (string, error) {
+func (m *memory) seal(_, _ context.Context, content json.RawMessage) (string, error) {
 	m.call("seal")
+	if then := m.sealing; then != nil {
+		m.sealing = nil
+		then()
+	}
 	m.own.Lock()
 	defer m.own.Unlock()
 	id := fmt.Sprintf("$sealed%d", len(m.sealed))

@@ -40,6 +40,7 @@ type merge struct {
 	keep    map[string]bool // keys that are set to what they hold, or deleted where they are not
 	size    int             // of the content with the changes, in bytes, but for a stamp
 	stamp   int             // what the smallest stamp of the changed keys takes; the others are left out where they don't fit
+	kept    int             // what the stamps take of changes that were sent before, which are never left out
 	limit   int
 	stamped bool // the dictionary says when its keys were changed
 
@@ -75,12 +76,16 @@ func (q *Queue) merge(base wire.Dictionary, limit int) *merge {
 	return m
 }
 
-// addAll merges parts and returns those that could be; the others are finished
-// with their error.
-func (m *merge) addAll(q *Queue, parts []*part) []*part {
-	merged := make([]*part, 0, len(parts))
+// addAll merges parts and returns those that could be, and those changes of the journal
+// that don't fit beside them; the others are finished with their error.
+func (m *merge) addAll(q *Queue, parts []*part) (merged, later []*part) {
+	merged = make([]*part, 0, len(parts))
 	for _, p := range parts {
 		existed, err := m.add(p.changes)
+		if p.journal && len(merged) > 0 && errors.Is(err, ErrTooLarge) {
+			later = append(later, p)
+			continue
+		}
 		if err != nil {
 			q.finish([]*part{p}, err)
 			continue
@@ -88,14 +93,14 @@ func (m *merge) addAll(q *Queue, parts []*part) []*part {
 		p.existed = existed
 		merged = append(merged, p)
 	}
-	return merged
+	return merged, later
 }
 
 // add merges changes, all or none, and returns how many of the keys to delete
 // were there.
 func (m *merge) add(changes []Change) (existed int, err error) {
 	undo := m.remember(changes)
-	size := m.size
+	size, kept := m.size, m.kept
 	for _, change := range changes {
 		was, err := m.apply(change)
 		if err != nil {
@@ -105,11 +110,15 @@ func (m *merge) add(changes []Change) (existed int, err error) {
 		if was && change.Delete {
 			existed++
 		}
+		if change.Attempt != nil && m.stamped {
+			m.kept += memberSize(wire.EncodeKey(change.Key), nil) + stampSize
+		}
 	}
 	// What makes the content no larger is let through: others may have filled it, by
 	// the homeserver's measure.
-	if m.size+m.stamp > m.limit && m.size > size {
-		err := &TooLargeError{Size: m.size + m.stamp, Limit: m.limit, Keys: m.keys()}
+	stamps := max(m.stamp, m.kept)
+	if m.size+stamps > m.limit && (m.size > size || kept > 0 && m.kept > kept) {
+		err := &TooLargeError{Size: m.size + stamps, Limit: m.limit, Keys: m.keys()}
 		undo()
 		return 0, err
 	}
@@ -118,17 +127,17 @@ func (m *merge) add(changes []Change) (existed int, err error) {
 
 // remember returns a function that takes back the changes that are merged after it.
 func (m *merge) remember(changes []Change) (undo func()) {
-	size, stamp := m.size, m.stamp
-	changed, kept := make(map[string]setting), make(map[string]bool)
+	size, stamp, kept := m.size, m.stamp, m.kept
+	changed, keep := make(map[string]setting), make(map[string]bool)
 	for _, change := range changes {
 		if before, ok := m.changes[change.Key]; ok {
 			changed[change.Key] = before
 		}
-		kept[change.Key] = m.keep[change.Key]
+		keep[change.Key] = m.keep[change.Key]
 	}
 	return func() {
-		m.size, m.stamp = size, stamp
-		for key, was := range kept {
+		m.size, m.stamp, m.kept = size, stamp, kept
+		for key, was := range keep {
 			delete(m.changes, key)
 			delete(m.keep, key)
 			if was {

@@ -6,6 +6,10 @@
 // are. Each writer gets its own result, and a value that the homeserver refuses
 // fails only its own writer. This is group commit, as in bbolt's DB.Batch, but
 // without its delay: the request under way is the delay.
+//
+// What a journal has acknowledged already goes the same way, with [Queue.Deliver]: as it
+// may have been sent before, by this process or by one that was killed, it is asked first what
+// became of it.
 package commit
 
 import (
@@ -38,16 +42,18 @@ const (
 	Refused                 // certainly not stored
 	Invalid                 // certainly not stored, on account of its content or size
 	Unknown                 // perhaps stored
-	Outdated                // certainly not stored, as the room has become encrypted meanwhile
+	Outdated                // certainly not stored, and to be made again: the room has become encrypted, or it was held back
 )
 
 // An Env is what a queue needs of the outside world. Its functions are called one at a
-// time, by the queue's worker and, once that has ended, by Close.
+// time, by the queue's worker and, once that has ended, by Close; but Limit, Encrypted and Opened
+// at any time, by an [Outlook] as well.
 type Env struct {
 	// Put stores a state event and returns its ID. It retries as it sees fit
-	// until the context is done. encrypted is what Encrypted said when the content was
-	// made: where it would say something else by now, nothing may be sent.
-	Put func(ctx context.Context, stateKey string, content json.RawMessage, encrypted bool) (eventID string, outcome Outcome, err error)
+	// until the context is done. Before each attempt it calls may: if that fails, nothing may
+	// be sent, and it is Outdated. idle is nil where somebody waits for it. Else it ends when
+	// somebody waits for the worker: what is held back then is not sent, and Outdated.
+	Put func(ctx, idle context.Context, stateKey string, content json.RawMessage, may func() error) (eventID string, outcome Outcome, err error)
 	// Standing returns what stands in the room under a state key; found is false if
 	// nothing does.
 	Standing func(ctx context.Context, stateKey string) (content json.RawMessage, found bool, err error)
@@ -58,8 +64,9 @@ type Env struct {
 
 	// Encrypted says whether values go out encrypted, or why they can't go out at all.
 	Encrypted func() (bool, error)
-	// Seal sends a timeline event with this content, encrypted, and returns its ID.
-	Seal func(ctx context.Context, content json.RawMessage) (eventID string, err error)
+	// Seal sends a timeline event with this content, encrypted, and returns its ID. idle is as
+	// for Put.
+	Seal func(ctx, idle context.Context, content json.RawMessage) (eventID string, err error)
 	// SealLimit is how many bytes of content fit in an encrypted event.
 	SealLimit int
 	// Opened returns what an encrypted event is known to hold under a key: a value, or
@@ -68,6 +75,12 @@ type Env struct {
 	// Removed is told of encrypted events that no entry points at: their keys were
 	// deleted, or the state that was to point at them was not stored.
 	Removed func(eventIDs []string)
+
+	// Attempted notes, before a content is put, with what it is, so that the greatest depth is
+	// known after a start: see [replica.Room.Reached]; and which of the changes it carries that
+	// [Queue.Deliver] was given, so that each keeps its first [replica.Attempt]. If that fails,
+	// no such change is sent. nil: there is no journal.
+	Attempted func(stateKey string, with replica.Attempt, changes []Change) error
 
 	// Failed is told of work that no caller waits for and that could not be done. It
 	// is tried again later, and told of once.
@@ -79,6 +92,12 @@ type Change struct {
 	Key    string
 	Value  []byte
 	Delete bool
+
+	// What a journal says of a change beside that, for [Queue.Deliver].
+	Seq     uint64           // of two changes of one key the greater one is later
+	Over    string           // what the key held when it was deleted: see [replica.Room.Held]
+	Forced  bool             // a deletion that holds whatever the key holds by now, as after an own change that may still arrive
+	Attempt *replica.Attempt // with what the change was sent first; nil: it was not
 }
 
 // A Queue commits the writes of one room. It is safe for concurrent use.
@@ -99,11 +118,13 @@ type Queue struct {
 	closed  bool
 	later   *time.Timer        // wakes the worker when a chore that was left alone is to be done
 	chored  context.CancelFunc // ends the chore that is under way; nil: none is
-	cut     *time.Timer        // calls that, as somebody waits for the worker
+	yield   context.CancelFunc // makes that chore give way, if it can still be held back; nil: it does not
+	cut     *time.Timer        // calls chored, as somebody waits for the worker
 
 	// The worker's, and then Close's:
 	delays  map[replica.Task]*delay // of chores
 	doubted map[string]bool         // keys of writes whose outcome is unknown
+	early   map[string]early        // by key
 }
 
 // A write is the changes of one caller, who waits for done. The queue's mu owns
@@ -111,8 +132,10 @@ type Queue struct {
 type write struct {
 	ctx     context.Context
 	changes []Change
-	parts   []*part // nil until the worker takes it up
-	left    int     // parts that are not finished
+	journal bool            // it is one change of the journal
+	idle    context.Context // ends when somebody waits for it; nil: somebody does. The worker's.
+	parts   []*part         // nil until the worker takes it up
+	left    int             // parts that are not finished
 	done    chan struct{}
 }
 
@@ -142,7 +165,7 @@ func NewQueue(room *replica.Room, env Env, timeout time.Duration) *Queue {
 	ctx, cancel := context.WithCancel(context.Background())
 	return &Queue{
 		room: room, env: env, timeout: timeout, ctx: ctx, cancel: cancel,
-		ended: make(chan struct{}), delays: make(map[replica.Task]*delay), doubted: make(map[string]bool),
+		ended: make(chan struct{}), delays: make(map[replica.Task]*delay), doubted: make(map[string]bool), early: make(map[string]early),
 	}
 }
 
@@ -160,21 +183,27 @@ func (q *Queue) Submit(ctx context.Context, changes ...Change) (existed int, err
 	defer stop()
 	w := &write{ctx: ctx, changes: changes, done: make(chan struct{})}
 
-	q.mu.Lock()
-	if q.closed {
-		q.mu.Unlock()
+	if !q.enqueue(w) {
 		return 0, &KeyError{changes[0].Key, ErrClosed}
 	}
-	q.pending = append(q.pending, w)
-	q.hurry()
-	q.start()
-	q.mu.Unlock()
-
 	select {
 	case <-w.done:
 	case <-ctx.Done():
 	}
 	return q.result(w)
+}
+
+// enqueue makes writes wait for the worker. It reports false if the queue is closed.
+func (q *Queue) enqueue(writes ...*write) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.closed {
+		return false
+	}
+	q.pending = append(q.pending, writes...)
+	q.hurry()
+	q.start()
+	return true
 }
 
 // result sums up a write that is done or whose time is up.
@@ -256,6 +285,7 @@ func (q *Queue) Close(ctx context.Context) {
 	defer q.cancel()
 	q.idle.Wait()
 	q.prove()
+	q.settleAll()
 	q.gone(q.room.Loose())
 }
 
@@ -328,15 +358,23 @@ func (q *Queue) waits(stateKey string) bool {
 	})
 }
 
-// interruptible does what no caller waits for, within the timeout. Once somebody waits for
-// the worker, it may take half of that, so that those who wait have the other half.
-func (q *Queue) interruptible(do func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(q.ctx, q.timeout)
+// interruptible does what no caller waits for as long as idle lasts, within the timeout. Once
+// somebody waits for the worker, it may take half of that, so that those who wait have the other
+// half, and the idle that it is given ends. There is none where somebody waits already: then it
+// is done between two writes.
+func (q *Queue) interruptible(ctx, idle context.Context, do func(ctx, idle context.Context) error) error {
+	if idle == nil {
+		return do(ctx, nil)
+	}
+	ctx, cancel := context.WithTimeout(ctx, q.timeout)
 	defer cancel()
 	q.mu.Lock()
 	q.chored = cancel
-	if len(q.pending) > 0 {
+	if len(q.pending) > 0 || q.closed {
+		idle = nil
 		q.hurry()
+	} else {
+		idle, q.yield = context.WithCancel(idle)
 	}
 	q.mu.Unlock()
 	defer func() {
@@ -345,14 +383,20 @@ func (q *Queue) interruptible(do func(context.Context) error) error {
 		if q.cut != nil {
 			q.cut.Stop()
 		}
-		q.chored, q.cut = nil, nil
+		if q.yield != nil {
+			q.yield()
+		}
+		q.chored, q.yield, q.cut = nil, nil, nil
 	}()
-	return do(ctx)
+	return do(ctx, idle)
 }
 
 // hurry bounds the chore that is under way, if there is one, by half the timeout from
-// now on. The caller holds mu.
+// now on, and makes it give way. The caller holds mu.
 func (q *Queue) hurry() {
+	if q.yield != nil {
+		q.yield()
+	}
 	if q.chored != nil && q.cut == nil {
 		q.cut = time.AfterFunc(q.timeout/2, q.chored)
 	}

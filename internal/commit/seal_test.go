@@ -140,3 +140,56 @@ func TestSealing(t *testing.T) {
 		m.submit(t, del("a"))
 	})
 }
+
+func TestSealingWhatTheJournalHolds(t *testing.T) {
+	start := func(t *testing.T) (*memory, *ledger) {
+		m, l := journaled(t, wire.Layout{}, map[string]string{"": `{}`})
+		m.locked(func() { m.encrypt = true })
+		return m, l
+	}
+	change := func(key, value string, seq uint64) commit.Change {
+		return commit.Change{Key: key, Value: []byte(value), Seq: seq}
+	}
+	scene(t, "a value goes out once, however often its change does", func(t *testing.T) {
+		m, l := start(t)
+		m.fates(refuses)
+		require.ErrorIs(t, m.delivers(change("a", "1", 1), change("b", "2", 2))[0], errRefused)
+		m.fates(func(context.Context, json.RawMessage) fate { return fate{outcome: commit.Unknown} })
+		require.ErrorIs(t, m.delivers(l.again(change("a", "1", 1)))[0], commit.ErrUnknownOutcome)
+		m.fates(nil)
+		require.Equal(t, []error{nil, nil}, m.delivers(l.again(change("a", "1", 1)), l.again(change("b", "2", 2))))
+		require.Len(t, m.sealed, 1)
+		m.holds(t, `{"a":{"encrypted_val":"$sealed0"},"b":{"encrypted_val":"$sealed0"}}`)
+		m.syncs()
+		m.queue.Close(context.Background())
+		require.Empty(t, m.removed)
+	})
+	scene(t, "a value that was replaced before it was delivered is given up", func(t *testing.T) {
+		m, _ := start(t)
+		m.fates(refuses)
+		require.ErrorIs(t, m.delivers(change("a", "1", 1), change("b", "2", 2))[0], errRefused)
+		m.fates(nil)
+		require.Equal(t, []error{nil}, m.delivers(change("a", "3", 3)))
+		require.Empty(t, m.removed, "the other value is in it, too")
+		require.Equal(t, []error{nil}, m.delivers(change("b", "4", 4)))
+		require.Equal(t, []string{"$sealed0"}, m.removed)
+		m.holds(t, `{"a":{"encrypted_val":"$sealed1"},"b":{"encrypted_val":"$sealed2"}}`)
+	})
+	scene(t, "what may be pointed at is kept", func(t *testing.T) {
+		m, _ := start(t)
+		m.fates(func(context.Context, json.RawMessage) fate { return fate{outcome: commit.Unknown} })
+		require.ErrorIs(t, m.delivers(change("a", "1", 1))[0], commit.ErrUnknownOutcome)
+		m.fates(nil)
+		require.Equal(t, []error{nil}, m.delivers(change("a", "3", 3)))
+		m.queue.Close(context.Background())
+		require.Empty(t, m.removed)
+	})
+	scene(t, "what is left when the memory is closed is given up", func(t *testing.T) {
+		m, _ := start(t)
+		m.fates(refuses)
+		require.ErrorIs(t, m.delivers(change("a", "1", 1))[0], errRefused)
+		require.Empty(t, m.removed)
+		m.queue.Close(context.Background())
+		require.Equal(t, []string{"$sealed0"}, m.removed)
+	})
+}

@@ -1,6 +1,7 @@
 package homeserver
 
 import (
+	"context"
 	"net/http"
 	"sync"
 )
@@ -21,4 +22,14 @@ func (p *Proxy) gated(server http.Handler) http.Handler {
 		}
 		server.ServeHTTP(w, r)
 	})
+}
+
+// Finish hands the request on and waits for the server's answer, though the client may give
+// up meanwhile. So what the server has begun for a client that dies has ended once
+// [Proxy.Hold] returns.
+func Finish() Action {
+	return func(w http.ResponseWriter, r *http.Request, server http.Handler) {
+		first := act(r.WithContext(r.Context().Value(open{}).(context.Context)), server)
+		answer(w, first.Code, first.Header(), first.Body.String())
+	}
 }

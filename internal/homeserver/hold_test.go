@@ -1,9 +1,11 @@
 package homeserver
 
 import (
+	"context"
 	"net/http"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -52,4 +54,41 @@ func TestHold(t *testing.T) {
 	release()
 	<-done
 	require.Equal(t, int32(2), seen.Load())
+}
+
+// What the server has begun is finished although the client has gone, and Hold waits for it.
+func TestFinish(t *testing.T) {
+	begun, goOn, finished := make(chan struct{}), make(chan struct{}), make(chan bool, 1)
+	p := proxyTo(t, func(_ http.ResponseWriter, r *http.Request) {
+		close(begun)
+		select {
+		case <-goOn:
+			finished <- true
+		case <-r.Context().Done():
+			finished <- false
+		}
+	})
+	p.Inject(Fault{Do: Finish()})
+	ctx, giveUp := context.WithCancel(t.Context())
+	gone := make(chan error, 1)
+	go func() {
+		request, err := http.NewRequestWithContext(ctx, http.MethodPut, p.URL(), nil)
+		if err == nil {
+			_, err = client.Do(request)
+		}
+		gone <- err
+	}()
+	<-begun
+	giveUp()
+	require.ErrorIs(t, <-gone, context.Canceled)
+	held := make(chan func())
+	go func() { held <- p.Hold() }()
+	select {
+	case <-held:
+		t.Fatal("Hold has not waited")
+	case <-time.After(100 * time.Millisecond):
+	}
+	close(goOn)
+	(<-held)()
+	require.True(t, <-finished)
 }

@@ -44,7 +44,7 @@ func benchmarkSet(b *testing.B, layout wire.Layout, keys int, state []Event) {
 	set := func(i int) {
 		key := fmt.Sprintf("key %d", i%keys)
 		stateKey := room.StateKey(key)
-		draft, err := room.Draft(stateKey, map[string]json.RawMessage{key: json.RawMessage(fmt.Sprintf(`"changed %d"`, i))}, []string{key}, 60_000)
+		draft, err := room.Draft(stateKey, map[string]json.RawMessage{key: json.RawMessage(fmt.Sprintf(`"changed %d"`, i))}, map[string]*Attempt{key: nil}, 60_000)
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -63,5 +63,34 @@ func benchmarkSet(b *testing.B, layout wire.Layout, keys int, state []Event) {
 	}
 	for ; b.Loop(); i++ {
 		set(i)
+	}
+}
+
+// BenchmarkSave measures what is kept of a room of many keys whose last events are known.
+func BenchmarkSave(b *testing.B) {
+	for name, layout := range map[string]wire.Layout{"a dictionary of 1000": {}, "an event each of 1000": {PerKey: true}} {
+		b.Run(name, func(b *testing.B) {
+			room := New(layout, account)
+			room.Expect()
+			room.Load(Snapshot{})
+			room.Settle(false)
+			for i := range 1000 + maxEvents {
+				key := fmt.Sprintf("key %d", i%1000)
+				draft, err := room.Draft(room.StateKey(key), map[string]json.RawMessage{key: json.RawMessage(fmt.Sprintf(`"a value of forty-odd bytes, number %09d"`, i))}, map[string]*Attempt{key: nil}, 64_000)
+				if err != nil {
+					b.Fatal(err)
+				}
+				id := fmt.Sprintf("$event%d", i)
+				room.Commit(room.StateKey(key), draft, id)
+				room.Apply(Update{Timeline: []Event{{ID: id, StateKey: room.StateKey(key), Sender: account, Content: draft.Content}}})
+			}
+			for b.Loop() {
+				saved, err := room.Save()
+				if err != nil {
+					b.Fatal(err)
+				}
+				b.ReportMetric(float64(len(saved)), "bytes")
+			}
+		})
 	}
 }

@@ -13,7 +13,8 @@ import (
 type document struct {
 	meaning *meaning // nil: what stands there counts
 	dict    wire.Dictionary
-	older   bool // it stands under the older event type only
+	older   bool            // it stands under the older event type only
+	counted wire.Dictionary // what dict was when its pointers were counted
 
 	standing
 	ask      bool     // what stands in the room has to be asked for

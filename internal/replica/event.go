@@ -2,6 +2,8 @@ package replica
 
 import (
 	"encoding/json"
+	"slices"
+	"sync/atomic"
 
 	"github.com/go-joe/matrix-memory/internal/wire"
 )
@@ -28,21 +30,23 @@ type event struct {
 	replaces string
 	sender   string
 	dict     wire.Dictionary
-	err      error       // why it can't be read
-	write    *wire.Write // nil if it has none, or a forged one
-	fits     bool        // the content is what the author of its write put
-	blank    bool        // it is redacted, or can't be read: it says nothing
-	partial  bool        // what it replaced itself is not known
-	bare     bool        // (partial) from the room's state, and not from the event that replaced it
-	guessed  bool        // what it replaced is what its author had built it upon, as far as is known
-	acked    bool        // an own event that sync has not brought yet: what it replaced is still to come
-	lost     bool        // what it replaced can't be had
+	err      error           // why it can't be read
+	raw      json.RawMessage // that
+	write    *wire.Write     // nil if it has none, or a forged one
+	fits     bool            // the content is what the author of its write put
+	blank    bool            // it is redacted, or can't be read: it says nothing
+	partial  bool            // what it replaced itself is not known
+	bare     bool            // (partial) from the room's state, and not from the event that replaced it
+	guessed  bool            // what it replaced is what its author had built it upon, as far as is known
+	acked    bool            // an own event that sync has not brought yet: what it replaced is still to come
+	lost     bool            // what it replaced can't be had
 
 	later   *event   // one that it was compared with
 	unlikes []string // the keys that differ
 
-	reading *reading // what it says, once that is worked out
-	frozen  bool     // that stays, as the events that it follows from may be forgotten
+	saved   atomic.Pointer[savedUpon] // nil: it was not saved so far
+	reading *reading                  // what it says, once that is worked out
+	frozen  bool                      // that stays, as the events that it follows from may be forgotten
 }
 
 // newEvent takes an event for one of a dictionary. old says that it comes from the history.
@@ -50,7 +54,9 @@ func newEvent(layout wire.Layout, e Event, old bool) *event {
 	out := &event{id: e.ID, sender: e.Sender, blank: e.Redacted}
 	if !out.blank {
 		out.dict, out.err = layout.Decode(e.StateKey, e.Content)
-		out.blank = out.err != nil
+		if out.blank = out.err != nil; out.blank {
+			out.raw = slices.Clone(e.Content)
+		}
 	}
 	if !out.blank {
 		out.write = out.dict.Write
@@ -77,7 +83,7 @@ func (e *event) place(from Event, old bool) {
 
 // standing returns what stands in the room with the event.
 func (e *event) standing() standing {
-	return standing{found: true, id: e.id, dict: e.dict, err: e.err}
+	return standing{found: true, id: e.id, dict: e.dict, err: e.err, raw: e.raw}
 }
 
 // before returns the event that e replaced, as far as e tells.

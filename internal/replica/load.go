@@ -213,7 +213,7 @@ func (r *Room) Settle(whole bool) (todo bool, unsure []string) {
 		return false, nil
 	}
 	r.behind -= r.caught
-	first := !r.loaded
+	first := !r.begun
 	for stateKey, doc := range r.docs {
 		if m := doc.meaning; m != nil {
 			if whole {
@@ -221,13 +221,13 @@ func (r *Room) Settle(whole bool) (todo bool, unsure []string) {
 			}
 			unsure = append(unsure, m.rule()...)
 			if first {
-				doc.top = m.next() - 1 + restartDepth // an attempt from before may still arrive
+				doc.top = max(doc.top, m.next()-1+restartDepth) // an attempt from before may still arrive
 			}
 		}
 		r.refresh(stateKey, doc)
 	}
 	early, gone := r.early, r.gone
-	r.loaded, r.loading, r.early, r.gone = true, false, nil, nil
+	r.loaded, r.loading, r.begun, r.early, r.gone = true, false, true, nil, nil
 	for _, u := range early {
 		r.apply(u)
 	}

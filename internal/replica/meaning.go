@@ -26,6 +26,8 @@ type meaning struct {
 	held  map[string]ruling     // where the stamp counts, as it was known before they were asked for
 	known map[string]wire.Stamp // the stamps that were known before
 
+	sought map[string]sought // by key
+
 	entries map[string]wire.Entry // what all mean, once it is asked for
 }
 
@@ -167,7 +169,7 @@ func (m *meaning) mean() map[string]*known {
 func (m *meaning) resolve() {
 	m.entries, m.clash = nil, make(map[string]ruling)
 	ruled, held := make(map[string]ruling), make(map[string]ruling)
-	whole := !m.torn && !slices.ContainsFunc(m.events, m.lacks)
+	whole := m.whole()
 	for key, k := range m.all.keys {
 		k.rules = false
 		if !k.contested() {
@@ -184,6 +186,9 @@ func (m *meaning) resolve() {
 	}
 	m.ruled, m.held = ruled, held
 }
+
+// whole says whether all events are known, or were.
+func (m *meaning) whole() bool { return !m.torn && !slices.ContainsFunc(m.events, m.lacks) }
 
 // recall notes what is known before older events are asked for.
 func (m *meaning) recall() {
@@ -213,15 +218,17 @@ func (m *meaning) rule() (keys []string) {
 	}
 	m.known = nil
 	m.resolve()
+	keys = append(keys, m.giveUp()...)
 	slices.Sort(keys)
 	return keys
 }
 
 // wants says whether older events would tell more: where an event was not built upon
-// what it replaced, as far as its author says, and where a stamp and a floor disagree.
+// what it replaced, as far as its author says, where a stamp and a floor disagree, and
+// where it is not known whether an own change arrived.
 func (m *meaning) wants() bool {
 	m.mean()
-	return len(m.clash) > 0 || slices.ContainsFunc(m.events, func(e *event) bool {
+	return len(m.clash) > 0 || len(m.missing()) > 0 || slices.ContainsFunc(m.events, func(e *event) bool {
 		return !e.lost && (e.bare || e.replaces != "" && !e.frozen && (!e.fits || e.write.Base != e.replaces) && !m.heard(e.replaces))
 	})
 }

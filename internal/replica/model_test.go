@@ -39,6 +39,7 @@ type kind struct {
 	forged             bool
 	stale              bool // sync brings old events once more
 	silent             bool // the homeserver does not say what an event replaced
+	saves              bool // what is known is saved now and then, and a start begins with it
 }
 
 var plays = map[string]kind{
@@ -288,6 +289,8 @@ type memory struct {
 	late  []func()
 	heard []func() // answers that are on their way
 	puts  int
+	saved []byte
+	read  map[string]int // what it read when that was saved
 }
 
 const account = "@memory:x"
@@ -302,6 +305,7 @@ func (w *world) add() *memory {
 func (m *memory) start() {
 	m.Room, m.tried, m.heard = New(wire.Layout{}, account), map[string]*change{}, nil
 	m.random = m.w.r
+	m.restore()
 	m.load()
 }
 
@@ -401,6 +405,17 @@ func (m *memory) value(key string) int {
 	return n
 }
 
+func (m *memory) values() map[string]int {
+	all := map[string]int{}
+	for i := range m.w.keys {
+		key := string(rune('a' + i))
+		if v := m.value(key); v != 0 {
+			all[key] = v
+		}
+	}
+	return all
+}
+
 // truth returns the changes that the memory has seen the effect of.
 func (m *memory) truth() map[string]*change {
 	truth := map[string]*change{}
@@ -438,7 +453,7 @@ func (m *memory) write(set map[string]int) {
 			changes[key] = json.RawMessage(fmt.Sprint(set[key]))
 		}
 	}
-	draft, err := m.Draft("", changes, slices.Collect(maps.Keys(set)), 60_000)
+	draft, err := m.Draft("", changes, sentFirst(set), 60_000)
 	if err != nil {
 		panic(err)
 	}
@@ -485,6 +500,15 @@ func (m *memory) write(set map[string]int) {
 		}
 	}
 	m.Doubt("", draft)
+}
+
+// sentFirst names keys whose changes were not sent before.
+func sentFirst[V any](changes map[string]V) map[string]*Attempt {
+	changed := make(map[string]*Attempt, len(changes))
+	for key := range changes {
+		changed[key] = nil
+	}
+	return changed
 }
 
 func (m *memory) mends() bool {
@@ -629,6 +653,9 @@ func (w *world) play() (bad string) {
 		if m.gone {
 			continue
 		}
+		if w.saves && r.Intn(4) == 0 {
+			m.save()
+		}
 		if r.Intn(8) == 0 {
 			m.heard = append(m.heard, m.asks())
 		} else if len(m.heard) > 0 && r.Intn(4) == 0 {
@@ -654,8 +681,12 @@ func (w *world) play() (bad string) {
 			m.sync(1 + r.Intn(3))
 		case x < 65:
 			w.tell("%s gap", m.name)
+			twin := m.twin()
 			m.Missed()
 			m.load()
+			if bad := m.differs(twin, ""); bad != "" {
+				return bad
+			}
 		case x < 69:
 			w.tell("%s restarts", m.name)
 			m.start()
@@ -727,27 +758,17 @@ func (w *world) rest() (bad string) {
 		}
 	}
 	w.federate(true)
-	values := func(m *memory) map[string]int {
-		all := map[string]int{}
-		for i := range w.keys {
-			key := string(rune('a' + i))
-			if v := m.value(key); v != 0 {
-				all[key] = v
-			}
-		}
-		return all
-	}
 	for _, m := range w.ms {
 		w.atRest += m.puts
 		m.sync(1 << 20)
-		if a, b := values(w.ms[0]), values(m); !maps.Equal(a, b) {
+		if a, b := w.ms[0].values(), m.values(); !maps.Equal(a, b) {
 			return fmt.Sprintf("%s means %v, %s %v", w.ms[0].name, a, m.name, b)
 		}
 	}
 	if len(w.ms) == 0 {
 		return ""
 	}
-	final := values(w.ms[0])
+	final := w.ms[0].values()
 	if now := w.ms[0].hs.current(); now != nil {
 		dict, err := wire.Layout{}.Decode("", now.event().Content)
 		stands := map[string]int{}

@@ -20,6 +20,8 @@ func TestPerKey(t *testing.T) {
 		"alone":         {memories: 1, late: true},
 		"several":       {memories: 3, restarts: true, tolerated: 2},
 		"several, late": {memories: 3, late: true, tolerated: 2},
+		"saved":         {memories: 3, restarts: true, tolerated: 2, kind: kind{saves: true}},
+		"saved, silent": {memories: 3, restarts: true, tolerated: 2, kind: kind{saves: true, silent: true}},
 		"silent":        {memories: 3, restarts: true, tolerated: 2, kind: kind{silent: true}},
 		"forks":         {memories: 3, restarts: true, tolerated: 15, kind: kind{forks: 0.1}},
 		"a program":     {memories: 2, restarts: true, program: true, tolerated: 15, kind: kind{forks: 0.05}},
@@ -59,6 +61,8 @@ type keyMemory struct {
 	late  []func()
 	heard []func()
 	puts  int
+	saved []byte
+	read  map[string]int // what it read when that was saved
 }
 
 var keyNames = []string{"a", "b", "c"}
@@ -88,6 +92,7 @@ func (w *keyWorld) event(key string, e *modelEvent) Event {
 func (m *keyMemory) start() {
 	m.Room = New(wire.Layout{PerKey: true}, m.account())
 	m.pos, m.tried, m.saw, m.heard = map[string]int{}, map[string]*change{}, map[string]*change{}, nil
+	m.restore()
 	m.load()
 }
 
@@ -208,7 +213,7 @@ func (m *keyMemory) write(key string, value *int) {
 			changes[key] = json.RawMessage(fmt.Sprint(*value))
 		}
 	}
-	draft, err := m.Draft(key, changes, slices.Collect(maps.Keys(changes)), 60_000)
+	draft, err := m.Draft(key, changes, sentFirst(changes), 60_000)
 	if err != nil {
 		panic(err)
 	}
@@ -267,6 +272,9 @@ func (w *keyWorld) play() (bad string) {
 		w.now++
 		m := w.ms[r.Intn(len(w.ms))]
 		key := keyNames[r.Intn(len(keyNames))]
+		if w.saves && r.Intn(4) == 0 {
+			m.save()
+		}
 		if r.Intn(8) == 0 {
 			m.heard = append(m.heard, m.asks(key))
 		} else if len(m.heard) > 0 && r.Intn(4) == 0 {

@@ -19,6 +19,9 @@
 // is mended: the meaning is written once more.
 //
 // In the per-key layout events have no stamps, and what stands in the room counts.
+//
+// What is known outlives the process: [Room.Save] and [Room.Restore]. So do changes that
+// were sent and of which nobody knows whether they arrived: see [Attempt].
 package replica
 
 import (
@@ -47,6 +50,8 @@ type Room struct {
 	busy     map[string]bool // state keys of documents that need something done
 	loaded   bool
 	loading  bool
+	begun    bool     // a load has ended since the start
+	reached  int64    // the greatest depth of an attempt from before the start, as far as that is known
 	began    int      // the count when loading began
 	count    int      // of changes
 	behind   int      // how often events may have been missed
@@ -64,7 +69,7 @@ func New(layout wire.Layout, self string) *Room {
 
 func (r *Room) clear() {
 	r.docs, r.pointers, r.busy = make(map[string]*document), make(map[string]int), make(map[string]bool)
-	r.loaded, r.loading, r.early, r.gone, r.behind, r.caught = false, false, nil, nil, 0, 0
+	r.loaded, r.loading, r.begun, r.early, r.gone, r.behind, r.caught = false, false, false, nil, nil, 0, 0
 }
 
 // StateKey returns the state key of the event that holds a key.
@@ -203,7 +208,7 @@ func (r *Room) document(stateKey string) *document {
 	if !ok {
 		doc = &document{start: r.loaded && r.behind == 0}
 		if !r.layout.PerKey {
-			doc.meaning, doc.top = newMeaning(r.layout), restartDepth
+			doc.meaning, doc.top = newMeaning(r.layout), max(restartDepth, r.reached)
 		}
 		r.docs[stateKey] = doc
 	}

@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"encoding/json"
 	"slices"
 
 	"github.com/go-joe/matrix-memory/internal/wire"
@@ -11,7 +12,8 @@ type standing struct {
 	found bool
 	id    string // "": it is not known which event that is
 	dict  wire.Dictionary
-	err   error // why it can't be read
+	err   error           // why it can't be read
+	raw   json.RawMessage // that
 }
 
 // A sent is an own write that was acknowledged.
@@ -139,8 +141,11 @@ func (d *document) lateAttempt(s standing, own bool) int {
 	if d.meaning != nil || !own || s.err != nil {
 		return -1
 	}
+	if slices.ContainsFunc(d.tried, func(a attempt) bool { return a.then.is(d.standing) && equal(a.dict, s.dict) }) {
+		return -1 // it is a later one that says the same
+	}
 	return slices.IndexFunc(d.tried, func(a attempt) bool {
-		return !a.then.is(d.standing) && (a.then.id != s.id || s.id == "") && a.late < maxLate && equal(a.dict, s.dict)
+		return (a.then.id != s.id || s.id == "") && a.late < maxLate && equal(a.dict, s.dict)
 	})
 }
 
@@ -151,7 +156,7 @@ func (s standing) is(now standing) bool {
 
 // emptied notes that what stands there was redacted.
 func (d *document) emptied() {
-	d.standing.dict, d.standing.err = wire.Dictionary{}, nil
+	d.standing.dict, d.standing.err, d.standing.raw = wire.Dictionary{}, nil, nil
 	d.follow()
 }
 
@@ -274,7 +279,7 @@ func (d *document) wrote(draft Draft, id string) {
 	d.sent = keep(d.sent, sent{id: id, base: draft.base}, maxSent)
 	d.stands(standing{found: true, id: id, dict: draft.dict})
 	d.follow()
-	if d.meaning == nil {
+	if d.meaning == nil && !slices.ContainsFunc(d.recent, func(e *event) bool { return e.id == id }) {
 		d.recent = keep(d.recent, &event{id: id, sender: draft.sender, dict: draft.dict}, maxRecent)
 	}
 }

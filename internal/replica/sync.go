@@ -78,9 +78,9 @@ func (r *Room) touch(stateKey string) {
 
 // refresh works out anew what a document's reads are answered from, and what it needs.
 func (r *Room) refresh(stateKey string, doc *document) {
-	before := doc.dict
 	doc.mean()
-	r.repoint(before, doc.dict)
+	r.repoint(doc.counted, doc.dict)
+	doc.counted = doc.dict
 	r.see(stateKey, doc)
 }
 

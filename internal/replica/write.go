@@ -33,8 +33,17 @@ type Draft struct {
 	dict     wire.Dictionary
 	sender   string
 	base     string // what stands in the room, as far as is known
+	was      string // the same, also where only its content is known
 	depth    int64
 	repeated bool
+}
+
+// Attempt says with what the draft's changes are sent, for those that were not sent before.
+func (d Draft) Attempt() Attempt {
+	if d.dict.Write == nil {
+		return Attempt{Was: d.was}
+	}
+	return Attempt{At: wire.Stamp{Depth: d.depth, ID: d.dict.Write.ID}, Was: d.was}
 }
 
 // Repeated says that the draft was sent more than once, and that the homeserver may act
@@ -64,9 +73,11 @@ func (r *Room) Begin(stateKey string) (wire.Dictionary, error) {
 
 // Draft makes the content of a state event with some entries changed: see
 // [wire.Dictionary.With]. changed names the keys that are changed on somebody's behalf,
-// though they may keep what they hold. Stamps are left out where the content would have
-// more bytes than the limit.
-func (r *Room) Draft(stateKey string, changes map[string]json.RawMessage, changed []string, limit int) (Draft, error) {
+// though they may keep what they hold, and with what those changes were sent that were sent
+// before: these keep their stamps. The others' are left out where the content would have
+// more bytes than the limit. It fails with [ErrHeard] if the [Fate] of a change that was sent
+// before is no longer that it is missing or [Ours].
+func (r *Room) Draft(stateKey string, changes map[string]json.RawMessage, changed map[string]*Attempt, limit int) (Draft, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if !r.loaded {
@@ -76,7 +87,15 @@ func (r *Room) Draft(stateKey string, changes map[string]json.RawMessage, change
 	if doc.standing.err != nil {
 		return Draft{}, doc.standing.err
 	}
-	draft := Draft{dict: doc.dict.With(changes), sender: r.self}
+	for key, first := range changed {
+		if first == nil {
+			continue
+		}
+		if fate := r.fate(doc, key, first); fate != Missing && fate != Ours {
+			return Draft{}, ErrHeard
+		}
+	}
+	draft := Draft{dict: doc.dict.With(changes), sender: r.self, was: doc.standing.name()}
 	if r.layout.PerKey && len(draft.dict.Entries) == 0 {
 		draft.dict = wire.Dictionary{} // as opsdroid deletes a key; with other members it would be nobody's
 	}
@@ -112,23 +131,30 @@ type stamped struct {
 	at  wire.Stamp
 }
 
-// write returns what stands beside the entries of a dictionary. It has as many stamps as
-// fit, but at least one.
-func (d *document) write(changed []string, base string, fits func(wire.Write) bool) wire.Write {
+// write returns what stands beside the entries of a dictionary. It has the stamps of all
+// changes that were sent before, and as many others as fit, but at least one.
+func (d *document) write(changed map[string]*Attempt, base string, fits func(wire.Write) bool) wire.Write {
 	known := d.meaning.mean()
 	_, floor := d.meaning.all.absent.stamp()
-	w := wire.Write{Depth: max(d.meaning.next(), d.top+1), Floor: floor, Base: base}
-	changed = slices.SortedFunc(slices.Values(changed), func(a, b string) int { // the shortest name stays longest
-		return cmp.Or(cmp.Compare(len(a), len(b)), cmp.Compare(a, b))
-	})
-	isNew := make(map[string]bool, len(changed))
-	var stamps, before []stamped
-	for _, key := range changed {
-		isNew[key] = true
-		stamps = append(stamps, stamped{key, wire.Stamp{Depth: w.Depth}})
+	var kept, stamps, before []stamped
+	for key, first := range changed {
+		if first != nil {
+			kept = append(kept, stamped{key, first.At})
+			d.top = max(d.top, first.At.Depth)
+		} else {
+			stamps = append(stamps, stamped{key: key})
+		}
 	}
+	w := wire.Write{Depth: max(d.meaning.next(), d.top+1), Floor: floor, Base: base}
+	slices.SortFunc(stamps, func(a, b stamped) int { // the shortest name stays longest
+		return cmp.Or(cmp.Compare(len(a.key), len(b.key)), cmp.Compare(a.key, b.key))
+	})
+	for i := range stamps {
+		stamps[i].at.Depth = w.Depth
+	}
+	stamps = slices.Concat(kept, stamps)
 	for key, k := range known {
-		if isNew[key] {
+		if _, isNew := changed[key]; isNew {
 			continue
 		}
 		at, floor := k.stamp()
@@ -158,10 +184,11 @@ func (d *document) write(changed []string, base string, fits func(wire.Write) bo
 		}
 		return w
 	}
-	if all := first(len(stamps)); len(stamps) <= 1 || fits(all) {
+	least := max(len(kept), 1)
+	if all := first(len(stamps)); len(stamps) <= least || fits(all) {
 		return all
 	}
-	return first(sort.Search(len(stamps)-2, func(n int) bool { return !fits(first(n + 2)) }) + 1)
+	return first(least + sort.Search(len(stamps)-1-least, func(n int) bool { return !fits(first(least + n + 1)) }))
 }
 
 // contradicted returns the keys under which what stands in the room, or one of the last
@@ -219,6 +246,13 @@ func (r *Room) Count(stateKey string) int {
 		return doc.changed
 	}
 	return 0
+}
+
+// Changes returns a number that changes with whatever is heard of the room.
+func (r *Room) Changes() int {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.count
 }
 
 // Answer takes over what the homeserver says that stands under a state key; found is

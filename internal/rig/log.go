@@ -3,6 +3,7 @@ package rig
 import (
 	"bytes"
 	"io"
+	"strings"
 	"sync"
 	"testing"
 
@@ -47,4 +48,18 @@ func (b *Buffer) String() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.buffer.String()
+}
+
+// Lines returns those of its lines that hold all of the words.
+func (b *Buffer) Lines(words ...string) (lines []string) {
+next:
+	for line := range strings.Lines(b.String()) {
+		for _, word := range words {
+			if !strings.Contains(line, word) {
+				continue next
+			}
+		}
+		lines = append(lines, line)
+	}
+	return lines
 }

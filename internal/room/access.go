@@ -46,6 +46,13 @@ func (r *Room) note(evt *event.Event) {
 	}
 }
 
+// rights returns what decides whether what is sent is refused.
+func (r *Room) rights() access {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return access{encryption: r.access.encryption, levels: r.access.levels}
+}
+
 // encrypted says whether values go out encrypted: commit.Env's Encrypted.
 func (r *Room) encrypted() (bool, error) {
 	r.mu.RLock()

@@ -8,6 +8,7 @@ import (
 	"maunium.net/go/mautrix"
 
 	"github.com/go-joe/matrix-memory/internal/commit"
+	"github.com/go-joe/matrix-memory/internal/journal"
 	"github.com/go-joe/matrix-memory/internal/replica"
 	"github.com/go-joe/matrix-memory/internal/session"
 )
@@ -31,7 +32,7 @@ func explain(err error) error {
 	switch {
 	case err == nil, errors.Is(err, ErrForbidden), errors.Is(err, ErrUnknownRoom), errors.Is(err, ErrTooLarge), errors.Is(err, ErrUndecryptable):
 		return err
-	case errors.Is(err, session.ErrClosed):
+	case errors.Is(err, session.ErrClosed), errors.Is(err, journal.ErrClosed):
 		return fmt.Errorf("%w: %w", ErrClosed, err)
 	case session.IsStatus(err, http.StatusForbidden):
 		return fmt.Errorf("%w: %w", ErrForbidden, err)

@@ -35,6 +35,9 @@ func (rs *Rooms) FindOrJoin(ctx context.Context, name string) (*Room, error) {
 // JoinAll joins, in the background, the rooms that the bot is to be in, as opsdroid does.
 func (rs *Rooms) JoinAll() {
 	rs.inBackground(func() {
+		if rs.Session.Reach(rs.reading) != nil {
+			return
+		}
 		joined := sync.OnceValues(func() ([]id.RoomID, error) { return rs.Session.JoinedRooms(rs.reading) })
 		for _, name := range rs.Session.Names {
 			if err := rs.joinUnless(name, joined); err != nil && rs.reading.Err() == nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"reflect"
 
 	"maunium.net/go/mautrix/event"
 
@@ -23,6 +24,9 @@ const maxPages = 20
 // events, and earlier ones where these leave something open. It does not if done says, once
 // no other load is under way, that there is no need.
 func (r *Room) load(ctx context.Context, done func() bool) error {
+	if err := r.rooms.Session.Reach(ctx); err != nil {
+		return err
+	}
 	if err := r.loading.Acquire(ctx, 1); err != nil {
 		return fmt.Errorf("waiting for the room's state, which is being read: %w", err)
 	}
@@ -36,6 +40,7 @@ func (r *Room) load(ctx context.Context, done func() bool) error {
 	if err != nil && first {
 		r.replica.Forget()
 	}
+	r.stale.Store(true)
 	return err
 }
 
@@ -44,11 +49,15 @@ func (r *Room) read(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	before := r.rights()
 	more, back := r.replica.Load(replica.Snapshot{
 		Older:    r.older(snapshot),
 		State:    r.take(snapshot.State),
 		Timeline: r.take(snapshot.Timeline),
 	})
+	if !reflect.DeepEqual(before, r.rights()) {
+		r.retry(true)
+	}
 	whole, err := r.readEarlier(ctx, snapshot, more)
 	if err != nil {
 		return err

@@ -2,6 +2,8 @@ package room
 
 import (
 	"context"
+	"errors"
+	"net/http"
 	"slices"
 	"time"
 
@@ -58,7 +60,7 @@ func (r *Room) redactAll() {
 		r.mu.RUnlock()
 		settled := make(map[string]bool)
 		for _, u := range all {
-			settled[u.eventID] = (closing || r.rooms.Session.Seen().After(u.due)) && r.redacted(u.eventID)
+			settled[u.eventID] = (closing || r.rooms.Session.Seen().After(u.due)) && r.settled(u.eventID, closing)
 		}
 		r.mu.Lock()
 		r.unpointed = slices.DeleteFunc(r.unpointed, func(u unpointed) bool { return settled[u.eventID] })
@@ -69,7 +71,7 @@ func (r *Room) redactAll() {
 		r.mu.Unlock()
 		switch {
 		case closing && left > 0:
-			r.log().WithField("events", left).Warn("It is not known yet whether the encrypted events of values that are gone are still in use; they stay in the room's history, encrypted")
+			r.log().WithField("events", left).Warn("It is not known yet whether the encrypted events of values that are gone are still in use, or the homeserver's limit left no time; they stay in the room's history, encrypted")
 			return
 		case closing || left == 0:
 			return
@@ -77,25 +79,31 @@ func (r *Room) redactAll() {
 	}
 }
 
-// redacted redacts an encrypted event, unless a key points at it again, and reports whether
-// that is settled: not while something else may stand in the room than is known.
-func (r *Room) redacted(eventID string) bool {
+// settled redacts an encrypted event, unless a key points at it again, and reports whether
+// that is settled: not while something else may stand in the room than is known, nor where the
+// homeserver limits how much the account sends, and others went first.
+func (r *Room) settled(eventID string, closing bool) bool {
 	switch {
 	case r.replica.Points(eventID):
 		return true // until that key goes
 	case !r.replica.Unused(eventID):
 		return false
 	}
-	if err := r.redact(r.rooms.redacting, id.EventID(eventID)); err != nil {
+	err := r.redact(r.rooms.redacting, id.EventID(eventID), closing)
+	switch {
+	case errors.Is(err, session.ErrGaveWay), session.IsStatus(err, http.StatusTooManyRequests):
+		return false
+	case err != nil:
 		r.log().WithField("event", eventID).WithError(err).
 			Warn("Could not redact the encrypted event of a value that is gone; it stays in the room's history, encrypted")
 	}
-	r.vault.forget(eventID)
+	r.forget(eventID)
 	return true
 }
 
-// redact removes the content of an encrypted event, if the bot sent it.
-func (r *Room) redact(ctx context.Context, eventID id.EventID) error {
+// redact removes the content of an encrypted event, if the bot sent it. It is what nobody waits
+// for, unless that is Close.
+func (r *Room) redact(ctx context.Context, eventID id.EventID, closing bool) error {
 	client := r.rooms.Session.Client()
 	s := r.vault.event(eventID.String(), r.replica.Points)
 	if err := s.lock.Acquire(ctx, 1); err != nil {
@@ -111,7 +119,11 @@ func (r *Room) redact(ctx context.Context, eventID id.EventID) error {
 		}
 	}
 	txnID := client.TxnID()
-	_, err := r.rooms.Session.Try(ctx, func(ctx context.Context) error {
+	idle, urgency := r.rooms.reading, session.Chore
+	if closing {
+		idle, urgency = nil, session.Write
+	}
+	_, err := r.rooms.Session.TrySending(ctx, idle, r.id, urgency, func(ctx context.Context) error {
 		_, err := client.RedactEvent(ctx, r.id, eventID, mautrix.ReqRedact{TxnID: txnID})
 		return err
 	})

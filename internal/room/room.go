@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -23,23 +25,36 @@ import (
 // A Room is one room's memory: its replica, and the queue of its writes. Its methods
 // may be called concurrently.
 type Room struct {
-	rooms   *Rooms
-	id      id.RoomID
-	replica *replica.Room
-	queue   *commit.Queue
-	loading *semaphore.Weighted // held while the state is read
-	used    sync.Once           // what a room needs at its first use
-	vault   vault
-	misses  atomic.Int32 // encrypted events that Get first asked for since the last read-ahead
+	rooms    *Rooms
+	id       id.RoomID
+	replica  *replica.Room
+	queue    *commit.Queue
+	loading  *semaphore.Weighted // held while the state is read
+	used     sync.Once           // what a room needs at its first use
+	unsealed sync.Once           // it was said that nothing can be sealed
+
+	accepting  sync.Mutex          // held while a change is taken over into the journal; it owns outlook
+	outlook    *commit.Outlook     // with what the journal holds of the room; nil: not known
+	saving     sync.Mutex          // held while what is known goes to the journal, so that the latest is what stays
+	delivering *semaphore.Weighted // held while the journal's changes are delivered
+	stale      atomic.Bool         // more is known of the room than the journal keeps
+	vault      vault
+	misses     atomic.Int32 // encrypted events that Get first asked for since the last read-ahead
 
 	mu        sync.RWMutex // owns what follows
 	access    access
-	unpointed []unpointed // to be redacted, by one goroutine
+	doubted   map[string]bool      // keys of changes that the journal failed to take
+	told      map[string]told      // what was said of refused changes, by key
+	retries   int                  // how often all that is refused was to be tried again
+	sent      map[string]encounter // what own changes that are not delivered met when they went out, by key
+	unpointed []unpointed          // to be redacted, by one goroutine
+	unsorted  int                  // how many events may be kept in the journal before some are sorted out
 }
 
 func newRoom(rs *Rooms, roomID id.RoomID) *Room {
-	r := &Room{rooms: rs, id: roomID, replica: replica.New(rs.Layout, rs.userID().String()), loading: semaphore.NewWeighted(1)}
-	r.queue = commit.NewQueue(r.replica, commit.Env{
+	r := &Room{rooms: rs, id: roomID, replica: replica.New(rs.Layout, rs.userID().String()), loading: semaphore.NewWeighted(1), delivering: semaphore.NewWeighted(1),
+		doubted: make(map[string]bool), told: make(map[string]told), sent: make(map[string]encounter)}
+	env := commit.Env{
 		Put:       r.put,
 		Standing:  r.standing,
 		Load:      func(ctx context.Context) error { return r.load(ctx, nil) },
@@ -52,7 +67,12 @@ func newRoom(rs *Rooms, roomID id.RoomID) *Room {
 		Failed: func(stateKey string, err error) {
 			r.log().WithError(explain(err)).Warn("The memory could not do what no handler waits for")
 		},
-	}, rs.Timeout)
+	}
+	if rs.Journal != nil {
+		env.Attempted = r.attempted
+	}
+	r.queue = commit.NewQueue(r.replica, env, rs.Timeout)
+	r.restore()
 	return r
 }
 
@@ -67,9 +87,13 @@ func (r *Room) log() logrus.FieldLogger { return r.rooms.Log.WithField("room", r
 // ready loads the room's state unless it is loaded.
 func (r *Room) ready(ctx context.Context) error {
 	if !r.replica.Loaded() {
+		if err := r.rooms.Session.Answers(ctx); err != nil {
+			return err
+		}
 		if err := r.load(ctx, r.replica.Loaded); err != nil {
 			return err
 		}
+		r.save()
 	}
 	r.used.Do(func() {
 		r.queue.Wake() // a memory under the older event type is copied now
@@ -82,7 +106,7 @@ func (r *Room) ready(ctx context.Context) error {
 func (r *Room) apply(u session.Update) {
 	todo := r.replica.Apply(replica.Update{Gap: u.Gap, State: r.take(u.State), Timeline: r.take(u.Timeline), After: r.take(u.After)})
 	for _, eventID := range u.Redacted {
-		r.vault.forget(eventID.String())
+		r.forget(eventID.String())
 		if r.replica.Redacted(eventID.String()) {
 			r.log().WithField("event", eventID.String()).
 				Warn("Somebody redacted a state event that holds memory; what it alone said is gone")
@@ -91,6 +115,11 @@ func (r *Room) apply(u session.Update) {
 	}
 	if todo {
 		r.queue.Wake()
+	}
+	news := slices.Concat(u.State, u.Timeline, u.After)
+	if r.rooms.Journal != nil && len(news)+len(u.Redacted) > 0 {
+		r.stale.Store(true)
+		r.retry(u.Gap || slices.ContainsFunc(news, func(evt *event.Event) bool { return evt.Type.Type != r.rooms.EventType.Type }))
 	}
 }
 
@@ -114,8 +143,19 @@ func (r *Room) Get(b *Budget, key string) ([]byte, bool, error) {
 }
 
 func (r *Room) get(b *Budget, key string) ([]byte, bool, error) {
+	if change, ok := r.pending(key); ok {
+		return bytes.Clone(change.Value), !change.Delete, nil
+	}
 	if !r.replica.Loaded() {
 		if err := r.ready(b.Context()); err != nil {
+			return nil, false, err
+		}
+	}
+	if r.rooms.Journal != nil && r.rooms.Through(key) && r.replica.Behind(r.replica.StateKey(key)) {
+		if !r.rooms.Session.IsConnected() {
+			return nil, false, errors.New("who may do what is not known before the bot is connected: it may have been changed meanwhile")
+		}
+		if err := r.load(b.Context(), nil); err != nil {
 			return nil, false, err
 		}
 	}
@@ -145,13 +185,17 @@ func (r *Room) Keys(b *Budget) ([]string, error) {
 			return nil, explain(err)
 		}
 	}
+	over := r.overlay() // first, as a delivery takes a change out of it once the replica has it
 	keys, err := r.replica.Keys()
-	return keys, explain(err)
+	if err != nil {
+		return nil, explain(err)
+	}
+	return overlaid(keys, over), nil
 }
 
 // Set stores a value under a key.
 func (r *Room) Set(b *Budget, key string, value []byte) error {
-	_, err := r.submit(b, commit.Change{Key: key, Value: bytes.Clone(value)})
+	_, err := r.change(b, commit.Change{Key: key, Value: bytes.Clone(value)})
 	return err
 }
 
@@ -162,7 +206,7 @@ func (r *Room) Delete(b *Budget, keys ...string) (int, error) {
 	for i, key := range keys {
 		changes[i] = commit.Change{Key: key, Delete: true}
 	}
-	return r.submit(b, changes...)
+	return r.change(b, changes...)
 }
 
 // submit commits changes.
@@ -192,16 +236,12 @@ func (r *Room) refused(err error) error {
 	return err
 }
 
-// errEncrypted says that a room has become encrypted since a content was made for it.
-var errEncrypted = errors.New("the room has become encrypted meanwhile")
-
 // put stores a state event: commit.Env's Put.
-func (r *Room) put(ctx context.Context, stateKey string, content json.RawMessage, encrypted bool) (string, commit.Outcome, error) {
-	eventID, acted, err := r.rooms.Session.PutState(ctx, r.id, r.rooms.EventType, stateKey, content, func() error {
-		if now, _ := r.encrypted(); now != encrypted {
-			return errEncrypted
-		}
-		return nil
+func (r *Room) put(ctx, idle context.Context, stateKey string, content json.RawMessage, may func() error) (string, commit.Outcome, error) {
+	var outdated error
+	eventID, acted, err := r.rooms.Session.PutState(ctx, idle, r.id, r.rooms.EventType, stateKey, content, func() error {
+		outdated = may()
+		return outdated
 	})
 	switch {
 	case err == nil && acted:
@@ -210,7 +250,7 @@ func (r *Room) put(ctx context.Context, stateKey string, content json.RawMessage
 		return eventID.String(), commit.Stored, nil
 	case acted:
 		return "", commit.Unknown, err
-	case errors.Is(err, errEncrypted):
+	case outdated != nil, errors.Is(err, session.ErrGaveWay), idle != nil && session.IsStatus(err, http.StatusTooManyRequests):
 		return "", commit.Outdated, err
 	case invalid(err):
 		return "", commit.Invalid, err

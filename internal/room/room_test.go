@@ -260,3 +260,26 @@ func TestRedactionWaitsForSync(t *testing.T) {
 	restore()
 	rig.Eventually(2*time.Minute)(t, func() bool { news(); return redacted() }, "the event is redacted")
 }
+
+// Where the homeserver's limit leaves no time for a redaction, it is made later.
+func TestRedactionWaitsForTheLimit(t *testing.T) {
+	t.Cleanup(room.RedactAfter(time.Second))
+	account, front := rig.Register(t), rig.Proxy(t)
+	roomID := account.NewRoom(t, rig.Encrypted)
+	rooms := openAt(t, front.URL(), account, wire.Layout{}, scrambler{})
+	r, err := rooms.Find(t.Context(), roomID.String())
+	require.NoError(t, err)
+	require.NoError(t, r.Set(budget(t), "tea", []byte(`"green"`)))
+	redaction := func(r *http.Request) bool { return rig.Sends(r) && strings.Contains(r.URL.Path, "/redact/") }
+	front.Inject(homeserver.Fault{Match: redaction, Times: 1, Do: homeserver.RateLimit(time.Hour)})
+	_, err = r.Delete(budget(t), "tea")
+	require.NoError(t, err)
+	n := 0
+	rig.Eventually(2*time.Minute)(t, func() bool {
+		n++
+		account.Put(t, roomID, "another", map[string]int{"n": n}) // sync brings it
+		return front.Count(func(r homeserver.Request) bool {
+			return homeserver.Seen(redaction)(r) && r.Status == http.StatusOK
+		}) == 1
+	}, "the event is redacted")
+}

@@ -11,6 +11,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -18,6 +19,7 @@ import (
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
 
+	"github.com/go-joe/matrix-memory/internal/journal"
 	"github.com/go-joe/matrix-memory/internal/session"
 	"github.com/go-joe/matrix-memory/internal/wire"
 )
@@ -28,9 +30,11 @@ type Env struct {
 	EventType event.Type // of the memory's state events
 	OlderType string     // of those to copy where there are none of EventType; "": there is no such type
 	Layout    wire.Layout
-	Encrypt   bool          // in encrypted rooms, values go out encrypted
-	Cipher    Cipher        // nil: encryption is not enabled
-	Timeout   time.Duration // bounds one operation, and what nobody waits for
+	Encrypt   bool                  // in encrypted rooms, values go out encrypted
+	Cipher    Cipher                // nil: encryption is not enabled
+	Timeout   time.Duration         // bounds one operation, and what nobody waits for
+	Journal   *journal.Journal      // nil: there is none, and changes are acknowledged once they are in the room
+	Through   func(key string) bool // says of which keys changes don't wait in the journal
 	Log       logrus.FieldLogger
 }
 
@@ -63,6 +67,11 @@ type Rooms struct {
 	Env
 	fetching *semaphore.Weighted // bounds how many encrypted events are fetched at the same time
 
+	flusher *flusher    // nil: there is no journal
+	raised  time.Time   // when the journal's generation was; the flusher's
+	begun   uint64      // the number of the journal's last change before the start
+	copied  atomic.Bool // the journal is not the latest
+
 	background  sync.WaitGroup // redactions, reads of encrypted events, and reads after a gap of sync
 	redacting   context.Context
 	giveUp      context.CancelFunc // ends redactions that take too long
@@ -83,14 +92,38 @@ func New(env Env) *Rooms {
 	rs := &Rooms{Env: env, fetching: semaphore.NewWeighted(maxFetches), byID: make(map[id.RoomID]*Room), invited: make(map[id.RoomID]bool)}
 	rs.redacting, rs.giveUp = context.WithCancel(context.Background())
 	rs.reading, rs.stopReading = context.WithCancel(context.Background())
+	if rs.Journal != nil {
+		rs.flusher = newFlusher(rs)
+		rs.begun = rs.Journal.Last()
+	}
 	return rs
 }
 
-// Find returns the room that is called by a name, an alias or an ID, ready for use.
+// StartDelivering delivers what the journal holds, and whatever comes to it, until Close.
+func (rs *Rooms) StartDelivering() {
+	copied, err := rs.Journal.Note(noteCopied)
+	if err == nil && copied != "" {
+		rs.abandon()
+	} else {
+		for _, room := range rs.Journal.Refused() {
+			rs.Journal.Retry(room, journal.All) // that may have changed
+		}
+	}
+	rs.inBackground(func() { rs.flusher.run(rs.reading) })
+}
+
+// Flush waits until all that the journal holds is delivered, but for what is refused.
+func (rs *Rooms) Flush(ctx context.Context) error { return rs.flusher.flush(ctx) }
+
+// Find returns the room that is called by a name, an alias or an ID, ready for use; off line, one
+// that the journal knows is returned as it is.
 func (rs *Rooms) Find(ctx context.Context, name string) (*Room, error) {
 	roomID, err := rs.Session.Resolve(ctx, name)
 	if err != nil {
 		return nil, explain(err)
+	}
+	if rs.isAway() && rs.isKnown(roomID) {
+		return rs.register(roomID)
 	}
 	r, err := rs.use(ctx, roomID)
 	if !unusable(err) || !rs.Session.ForgetAlias(name) {
@@ -188,6 +221,9 @@ func (rs *Rooms) Close(ctx context.Context) {
 	defer stop()
 	rs.stopReading()
 	rs.background.Wait()
+	for _, r := range rooms {
+		r.save() // what was read since sync brought something
+	}
 }
 
 // userID returns the bot's user ID.

@@ -24,12 +24,12 @@ const maxFetches = 16
 const missingFor = 5 * time.Second
 
 // seal sends values as an encrypted event: commit.Env's Seal.
-func (r *Room) seal(ctx context.Context, content json.RawMessage) (string, error) {
+func (r *Room) seal(ctx, idle context.Context, content json.RawMessage) (string, error) {
 	encrypted, err := r.rooms.Cipher.Encrypt(ctx, r.id, event.Type{Type: r.rooms.EventType.Type, Class: event.MessageEventType}, content)
 	if err != nil {
 		return "", fmt.Errorf("encrypting the value: %w", err)
 	}
-	eventID, err := r.rooms.Session.Send(ctx, r.id, event.EventEncrypted, encrypted)
+	eventID, err := r.rooms.Session.Send(ctx, idle, r.id, event.EventEncrypted, encrypted)
 	if err != nil {
 		return "", fmt.Errorf("sending the encrypted value: %w", err)
 	}
@@ -39,6 +39,8 @@ func (r *Room) seal(ctx context.Context, content json.RawMessage) (string, error
 	s.own = true
 	// What was just encoded can be decoded, or else Get says why not.
 	_ = s.hold(content)
+	// When it was sent only the homeserver knows.
+	r.keep(&event.Event{ID: eventID, Sender: r.rooms.userID(), Type: event.EventEncrypted, Content: event.Content{VeryRaw: encrypted}})
 	return eventID.String(), nil
 }
 
@@ -85,7 +87,11 @@ func (r *Room) unseal(ctx context.Context, s *sealed, eventID id.EventID) error 
 		}
 		return err
 	case <-ctx.Done():
-		return fmt.Errorf("reading the encrypted event %s: %w", eventID, ctx.Err())
+		err := ctx.Err()
+		if unreached := r.rooms.Session.Reach(ctx); unreached != nil {
+			err = unreached
+		}
+		return fmt.Errorf("reading the encrypted event %s: %w", eventID, err)
 	}
 }
 
@@ -113,7 +119,11 @@ func (r *Room) readSealed(s *sealed, eventID id.EventID) error {
 		err = s.hold(content)
 	}
 	switch {
+	case err == nil && s.kept:
+		r.rooms.inBackground(func() { r.confirm(eventID) })
+		return nil
 	case err == nil:
+		r.keep(s.event)
 		return nil
 	case ctx.Err() != nil: // that says nothing of the event
 		return fmt.Errorf("decrypting the event %s: %w", eventID, err)
@@ -122,9 +132,13 @@ func (r *Room) readSealed(s *sealed, eventID id.EventID) error {
 	}
 }
 
-// fetch reads an event from the homeserver, unless that is done.
+// fetch reads an event from the journal, or from the homeserver, unless that is done.
 func (r *Room) fetch(ctx context.Context, s *sealed, eventID id.EventID) error {
 	if s.event != nil {
+		return nil
+	}
+	if s.event = r.kept(eventID); s.event != nil {
+		s.kept = true
 		return nil
 	}
 	if s.missing != nil && time.Now().Before(s.until) {
@@ -135,14 +149,7 @@ func (r *Room) fetch(ctx context.Context, s *sealed, eventID id.EventID) error {
 	}
 	defer r.rooms.fetching.Release(1)
 
-	var evt *event.Event
-	_, err := r.rooms.Session.Try(ctx, func(ctx context.Context) (err error) {
-		evt, err = r.rooms.Session.Client().GetEvent(ctx, r.id, eventID)
-		if err == nil && (evt == nil || evt.ID == "") {
-			err = session.Missing("event_id")
-		}
-		return err
-	})
+	evt, err := r.ask(ctx, eventID)
 	switch {
 	case session.IsStatus(err, http.StatusNotFound), session.IsStatus(err, http.StatusForbidden), session.IsStatus(err, http.StatusBadRequest):
 		err = fmt.Errorf("it is not there, or the bot may not see it: %w", err)
@@ -164,10 +171,27 @@ func (r *Room) fetch(ctx context.Context, s *sealed, eventID id.EventID) error {
 	return s.missing
 }
 
+// ask asks the homeserver for an event.
+func (r *Room) ask(ctx context.Context, eventID id.EventID) (evt *event.Event, err error) {
+	_, err = r.rooms.Session.Try(ctx, func(ctx context.Context) (err error) {
+		evt, err = r.rooms.Session.Client().GetEvent(ctx, r.id, eventID)
+		if err == nil && (evt == nil || evt.ID == "") {
+			err = session.Missing("event_id")
+		}
+		return err
+	})
+	return evt, err
+}
+
+// redacted says whether an encrypted event has lost its content.
+func redacted(evt *event.Event) bool {
+	return evt.Unsigned.RedactedBecause != nil || bytes.Equal(bytes.TrimSpace(evt.Content.VeryRaw), []byte("{}"))
+}
+
 // decrypt returns what an encrypted event holds.
 func (r *Room) decrypt(ctx context.Context, evt *event.Event) (eventType string, content json.RawMessage, err error) {
 	switch {
-	case evt.Unsigned.RedactedBecause != nil, bytes.Equal(bytes.TrimSpace(evt.Content.VeryRaw), []byte("{}")):
+	case redacted(evt):
 		return "", nil, errors.New("it was redacted: its value is gone")
 	case evt.Type.Type != event.EventEncrypted.Type, evt.StateKey != nil:
 		return "", nil, fmt.Errorf("it is a %s event, and was not sent encrypted", evt.Type.Type)

@@ -28,6 +28,7 @@ type sealed struct {
 	lock    *semaphore.Weighted // held while the event is fetched and decrypted; owns what follows
 	event   *event.Event        // as it stands in the room; nil until it is fetched
 	own     bool                // the bot sent it just now
+	kept    bool                // the event is from the journal, and may have been redacted since
 	missing error               // why it could not be fetched
 	until   time.Time           // when to ask for it again
 }
@@ -66,6 +67,13 @@ func (v *vault) event(eventID string, inUse func(eventID string) bool) *sealed {
 	s = &sealed{lock: semaphore.NewWeighted(1)}
 	v.events[eventID] = s
 	return s
+}
+
+// knows says whether an event is in use.
+func (v *vault) knows(eventID string) bool {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	return v.events[eventID] != nil
 }
 
 func (v *vault) forget(eventID string) {

@@ -5,8 +5,9 @@ import (
 	"sync/atomic"
 )
 
-// connect sets what the client makes its requests with.
+// connect sets what the client makes its requests with, and where it logs.
 func (s *Session) connect() {
+	s.client.Log = ClientLog(s.Log)
 	var client http.Client
 	if s.HTTPClient != nil {
 		client = *s.HTTPClient

@@ -7,10 +7,10 @@ import (
 	"github.com/sirupsen/logrus"
 )
 
-// bridge returns a logger for mautrix that writes to ours, at debug level: what
+// ClientLog returns a logger for mautrix that writes to ours, at debug level: what
 // matters to the bot's owner the session says itself, and mautrix's entries
 // name memory keys. Request bodies hold values and never pass.
-func bridge(log logrus.FieldLogger) zerolog.Logger {
+func ClientLog(log logrus.FieldLogger) zerolog.Logger {
 	return zerolog.New(writer{log}).Level(zerolog.DebugLevel)
 }
 

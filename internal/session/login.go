@@ -41,27 +41,29 @@ func NewClient() *mautrix.Client {
 }
 
 // discover finds the homeserver's base URL: https://spec.matrix.org/v1.16/client-server-api/#server-discovery
-func (s *Session) discover(ctx context.Context) error {
+func (s *Session) discover(ctx context.Context) (*url.URL, error) {
 	base := s.Homeserver
-	if !strings.Contains(base, "://") {
+	if !s.isDiscovered() {
 		var err error
 		if base, err = s.lookUp(ctx, base); err != nil {
-			return fmt.Errorf("looking up the homeserver of %s by .well-known: %w; its base URL can be put into homeserver instead", s.Homeserver, err)
+			return nil, fmt.Errorf("looking up the homeserver of %s by .well-known: %w; its base URL can be put into homeserver instead", s.Homeserver, err)
 		}
 	}
 	parsed, err := mautrix.ParseAndNormalizeBaseURL(strings.TrimSuffix(base, "/"))
 	if err != nil {
-		return fmt.Errorf("homeserver %q: %w", base, err)
+		return nil, fmt.Errorf("homeserver %q: %w", base, err)
 	}
-	s.client.HomeserverURL = parsed
-	return nil
+	return parsed, nil
 }
+
+// isDiscovered says whether the settings have the homeserver's base URL.
+func (s *Session) isDiscovered() bool { return strings.Contains(s.Homeserver, "://") }
 
 // lookUp asks a server which base URL its homeserver has. A server that has nothing to say
 // is taken for the homeserver.
 func (s *Session) lookUp(ctx context.Context, server string) (base string, err error) {
 	s.client.HomeserverURL = &url.URL{Scheme: "https", Host: server}
-	_, err = s.try(ctx, func(ctx context.Context) error {
+	_, err = s.try(ctx, nil, func(ctx context.Context) error {
 		var found *mautrix.ClientWellKnown
 		_, err := s.client.MakeFullRequest(ctx, mautrix.FullRequest{
 			Method:            http.MethodGet,
@@ -86,15 +88,22 @@ func (s *Session) lookUp(ctx context.Context, server string) (base string, err e
 	return base, err
 }
 
+// An identity is who the bot is logged in as.
+type identity struct {
+	user   id.UserID
+	device id.DeviceID
+	token  string
+}
+
 // logIn logs in by the token, or by password where there is none or the homeserver does not
 // take it any more.
-func (s *Session) logIn(ctx context.Context) error {
+func (s *Session) logIn(ctx context.Context) (identity, error) {
 	if s.AccessToken == "" {
 		return s.logInByPassword(ctx)
 	}
 	s.client.AccessToken = s.AccessToken
 	var me *mautrix.RespWhoami
-	_, err := s.try(ctx, func(ctx context.Context) (err error) {
+	_, err := s.try(ctx, nil, func(ctx context.Context) (err error) {
 		me, err = s.client.Whoami(ctx)
 		if err == nil && (me == nil || me.UserID == "") {
 			err = Missing("user_id")
@@ -111,33 +120,31 @@ func (s *Session) logIn(ctx context.Context) error {
 	}
 	switch {
 	case err != nil:
-		return fmt.Errorf("asking %s whose the access token is: %w", s.client.HomeserverURL, err)
+		return identity{}, fmt.Errorf("asking %s whose the access token is: %w", s.client.HomeserverURL, err)
 	case s.UserID != "" && id.UserID(s.UserID) != me.UserID:
-		return fmt.Errorf("the access token belongs to %s, and mxid is %s", me.UserID, s.UserID)
+		return identity{}, fmt.Errorf("the access token belongs to %s, and mxid is %s", me.UserID, s.UserID)
 	case s.DeviceID != "" && me.DeviceID != "" && id.DeviceID(s.DeviceID) != me.DeviceID:
 		s.Log.WithFields(logrus.Fields{"device": me.DeviceID, "device_id": s.DeviceID}).
 			Warn("The access token belongs to another device than the settings name; the token's device counts")
 	}
-	s.client.UserID, s.client.DeviceID = me.UserID, me.DeviceID
-	return nil
+	return identity{me.UserID, me.DeviceID, s.AccessToken}, nil
 }
 
 // logInByPassword logs in, as the device that the settings name or as a new one.
-func (s *Session) logInByPassword(ctx context.Context) error {
+func (s *Session) logInByPassword(ctx context.Context) (identity, error) {
 	// With a device of the homeserver's choice, each attempt whose answer is lost
 	// would leave one behind.
-	s.client.DeviceID = cmp.Or(id.DeviceID(s.DeviceID), id.DeviceID(rand.Text()[:10]))
+	s.client.DeviceID = cmp.Or(id.DeviceID(s.DeviceID), s.client.DeviceID, id.DeviceID(rand.Text()[:10]))
 	response, err := s.passwordLogin(ctx)
 	if err != nil {
-		return fmt.Errorf("login as %s at %s: %w", s.UserID, s.client.HomeserverURL, err)
+		return identity{}, fmt.Errorf("login as %s at %s: %w", s.UserID, s.client.HomeserverURL, err)
 	}
-	s.client.UserID, s.client.DeviceID, s.client.AccessToken = response.UserID, cmp.Or(response.DeviceID, s.client.DeviceID), response.AccessToken
-	return nil
+	return identity{response.UserID, cmp.Or(response.DeviceID, s.client.DeviceID), response.AccessToken}, nil
 }
 
 // passwordLogin logs in as the client's device.
 func (s *Session) passwordLogin(ctx context.Context) (response *mautrix.RespLogin, err error) {
-	_, err = s.try(ctx, func(ctx context.Context) (err error) {
+	_, err = s.try(ctx, nil, func(ctx context.Context) (err error) {
 		response, err = s.client.Login(ctx, &mautrix.ReqLogin{
 			Type:                     mautrix.AuthTypePassword,
 			Identifier:               mautrix.UserIdentifier{Type: mautrix.IdentifierTypeUser, User: cmp.Or(s.UserID, s.client.UserID.String())},
@@ -232,10 +239,10 @@ func (s *Session) currentToken() string {
 // logOut removes the device of a password login, so that restarts don't pile up
 // devices. A device that the configuration names stays.
 func (s *Session) logOut() {
-	if s.AccessToken != "" || s.DeviceID != "" {
+	if s.AccessToken != "" || s.DeviceID != "" || s.client.AccessToken == "" {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), s.attemptTimeout())
+	ctx, cancel := s.Parting(s.attemptTimeout())
 	defer cancel()
 	if _, err := s.client.Logout(ctx); err != nil {
 		s.Log.WithError(err).Warn("Could not log out; the bot's device stays in the account's list of devices")

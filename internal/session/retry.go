@@ -11,18 +11,38 @@ import (
 
 	"github.com/cenkalti/backoff/v5"
 	"maunium.net/go/mautrix"
+	"maunium.net/go/mautrix/id"
 )
 
 // Try calls attempt until it succeeds, fails for good, or the session's timeout
-// is over. It waits as long as a homeserver that limits the rate says, and backs
-// off with jitter from one that is in trouble. acted says that an attempt that
-// failed may have been acted upon by the homeserver all the same.
+// is over. It waits until the session is connected, and as long as a homeserver
+// that limits the rate says, and backs off with jitter from one that is in
+// trouble. acted says that an attempt that failed may have been acted upon by the
+// homeserver all the same.
 //
 // Only what may safely be done twice may be tried: Matrix makes a state event
 // with the same content, or an event with the same transaction ID, only once.
 func (s *Session) Try(ctx context.Context, attempt func(context.Context) error) (acted bool, err error) {
+	return s.tryLoggedIn(ctx, nil, attempt)
+}
+
+// TrySending is Try for what the homeserver counts as sent by the account: an event of a room,
+// or a redaction. Each attempt waits for its turn at the session's pace. Once idle ends, what
+// waits for its turn is not sent, and the error is [ErrGaveWay]; idle may be nil.
+func (s *Session) TrySending(ctx, idle context.Context, room id.RoomID, urgency Urgency, attempt func(context.Context) error) (acted bool, err error) {
+	return s.tryLoggedIn(ctx, newTurn(idle, room, urgency), attempt)
+}
+
+// tryLoggedIn tries, and logs in again where the homeserver has logged the bot out. There is no
+// turn for what the homeserver does not count.
+func (s *Session) tryLoggedIn(ctx context.Context, t *turn, attempt func(context.Context) error) (acted bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, s.Timeout)
+	defer cancel()
+	if err := s.Reach(ctx); err != nil {
+		return false, err
+	}
 	logins := 0
-	return s.try(ctx, func(ctx context.Context) error {
+	return s.try(ctx, t, func(ctx context.Context) error {
 		token := s.currentToken()
 		err := attempt(ctx)
 		if !errors.Is(err, mautrix.MUnknownToken) {
@@ -42,7 +62,7 @@ func (s *Session) Try(ctx context.Context, attempt func(context.Context) error) 
 // errAgain asks for another attempt at once, with a new login.
 var errAgain = errors.New("the homeserver has logged the bot out")
 
-func (s *Session) try(ctx context.Context, attempt func(context.Context) error) (acted bool, err error) {
+func (s *Session) try(ctx context.Context, t *turn, attempt func(context.Context) error) (acted bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, s.Timeout)
 	defer cancel()
 	defer context.AfterFunc(s.life, cancel)()
@@ -54,43 +74,71 @@ func (s *Session) try(ctx context.Context, attempt func(context.Context) error) 
 
 	tries, final := 0, false
 	var last error
-	const first, longest = 200 * time.Millisecond, 10 * time.Second
-	limits := backOff(first, longest) // backoff.Retry begins anew with its own after each wait that a server asks for
+	limits := backOff(shortest, longest) // backoff.Retry begins anew with its own after each wait that a server asks for
+	maxTries := uint(0)                  // no limit but the time
+	if isMadeOnce(ctx) {
+		maxTries = 1
+	}
 	_, err = backoff.Retry(ctx, func() (struct{}, error) {
+		if t != nil {
+			if err := s.pace.wait(ctx, t, latest); err != nil {
+				final = errors.Is(err, ErrGaveWay)
+				if last == nil || ctx.Err() == nil {
+					last = err
+				}
+				return struct{}{}, backoff.Permanent(last)
+			}
+		}
 		tries++
 		attemptCtx, cancel := context.WithTimeout(ctx, s.attemptTimeout())
 		defer cancel()
+		returned := false
+		defer func() {
+			if t != nil && !returned { // it panicked
+				s.pace.done(t, errors.New("a fault of this program"), verdict{acted: true})
+			}
+		}()
 		err := anonymous(attempt(attemptCtx))
+		returned = true
+		s.noteReach(ctx, err)
+		verdict := judge(err)
+		wait := verdict.wait
+		if t != nil {
+			wait = s.pace.done(t, err, verdict)
+		} else if verdict.limited {
+			wait = max(wait, limits.NextBackOff()) // what asks for no wait at all is not taken at its word
+		}
 		if err == nil {
 			return struct{}{}, nil
 		}
-		verdict := judge(err)
-		if told := hopeless(err); told != nil && !s.IsOpen() {
-			verdict.final, err = true, told
+		if told := hopeless(err); told != nil && (!s.IsOpen() || isStep(ctx)) {
+			verdict.final, err = !s.IsOpen(), told
+		}
+		if isStep(ctx) && !verdict.final && !verdict.limited && !verdict.again && ctx.Err() == nil {
+			s.behind.unreachable(s.Log, err)
 		}
 		acted = acted || verdict.acted
 		if last == nil || !verdict.again && !errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
 			last = err // that the time was over says less than what went wrong before
-		}
-		wait := verdict.wait
-		if verdict.limited {
-			wait = max(wait, limits.NextBackOff()) // what asks for no wait at all is not taken at its word
 		}
 		final = verdict.final
 		switch left := time.Until(latest); {
 		case ctx.Err() != nil || verdict.final:
 			return struct{}{}, backoff.Permanent(last)
 		case verdict.limited && left < wait:
-			last = fmt.Errorf("the homeserver asks to wait %s, longer than the timeout of %s leaves (%s): %w", wait, s.Timeout, max(0, left).Round(time.Millisecond), err)
+			last = tooLong(wait, s.Timeout, left, err)
 			return struct{}{}, backoff.Permanent(last)
 		case verdict.limited:
 			s.Log.WithField("wait", wait.String()).Debug("The homeserver limits the rate of requests; waiting as it says")
+			if t != nil {
+				return struct{}{}, &backoff.RetryAfterError{} // its turn comes no sooner
+			}
 			return struct{}{}, &backoff.RetryAfterError{Duration: wait}
 		case verdict.again:
 			return struct{}{}, &backoff.RetryAfterError{}
 		}
 		return struct{}{}, last
-	}, backoff.WithBackOff(backOff(first, longest)), backoff.WithMaxElapsedTime(time.Until(latest)))
+	}, backoff.WithBackOff(backOff(shortest, longest)), backoff.WithMaxElapsedTime(time.Until(latest)), backoff.WithMaxTries(maxTries))
 	if err == nil {
 		return acted, nil
 	}
@@ -106,6 +154,11 @@ func (s *Session) try(ctx context.Context, attempt func(context.Context) error) 
 	return acted, last
 }
 
+// tooLong is the error of what a homeserver that limits the rate leaves no time for.
+func tooLong(wait, timeout, left time.Duration, err error) error {
+	return fmt.Errorf("the homeserver asks to wait %s, longer than the timeout of %s leaves (%s): %w", wait, timeout, max(0, left).Round(time.Millisecond), err)
+}
+
 // late is an error of the last attempt that there was time for. It is a
 // context.DeadlineExceeded as well, whoever set the deadline, and though it has not
 // passed where the next attempt would have come after it.
@@ -113,6 +166,9 @@ type late struct{ error }
 
 func (l late) Unwrap() error        { return l.error }
 func (l late) Is(target error) bool { return target == context.DeadlineExceeded }
+
+// shortest and longest are the pauses between attempts, where the homeserver names none.
+const shortest, longest = 200 * time.Millisecond, 10 * time.Second
 
 // backOff returns how long to wait between attempts, growing from the first pause to
 // the longest.

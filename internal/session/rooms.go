@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/cenkalti/backoff/v5"
+	"github.com/sirupsen/logrus"
 	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
@@ -29,11 +30,17 @@ func (s *Session) Resolve(ctx context.Context, room string) (id.RoomID, error) {
 	}
 	s.mu.RLock()
 	known, ok := s.aliases[target]
+	unsure := s.unsure[target]
 	s.mu.RUnlock()
-	if ok {
-		return known, nil
+	switch {
+	case !ok:
+		return s.askAlias(ctx, target)
+	case unsure && s.IsConnected() && !s.IsUnreachable():
+		if now, err := s.askAlias(ctx, target); err == nil {
+			return now, nil
+		}
 	}
-	return s.askAlias(ctx, target)
+	return known, nil
 }
 
 // askAlias asks the homeserver which room an alias stands for, and remembers that.
@@ -53,8 +60,17 @@ func (s *Session) askAlias(ctx context.Context, alias string) (id.RoomID, error)
 		return "", fmt.Errorf("looking up the alias %s: %w", alias, err)
 	}
 	s.mu.Lock()
+	known := s.aliases[alias]
 	s.aliases[alias] = response.RoomID
+	delete(s.unsure, alias)
 	s.mu.Unlock()
+	if known != "" && known != response.RoomID {
+		s.Log.WithFields(logrus.Fields{"alias": alias, "room": known.String(), "now": response.RoomID.String()}).
+			Warn("An alias has moved to another room, which it means from now on; what was set before goes to the one that it meant then, and the default room is the one that was found at the start")
+	}
+	if known != response.RoomID && s.Learnt != nil {
+		s.Learnt(alias, response.RoomID)
+	}
 	return response.RoomID, nil
 }
 
@@ -78,25 +94,38 @@ func (s *Session) ForgetAlias(room string) bool {
 }
 
 // PutState stores a state event. Each attempt asks first whether it may be made.
-// acted says that the homeserver may have stored it although there is an error.
-func (s *Session) PutState(ctx context.Context, room id.RoomID, eventType event.Type, stateKey string, content json.RawMessage, may func() error) (eventID id.EventID, acted bool, err error) {
-	url := s.client.BuildClientURL("v3", "rooms", room, "state", eventType.Type, stateKey)
-	acted, err = s.Try(ctx, func(ctx context.Context) (err error) {
+// acted says that the homeserver may have stored it although there is an error. Where nobody
+// waits for it, idle is a context that ends when somebody does: what has not had its turn by
+// then is not sent, and the error is [ErrGaveWay]. Else idle is nil.
+func (s *Session) PutState(ctx, idle context.Context, room id.RoomID, eventType event.Type, stateKey string, content json.RawMessage, may func() error) (eventID id.EventID, acted bool, err error) {
+	acted, err = s.TrySending(ctx, idle, room, urgency(idle), func(ctx context.Context) (err error) {
 		if err := may(); err != nil {
 			return backoff.Permanent(err)
 		}
+		url := s.client.BuildClientURL("v3", "rooms", room, "state", eventType.Type, stateKey)
 		eventID, err = s.Put(ctx, url, content)
 		return err
 	})
 	return eventID, acted, err
 }
 
-// Send sends an event that is not a state event. However often it is tried, it
-// stands in the room once.
-func (s *Session) Send(ctx context.Context, room id.RoomID, eventType event.Type, content json.RawMessage) (id.EventID, error) {
-	url := s.client.BuildClientURL("v3", "rooms", room, "send", eventType.Type, s.client.TxnID())
+// urgency says who waits for what has to be done once idle ends.
+func urgency(idle context.Context) Urgency {
+	if idle == nil {
+		return Write
+	}
+	return Chore
+}
+
+// Send sends an event that is not a state event, and that a state event is to point at which
+// follows. However often it is tried, it stands in the room once. idle is as for PutState.
+func (s *Session) Send(ctx, idle context.Context, room id.RoomID, eventType event.Type, content json.RawMessage) (id.EventID, error) {
+	transaction := s.client.TxnID()
 	var eventID id.EventID
-	_, err := s.Try(ctx, func(ctx context.Context) (err error) {
+	t := newTurn(idle, room, urgency(idle))
+	t.part = true
+	_, err := s.tryLoggedIn(ctx, t, func(ctx context.Context) (err error) {
+		url := s.client.BuildClientURL("v3", "rooms", room, "send", eventType.Type, transaction)
 		eventID, err = s.Put(ctx, url, content)
 		return err
 	})

@@ -50,8 +50,11 @@ type Options struct {
 	// before has to be read again and compared. A homeserver that was killed can bring
 	// older state after newer ones, and one that was restored from a backup has lost some.
 	Anew func()
-	// LoggedIn is called by Open once the bot is logged in, before the first
-	// sync. It may be nil.
+	// Learnt is told which room an alias stands for, each time that the homeserver has said
+	// so and it was not known, or another. It may be called concurrently, and may be nil.
+	Learnt func(alias string, room id.RoomID)
+	// LoggedIn is called once the bot is logged in, before the first sync. By OpenBehind it
+	// is called again after it has failed. It may be nil.
 	LoggedIn func(context.Context) error
 	// LoggedInAgain is told that the homeserver had logged the bot out, and with that may have
 	// forgotten the device's keys, and that the bot is logged in again. It is called by
@@ -77,9 +80,14 @@ type Session struct {
 	loop *loop              // syncs
 	open atomic.Bool
 
+	behind *behind        // nil: Open has connected
+	cut    atomic.Bool    // see IsUnreachable
+	tasks  sync.WaitGroup // what runs besides; OpenBehind begins it
+
 	login   *semaphore.Weighted // held while logging in again; owns refusal
 	refusal refusal
 
+	pace     *pace // of what the homeserver counts as sent
 	reads    reads
 	cuts     atomic.Bool // the homeserver cuts pages of history before it filters them
 	dendrite atomic.Bool // the homeserver is known to be a Dendrite
@@ -92,6 +100,7 @@ type Session struct {
 
 	mu        sync.RWMutex // owns what follows
 	aliases   map[string]id.RoomID
+	unsure    map[string]bool    // aliases that are from before, and were not looked up since
 	restart   bool               // sync has to begin anew
 	interrupt context.CancelFunc // ends what the sync loop waits for
 }
@@ -99,7 +108,7 @@ type Session struct {
 // New returns a session over a client of [NewClient], or over one that the
 // program logs in and syncs by itself (foreign).
 func New(client *mautrix.Client, foreign bool) *Session {
-	s := &Session{client: client, foreign: foreign, loop: newLoop(), login: semaphore.NewWeighted(1), aliases: make(map[string]id.RoomID), interrupt: func() {}, disconnect: func() {}}
+	s := &Session{client: client, foreign: foreign, loop: newLoop(), pace: newPace(), login: semaphore.NewWeighted(1), aliases: make(map[string]id.RoomID), unsure: make(map[string]bool), interrupt: func() {}, disconnect: func() {}}
 	s.reads.snapshot = s.snapshot
 	s.life, s.end = context.WithCancel(context.Background())
 	return s
@@ -111,25 +120,26 @@ func (s *Session) Client() *mautrix.Client { return s.client }
 // Open logs in, and syncs once. With a foreign client it only subscribes to the
 // client's syncs. If it fails, nothing is left running.
 func (s *Session) Open(ctx context.Context, opts Options) (err error) {
-	s.Options = opts
+	s.Options, s.pace.timeout = opts, opts.Timeout
 	defer func() { s.open.Store(err == nil) }()
 	if s.foreign {
 		return s.subscribe()
 	}
 	s.connect()
-	s.client.Log = bridge(s.Log)
 	defer func() {
 		if err != nil {
 			s.disconnect()
 		}
 	}()
 
-	if err := s.discover(ctx); err != nil {
+	if s.client.HomeserverURL, err = s.discover(ctx); err != nil {
 		return err
 	}
-	if err := s.logIn(ctx); err != nil {
+	me, err := s.logIn(ctx)
+	if err != nil {
 		return err
 	}
+	s.client.UserID, s.client.DeviceID, s.client.AccessToken = me.user, me.device, me.token
 	defer func() {
 		if err != nil {
 			s.logOut()
@@ -140,10 +150,16 @@ func (s *Session) Open(ctx context.Context, opts Options) (err error) {
 			return err
 		}
 	}
-	return s.startSync(ctx)
+	f, first, err := s.beginSync(ctx)
+	if err != nil {
+		return err
+	}
+	f.begin(first, false)
+	s.loop.Go(f.run)
+	return nil
 }
 
-// IsOpen says whether Open was called and succeeded.
+// IsOpen says whether Open or OpenBehind was called and succeeded.
 func (s *Session) IsOpen() bool { return s.open.Load() }
 
 // Life returns a context that ends when the session is closed.
@@ -169,8 +185,12 @@ func (s *Session) IsSyncing() bool { return s.loop.isHere() }
 func (s *Session) Close() {
 	s.end()
 	s.reads.close()
+	s.tasks.Wait()
 	if s.foreign || !s.IsOpen() {
 		return
+	}
+	if s.behind != nil {
+		s.behind.wait(s.loop)
 	}
 	if !s.loop.wait(max(s.attemptTimeout(), time.Second)) {
 		s.Log.Warn("A sync handler has not returned; the connection ends all the same")

@@ -28,6 +28,9 @@ const recentEvents = 10
 // holds, whatever else is in the room and whichever rooms the bot is in besides: neither
 // Synapse nor Dendrite saves work where a filter names the rooms of a sync.
 func (s *Session) Snapshot(ctx context.Context, room id.RoomID) (*Snapshot, error) {
+	if err := s.Reach(ctx); err != nil { // which what is read for all does not wait for
+		return nil, err
+	}
 	pause := backOff(50*time.Millisecond, time.Second)
 	for over := time.After(s.Timeout); ; {
 		snapshot, err := s.reads.ask(ctx, room)

@@ -43,11 +43,11 @@ type follower struct {
 	idle    idle
 }
 
-// startSync makes the first sync and starts the loop.
-func (s *Session) startSync(ctx context.Context) error {
+// beginSync makes the first sync.
+func (s *Session) beginSync(ctx context.Context) (*follower, *mautrix.RespSync, error) {
 	first, next, err := s.filters()
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
 	f := &follower{Session: s, first: first, next: next, pause: backOff(time.Second, 30*time.Second), idle: newIdle()}
 	var response *mautrix.RespSync
@@ -55,12 +55,15 @@ func (s *Session) startSync(ctx context.Context) error {
 		response, err = f.request(ctx, 0)
 		return err
 	}); err != nil {
-		return fmt.Errorf("first sync: %w", err)
+		return nil, nil, fmt.Errorf("first sync: %w", err)
 	}
-	f.handle(response, false)
+	return f, response, nil
+}
+
+// begin takes over what the first sync has brought.
+func (f *follower) begin(response *mautrix.RespSync, anew bool) {
+	f.handle(response, anew)
 	f.since = response.NextBatch
-	s.loop.Go(f.run)
-	return nil
 }
 
 // Restart makes the sync loop begin anew, without what it knows of up to where it has
@@ -170,13 +173,14 @@ func (f *follower) poll(ctx context.Context) (*mautrix.RespSync, error) {
 	if f.failing || f.since == "" {
 		wait = 0
 	}
-	ctx, cancel := context.WithTimeout(ctx, wait+f.Timeout)
+	bounded, cancel := context.WithTimeout(ctx, wait+f.Timeout)
 	defer cancel()
 	token := f.currentToken()
-	response, err := f.request(ctx, wait)
+	response, err := f.request(bounded, wait)
 	err = anonymous(err)
+	f.noteReach(ctx, err)
 	if errors.Is(err, mautrix.MUnknownToken) {
-		if loginErr := f.logInAgain(ctx, token); loginErr != nil {
+		if loginErr := f.logInAgain(bounded, token); loginErr != nil {
 			return nil, fmt.Errorf("%w: %w", loginErr, err)
 		}
 		return nil, errAgain

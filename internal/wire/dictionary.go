@@ -52,7 +52,11 @@ func (d Dictionary) With(changes map[string]json.RawMessage) Dictionary {
 // Content gives the dictionary as JSON for a state event: members sorted by
 // name, nothing escaped that need not be, no white space.
 func (d Dictionary) Content() json.RawMessage {
-	content, _ := d.content(d.write)
+	write := d.write
+	if write == nil && d.Write != nil { // it was signed here
+		write = d.Write.encode(d.Write.ID)
+	}
+	content, _ := d.content(write)
 	return content
 }
 

@@ -60,6 +60,7 @@ func TestWritesAreReadAsTheyWereSigned(t *testing.T) {
 		dict, err := Layout{}.Decode("", content)
 		require.NoError(t, err)
 		require.Equal(t, &write, dict.Write)
+		require.Equal(t, string(content), string(Dictionary{Entries: dict.Entries, Write: &write}.Content()), "the content of what was signed here")
 		require.Empty(t, dict.Rest)
 		require.Len(t, dict.Entries, len(entries))
 		for key, value := range entries {

@@ -1,0 +1,91 @@
+package room
+
+import (
+	"encoding/json"
+	"maps"
+	"slices"
+	"time"
+
+	"maunium.net/go/mautrix/event"
+
+	"github.com/go-joe/matrix-memory/internal/journal"
+)
+
+// What the journal keeps of a room beside changes: what is known of its memory, and of access.
+type saved struct {
+	Memory     json.RawMessage
+	Encryption bool                           `json:",omitempty"`
+	Levels     *event.PowerLevelsEventContent `json:",omitempty"`
+	Create     *event.Event                   `json:",omitempty"`
+}
+
+// saveAfter is how long it takes at most until what others changed is kept, if little is
+// delivered. That costs tens of milliseconds in a room that is nearly full.
+const saveAfter = 5 * time.Second
+
+// saveStale keeps what is known by now of rooms, with the journal's next transaction.
+func (rs *Rooms) saveStale() {
+	rs.mu.RLock()
+	rooms := slices.Collect(maps.Values(rs.byID))
+	rs.mu.RUnlock()
+	for _, r := range rooms {
+		if r.stale.Load() {
+			r.save()
+		}
+	}
+}
+
+// save keeps what is known of the room, with the journal's next transaction.
+func (r *Room) save() {
+	if r.rooms.Journal == nil || r.rooms.Journal.Failure() != nil {
+		return
+	}
+	r.saving.Lock()
+	defer r.saving.Unlock()
+	r.stale.Store(false)
+	memory, err := r.replica.Save()
+	if err != nil { // it is not loaded
+		return
+	}
+	r.mu.RLock()
+	state, err := json.Marshal(saved{memory, r.access.encryption, r.access.levels, r.access.create})
+	r.mu.RUnlock()
+	if err == nil {
+		err = r.rooms.Journal.Save(journal.Known{Rooms: map[string][]byte{r.id.String(): state}})
+	}
+	if err != nil {
+		r.log().WithError(err).Warn("What the room holds can't be kept in the journal")
+	}
+}
+
+// restore takes over what was kept of the room, if that can be read. It is behind, then.
+func (r *Room) restore() {
+	if r.rooms.Journal == nil {
+		return
+	}
+	r.replica.Reached(r.rooms.Journal.Depth(r.id.String()))
+	state, err := r.rooms.Journal.Load(r.id.String())
+	var known saved
+	if err == nil && state != nil {
+		err = json.Unmarshal(state, &known)
+	}
+	if err == nil && known.Memory != nil {
+		err = r.replica.Restore(known.Memory)
+	}
+	if err != nil {
+		r.log().WithError(err).Warn("What the journal says of the room can't be used; it is read from the homeserver")
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.access = access{known.Encryption, known.Levels, known.Create}
+}
+
+// HoldSealed says whether the journal holds changes of rooms that were known to be encrypted.
+func (rs *Rooms) HoldSealed() bool {
+	return slices.ContainsFunc(slices.Concat(rs.Journal.Rooms(), rs.Journal.Refused()), func(room string) bool {
+		var known saved
+		state, err := rs.Journal.Load(room)
+		return err == nil && json.Unmarshal(state, &known) == nil && known.Encryption
+	})
+}
