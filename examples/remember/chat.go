@@ -23,9 +23,9 @@ const help = `Tell me: remember tea is green
 Ask me:  what is tea
 And:     forget tea, show keys, show room, quit`
 
-// chat runs the bot until the context is done or the input ends. It reports
-// whether the bot ran at all.
-func chat(ctx context.Context, conf matrix.Config, stdin io.Reader, stdout, stderr io.Writer) (chatted bool, err error) {
+// chat runs the bot until the context is done or the input ends. What sets up more of it may
+// be nil. It reports whether the bot ran at all.
+func chat(ctx context.Context, conf matrix.Config, stdin io.Reader, stdout, stderr io.Writer, setUp func(*joe.Bot, *matrix.Memory)) (chatted bool, err error) {
 	ctx, quit := context.WithCancel(ctx)
 	defer quit()
 	memory := matrix.New(conf)
@@ -37,6 +37,9 @@ func chat(ctx context.Context, conf matrix.Config, stdin io.Reader, stdout, stde
 		terminal(stdin, stdout),
 		memory, // this line puts bot.Store into a Matrix room
 	)
+	if setUp != nil {
+		setUp(bot, memory)
+	}
 
 	bot.Respond(`remember (.+?) is (.+)`, func(msg joe.Message) error {
 		what, value := msg.Matches[0], msg.Matches[1]

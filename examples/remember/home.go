@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 
 	"maunium.net/go/mautrix"
@@ -29,8 +30,11 @@ type home struct {
 	conf   matrix.Config
 }
 
+// journalIn is where -offline keeps its journal, beside the homeserver's data.
+func journalIn(dir string) string { return filepath.Join(dir, "journal.db") }
+
 // startHome starts the homeserver that keeps its data in dir, with an account and
-// a room for the bot. With fresh, the room is a new one.
+// a room for the bot. With fresh, the room is a new one, of which no journal knows.
 func startHome(ctx context.Context, dir string, fresh bool, progress io.Writer) (_ *home, err error) {
 	server, err := homeserver.Start(ctx, homeserver.Options{Dir: filepath.Join(dir, "homeserver"), Progress: progress})
 	switch {
@@ -56,6 +60,11 @@ func startHome(ctx context.Context, dir string, fresh bool, progress io.Writer) 
 	alias := id.NewRoomAlias(roomAlias, server.Name())
 	if err := makeRoom(ctx, client, alias, fresh); err != nil {
 		return nil, fmt.Errorf("make the room %s: %w", alias, err)
+	}
+	if fresh {
+		if err := os.Remove(journalIn(dir)); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return nil, err
+		}
 	}
 	// The memory logs in by itself.
 	if _, err := client.Logout(ctx); err != nil {

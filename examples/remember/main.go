@@ -24,6 +24,14 @@
 //
 //	go run ./examples/remember -config configuration.yaml
 //
+// What a journal is good for is shown by
+//
+//	go run ./examples/remember -offline
+//
+// It chats by itself: it tells the bot something, stops the homeserver, goes on telling and
+// asking as if nothing were wrong, starts the homeserver again, and shows the room, which
+// has all of it. What it could not deliver when it was ended meanwhile, the next -offline does.
+//
 // The flag -fresh starts with a new room, and -data names another folder for the
 // program's own homeserver.
 package main
@@ -38,6 +46,8 @@ import (
 	"os/signal"
 	"path/filepath"
 	"syscall"
+
+	"github.com/go-joe/joe"
 
 	matrix "github.com/go-joe/matrix-memory"
 )
@@ -77,9 +87,10 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) (exitCode int
 }
 
 type options struct {
-	config string // the user's configuration.yaml, or "" for a homeserver of our own
-	data   string // the folder of that
-	fresh  bool
+	config  string // the user's configuration.yaml, or "" for a homeserver of our own
+	data    string // the folder of that
+	fresh   bool
+	offline bool // chat by itself, in part without a homeserver
 }
 
 func parse(args []string, stderr io.Writer) (options, error) {
@@ -89,6 +100,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	flags.StringVar(&opts.config, "config", "", "use the homeserver of this configuration.yaml; without it, the program starts its own")
 	flags.StringVar(&opts.data, "data", "", "the `folder` where the program's own homeserver keeps its data (default: remember, in matrix-memory in your configuration folder)")
 	flags.BoolVar(&opts.fresh, "fresh", false, "start with a new room, which remembers nothing; the old one stays in the data folder")
+	flags.BoolVar(&opts.offline, "offline", false, "chat by itself, and stop the homeserver meanwhile; the bot keeps a journal in the data folder")
 	if err := flags.Parse(args); err != nil {
 		return opts, err
 	}
@@ -96,8 +108,8 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	switch {
 	case flags.NArg() > 0:
 		err = fmt.Errorf("unexpected argument %q; what the bot is to be told goes to its input", flags.Arg(0))
-	case opts.config != "" && (opts.fresh || opts.data != ""):
-		err = errors.New("-fresh and -data are about the program's own homeserver; they can't go with -config")
+	case opts.config != "" && (opts.fresh || opts.offline || opts.data != ""):
+		err = errors.New("-fresh, -offline and -data are about the program's own homeserver; they can't go with -config")
 	case opts.config == "" && opts.data == "":
 		opts.data, err = defaultData()
 	}
@@ -118,6 +130,7 @@ func defaultData() (string, error) {
 // run reports whether the chat took place, besides an error.
 func (opts options) run(ctx context.Context, stdin io.Reader, stdout, stderr io.Writer) (chatted bool, err error) {
 	var conf matrix.Config
+	var setUp func(*joe.Bot, *matrix.Memory)
 	if opts.config != "" {
 		if conf, err = matrix.LoadConfig(opts.config); err != nil {
 			return false, err
@@ -128,7 +141,11 @@ func (opts options) run(ctx context.Context, stdin io.Reader, stdout, stderr io.
 			return false, startErr
 		}
 		defer func() { err = errors.Join(err, home.server.Stop()) }()
+		if opts.offline {
+			home.conf.Journal = journalIn(opts.data)
+			stdin, setUp = home.offline(stdout)
+		}
 		conf = home.conf
 	}
-	return chat(ctx, conf, stdin, stdout, stderr)
+	return chat(ctx, conf, stdin, stdout, stderr, setUp)
 }

@@ -123,6 +123,78 @@ func TestStartsAfresh(t *testing.T) {
 	require.Equal(t, []string{"I remember nothing."}, pipe(t, "show keys\n", "-data", data))
 }
 
+// While the homeserver is away nothing is different for who chats, and once it is back the
+// room has all. It may be shown again, and in a new room.
+func TestRemembersWithoutTheHomeserver(t *testing.T) {
+	data := dataDir(t)
+	for _, args := range [][]string{nil, nil, {"-fresh"}} {
+		remembersWithoutTheHomeserver(t, data, args...)
+		require.Equal(t, []string{"coffee is black."}, pipe(t, "what is coffee", "-data", data))
+	}
+}
+
+// remembersWithoutTheHomeserver runs -offline to its end.
+func remembersWithoutTheHomeserver(t *testing.T, data string, args ...string) {
+	t.Helper()
+	answers := pipe(t, "", append(args, "-data", data, "-offline")...)
+	require.GreaterOrEqual(t, len(answers), 20)
+	room := len(answers) - 2 // with the line that quits
+	require.Equal(t, []string{
+		"> remember tea is green",
+		"I'll remember that tea is green.",
+		"> stop the homeserver",
+		"It is stopped. What I remember now is in the journal, " + filepath.Join(data, "journal.db") + ".",
+		"> what is tea",
+		"tea is green.",
+		"> remember coffee is black",
+		"I'll remember that coffee is black.",
+		"> remember milk is cold",
+		"I'll remember that milk is cold.",
+		"> forget tea",
+		"I no longer know what tea is.",
+		"> show keys",
+		"coffee",
+		"milk",
+		"> start the homeserver",
+		"It runs again, and has the 3 changes that were made without it.",
+		"> show room",
+	}, answers[:18])
+	require.Regexp(t, `^{"content":{"coffee":"black","dev\.joe\.write":{.*},"milk":"cold"},`, answers[room])
+	require.Equal(t, "> quit", answers[room+1])
+}
+
+// Ctrl-C ends it in good order whenever it comes, also while the homeserver is stopped or
+// starts, and what was begun then can be gone on with.
+func TestCtrlCEndsTheShow(t *testing.T) {
+	data := dataDir(t)
+	for _, at := range []string{
+		"starting the homeserver",
+		"the homeserver answers",
+		"the memory is in the room",
+		"> remember tea is green",
+		"> stop the homeserver",
+		"It is stopped.",
+		"> remember milk is cold",
+		"> start the homeserver",
+		"It runs again",
+	} {
+		p := command(t, "-data", data, "-offline")
+		said := new(output) // on either way
+		p.Stdout, p.Stderr = io.MultiWriter(&p.stdout, said), io.MultiWriter(&p.stderr, said)
+		require.NoError(t, p.Start())
+		said.waitFor(t, at)
+		require.NoError(t, p.Process.Signal(syscall.SIGINT))
+		_ = p.Wait() // the exit code says it
+		code := p.ProcessState.ExitCode()
+		require.Contains(t, []int{exitOK, exitInterrupted}, code, "%s: the program said: %s", at, &p.stderr)
+		if p.stdout.String() != "" {
+			require.Equal(t, exitOK, code, "%s: there was a chat to end", at)
+		}
+		require.NotContains(t, p.stderr.String(), "remember:", at)
+	}
+	remembersWithoutTheHomeserver(t, data)
+}
+
 // One folder serves one program at a time; a second one says what to do.
 func TestTwoOnOneFolder(t *testing.T) {
 	data := dataDir(t)
@@ -268,6 +340,7 @@ func TestSaysWhatIsWrong(t *testing.T) {
 		"help":              {[]string{"-help"}, exitOK, "-config"},
 		"unknown flag":      {[]string{"-frsh"}, exitUsage, "-frsh"},
 		"argument":          {[]string{"what", "is", "tea"}, exitUsage, `unexpected argument "what"`},
+		"config offline":    {[]string{"-config", file, "-offline"}, exitUsage, "can't go with -config"},
 		"config with fresh": {[]string{"-config", file, "-fresh"}, exitUsage, "can't go with -config"},
 		"misspelt setting":  {[]string{"-config", file}, exitFailed, file + `:3: unknown key "homeservr"; did you mean homeserver?`},
 		"missing file":      {[]string{"-config", file + "x"}, exitFailed, "no such file"},
