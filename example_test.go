@@ -292,3 +292,28 @@ func ExampleWithEncoder() {
 	fmt.Println(tea, known, err)
 	// Output: (1+2i) true <nil>
 }
+
+// With a journal, a change is acknowledged once it is on disk, and delivered behind.
+func ExampleMemory_Pending() {
+	folder, err := os.MkdirTemp("", "example")
+	if err != nil {
+		panic(err)
+	}
+	defer os.RemoveAll(folder)
+	conf := exampleConfig()
+	conf.Journal = filepath.Join(folder, "memory.db")
+	memory := matrix.New(conf)
+	if err := memory.Open(context.Background()); err != nil {
+		panic(err)
+	}
+	defer memory.Close()
+
+	fmt.Println(memory.Set("tea", []byte(`{"kind": "green"}`)))
+	fmt.Println(memory.Flush(context.Background()))
+	if waiting := memory.Pending(); waiting.Changes > 0 {
+		fmt.Printf("%d changes wait, %d of them were refused, the oldest since %s\n", waiting.Changes, waiting.Refused, waiting.Since)
+	}
+	// Output:
+	// <nil>
+	// <nil>
+}

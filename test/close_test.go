@@ -273,3 +273,118 @@ func TestCloseWarnsOfNothing(t *testing.T) {
 	require.NoError(t, r.Close())
 	require.NotContains(t, strings.TrimPrefix(kept.String(), before), "level=warning")
 }
+
+// A memory with a journal leaves nothing running and its file free, whatever it does when it is
+// closed, and however often.
+func TestCloseWithAJournal(t *testing.T) {
+	type closing struct {
+		front  *homeserver.Proxy
+		conf   matrix.Config
+		memory *matrix.Memory
+		online func() // lets requests come through again
+	}
+	for name, test := range map[string]struct {
+		begin   func(testing.TB, *closing) (then func()) // once Close has begun
+		pending int
+	}{
+		"nothing": {func(testing.TB, *closing) func() { return func() {} }, 0},
+		"delivers": {func(t testing.TB, c *closing) func() {
+			reached, release := make(chan struct{}), make(chan struct{})
+			c.front.Inject(homeserver.Fault{Match: homeserver.StateWrite, Times: 1, Do: homeserver.PauseBefore(reached, release)})
+			require.NoError(t, c.memory.Set("tea", []byte(`1`)))
+			<-reached
+			return func() { close(release) }
+		}, 0},
+		"connects": {func(t testing.TB, c *closing) func() {
+			require.NoError(t, c.memory.Close())
+			c.front.Reset()
+			c.online = c.front.Inject(homeserver.Fault{Do: homeserver.BlackHole()})
+			c.memory = rig.Open(t, c.conf)
+			require.NoError(t, c.memory.Set("tea", []byte(`1`)))
+			eventually(t, func() bool { return len(c.front.Requests()) > 0 }, "it connects")
+			return func() {}
+		}, 1},
+		"waits to connect": {func(t testing.TB, c *closing) func() {
+			require.NoError(t, c.memory.Close())
+			c.online = offline(c.front)
+			log, kept := rig.KeepLog()
+			c.memory = rig.Open(t, c.conf, matrix.WithLogger(log))
+			require.NoError(t, c.memory.Set("tea", []byte(`1`)))
+			eventually(t, func() bool { return len(kept.Lines("can't be reached")) > 0 }, "it could not connect")
+			return func() {}
+		}, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			rig.NoLeaks(t)
+			bot := rig.Register(t)
+			c := &closing{front: rig.Proxy(t), online: func() {}}
+			c.conf = journalled(t, c.front, bot, bot.NewRoom(t), matrix.OneStateKey)
+			c.memory = rig.Open(t, c.conf)
+			then := test.begin(t, c)
+			var all sync.WaitGroup
+			for range 3 {
+				all.Go(func() {
+					if err := c.memory.Close(); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+			eventually(t, func() bool { _, _, err := c.memory.Get("tea"); return errors.Is(err, matrix.ErrClosed) }, "Close has begun")
+			then()
+			rig.Within(t, slack, "Close", all.Wait)
+			require.NoError(t, c.memory.Close())
+			usedAfterClose(t, c.memory)
+			require.ErrorIs(t, c.memory.Flush(t.Context()), matrix.ErrClosed)
+			require.Equal(t, test.pending, c.memory.Pending().Changes)
+
+			c.online()
+			again := rig.Open(t, c.conf)
+			rig.Flush(t, again, delivering)
+			require.NoError(t, again.Close())
+		})
+	}
+}
+
+// A memory that was closed before it was opened, or can't have its journal as another has it,
+// leaves nothing either.
+func TestJournalOfAMemoryThatDoesNotOpen(t *testing.T) {
+	rig.NoLeaks(t)
+	bot := rig.Register(t)
+	conf := journalled(t, rig.Proxy(t), bot, bot.NewRoom(t), matrix.OneStateKey)
+	for range 2 { // the first start of a journal, and one that connects behind
+		closed := matrix.New(conf, matrix.WithLogger(rig.Log(t)))
+		require.NoError(t, closed.Close())
+		require.ErrorIs(t, closed.Open(t.Context()), matrix.ErrClosed)
+
+		memory := rig.Open(t, conf)
+		require.ErrorContains(t, rig.Refused(t, conf), "in use")
+		require.NoError(t, memory.Set("tea", []byte(`1`)))
+		rig.Flush(t, memory, delivering)
+		require.NoError(t, memory.Close())
+	}
+}
+
+// What a memory answered when it was closed, it answers when it starts again without a
+// connection, whatever told it.
+func TestCloseKeepsWhatTheMemoryHeld(t *testing.T) {
+	for name, layout := range rig.Layouts {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			front := rig.Proxy(t)
+			bot, others := neighbours(t, layout)
+			conf := journalled(t, front, bot, others.Room, layout)
+			memory := rig.Open(t, conf)
+			for _, value := range []string{`1`, `2`} {
+				_, err := memory.Delete("tea")
+				require.NoError(t, err)
+				rig.Flush(t, memory, delivering)
+				require.NoError(t, others.Put(t.Context(), "tea", value))
+				eventually(t, func() bool { got, _, err := memory.Get("tea"); return err == nil && string(got) == value }, "what others write")
+			}
+			require.NoError(t, memory.Close())
+			offline(front)
+			memory = rig.Open(t, conf)
+			rig.Has(t, memory, "tea", `2`)
+		})
+	}
+}

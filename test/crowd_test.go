@@ -20,12 +20,31 @@ import (
 // own. What is done past the proxies is done by the room's owner, who is the first.
 func crowd(t testing.TB, on rig.Server, n int, layout matrix.StateKey, options ...matrix.Option) []rig.Proxied {
 	t.Helper()
+	return crowdWith(t, on, n, layout, false, options...)
+}
+
+// crowdWith is crowd, in which each may have a journal.
+func crowdWith(t testing.TB, on rig.Server, n int, layout matrix.StateKey, journals bool, options ...matrix.Option) []rig.Proxied {
+	t.Helper()
 	owner, confs := newcomers(t, on, n, layout)
 	all := make([]rig.Proxied, n)
 	for i, conf := range confs {
+		if journals {
+			conf.Journal = rig.Journal(t)
+		}
 		all[i] = rig.Behind(t, on.Proxy(t), owner, conf, options...)
+		if journals {
+			require.FileExists(t, conf.Journal)
+		}
 	}
 	return all
+}
+
+// withAndWithoutJournals runs a test twice.
+func withAndWithoutJournals(t *testing.T, test func(t *testing.T, journals bool)) {
+	t.Helper()
+	t.Run("no journals", func(t *testing.T) { test(t, false) })
+	t.Run("journals", func(t *testing.T) { test(t, true) })
 }
 
 // newcomers makes accounts, the settings of a memory for each, and a room in which all

@@ -18,25 +18,29 @@ import (
 func TestKeysSetAtTheSameMoment(t *testing.T) {
 	for _, n := range []int{2, 3} {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
-			all := crowd(t, rig.Shared(t), n, matrix.OneStateKey)
-			want := make(map[string]string)
-			for round := range 15 {
-				atOnce(t, all, func(i int, r rig.Proxied) error {
-					return r.Set(fmt.Sprint(i, "-", round), []byte(`1`))
-				})
-				for i := range all {
-					want[fmt.Sprint(i, "-", round)] = `1`
+			withAndWithoutJournals(t, func(t *testing.T, journals bool) {
+				all := crowdWith(t, rig.Shared(t), n, matrix.OneStateKey, journals)
+				want := make(map[string]string)
+				for round := range 15 {
+					atOnce(t, all, func(i int, r rig.Proxied) error {
+						return r.Set(fmt.Sprint(i, "-", round), []byte(`1`))
+					})
+					for i := range all {
+						want[fmt.Sprint(i, "-", round)] = `1`
+					}
+					settle(t, want, 0, all...)
 				}
-				settle(t, want, 0, all...)
-			}
+			})
 		})
 	}
 }
 
 // The same, where each sets key after key as fast as it can.
 func TestKeysSetAsFastAsCanBe(t *testing.T) {
-	all := crowd(t, rig.Shared(t), 3, "my.key")
-	settle(t, fill(t, all, 40), lasting, all...)
+	withAndWithoutJournals(t, func(t *testing.T, journals bool) {
+		all := crowdWith(t, rig.Shared(t), 3, "my.key", journals)
+		settle(t, fill(t, all, 40), lasting, all...)
+	})
 }
 
 // Memories that set the same key at the same moment agree with the room on who was the
@@ -44,29 +48,33 @@ func TestKeysSetAsFastAsCanBe(t *testing.T) {
 func TestOneKeySetAtTheSameMoment(t *testing.T) {
 	for name, layout := range rig.Layouts {
 		t.Run(name, func(t *testing.T) {
-			all := crowd(t, rig.Shared(t), 2, layout)
-			for round := range 15 {
-				may := make(map[string]bool)
-				for i := range all {
-					may[fmt.Sprint(100*i+round)] = true
-				}
-				atOnce(t, all, func(i int, r rig.Proxied) error {
-					return r.Set("k", fmt.Append(nil, 100*i+round))
-				})
-				var differs difference
-				eventually(t, func() bool {
-					held := all[0].Account.Entries(t, all[0].Room)
-					differs = difference(fmt.Sprintf("; the room has %v", held))
-					same := true
-					for i, r := range all {
-						has := rig.Entries(t, r.Memory)
-						differs += difference(fmt.Sprintf(", memory %d %v", i, has))
-						same = same && maps.Equal(held, has)
-					}
-					return same && may[held["k"]]
-				}, "round %d: all agree%v", round, &differs)
-			}
+			withAndWithoutJournals(t, func(t *testing.T, journals bool) { oneKeySetAtTheSameMoment(t, layout, journals) })
 		})
+	}
+}
+
+func oneKeySetAtTheSameMoment(t *testing.T, layout matrix.StateKey, journals bool) {
+	all := crowdWith(t, rig.Shared(t), 2, layout, journals)
+	for round := range 15 {
+		may := make(map[string]bool)
+		for i := range all {
+			may[fmt.Sprint(100*i+round)] = true
+		}
+		atOnce(t, all, func(i int, r rig.Proxied) error {
+			return r.Set("k", fmt.Append(nil, 100*i+round))
+		})
+		var differs difference
+		eventually(t, func() bool {
+			held := all[0].Account.Entries(t, all[0].Room)
+			differs = difference(fmt.Sprintf("; the room has %v", held))
+			same := true
+			for i, r := range all {
+				has := rig.Entries(t, r.Memory)
+				differs += difference(fmt.Sprintf(", memory %d %v", i, has))
+				same = same && maps.Equal(held, has)
+			}
+			return same && may[held["k"]]
+		}, "round %d: all agree%v", round, &differs)
 	}
 }
 

@@ -186,9 +186,13 @@ func TestHomeserverKilled(t *testing.T) {
 // The homeserver is killed and started again while two memories write. Nothing that was
 // acknowledged is lost, to them neither.
 func TestHomeserverKilledWhileTwoWrite(t *testing.T) {
+	withAndWithoutJournals(t, homeserverKilledWhileTwoWrite)
+}
+
+func homeserverKilledWhileTwoWrite(t *testing.T, journals bool) {
 	const keys, kills = 100, 2
 	own := rig.Own(t)
-	all := crowd(t, own, 2, matrix.OneStateKey)
+	all := crowdWith(t, own, 2, matrix.OneStateKey, journals)
 	want := make(map[string]string)
 	var acknowledged atomic.Int32
 	writing := make(chan struct{})
@@ -220,6 +224,9 @@ func TestHomeserverKilledWhileTwoWrite(t *testing.T) {
 		require.NoError(t, own.Restart(t.Context()))
 	}
 	<-writing
+	for _, r := range all {
+		rig.Flush(t, r.Memory, delivering)
+	}
 	settle(t, want, lasting, all...)
 	fresh := rig.Open(t, all[0].Config(all[0].Room))
 	require.Empty(t, compare("a memory that starts now", want, rig.Entries(t, fresh)))

@@ -1,6 +1,7 @@
 package test
 
 import (
+	"context"
 	"encoding/json"
 	"flag"
 	"fmt"
@@ -22,7 +23,8 @@ import (
 // client, changes the state in between, the memory is closed and opened again,
 // and the network fails in many ways. Every acknowledged write is there, no
 // refused write is visible, and in the end the memory, a fresh one and the room
-// on the server agree.
+// on the server agree. With a journal no write fails, and what is acknowledged is
+// delivered at some time before that.
 //
 // Each check takes a second or more; -rapid.checks asks for more of them.
 func TestProperty(t *testing.T) {
@@ -31,23 +33,29 @@ func TestProperty(t *testing.T) {
 		t.Cleanup(func() { require.NoError(t, checks.Value.Set(checks.DefValue)) })
 	}
 	for name, layout := range rig.Layouts {
-		t.Run(name, func(t *testing.T) {
-			bot := rig.Register(t)
-			front := rig.Proxy(t)
-			rapid.Check(t, func(rt *rapid.T) {
-				r := &sequence{T: rt, t: t, bot: bot, front: front, models: make(map[id.RoomID]model)}
-				for range 2 {
-					room := bot.NewRoom(t)
-					r.rooms = append(r.rooms, room)
-					r.models[room] = make(model)
-				}
-				r.conf = bot.Config(r.rooms[0])
-				r.conf.Homeserver = front.URL()
-				r.conf.SingleStateKey = layout
-				r.play()
-			})
-		})
+		t.Run(name, func(t *testing.T) { property(t, layout, false) })
+		t.Run(name+", journal", func(t *testing.T) { property(t, layout, true) })
 	}
+}
+
+func property(t *testing.T, layout matrix.StateKey, journal bool) {
+	bot := rig.Register(t)
+	front := rig.Proxy(t)
+	rapid.Check(t, func(rt *rapid.T) {
+		r := &sequence{T: rt, t: t, bot: bot, front: front, models: make(map[id.RoomID]model)}
+		for range 2 {
+			room := bot.NewRoom(t)
+			r.rooms = append(r.rooms, room)
+			r.models[room] = make(model)
+		}
+		r.conf = bot.Config(r.rooms[0])
+		r.conf.Homeserver = front.URL()
+		r.conf.SingleStateKey = layout
+		if journal {
+			r.conf.Journal = rig.Journal(t)
+		}
+		r.play()
+	})
 }
 
 // A model is what a room should remember: for each key what may stand there. More
@@ -103,6 +111,7 @@ func (r *sequence) play() {
 		r.check(room)
 	}
 	for range 2 { // the memory as it is, and a fresh one
+		r.deliver()
 		for _, room := range r.rooms {
 			r.agree(room)
 		}
@@ -114,6 +123,22 @@ func (r *sequence) play() {
 func (r *sequence) open() {
 	r.memory = matrix.New(r.conf, matrix.WithLogger(rig.Log(r.t)))
 	require.NoError(r, r.memory.Open(r.t.Context()))
+	if r.journal() {
+		require.FileExists(r, r.conf.Journal)
+	}
+}
+
+func (r *sequence) journal() bool { return r.conf.Journal != "" }
+
+// deliver waits until what was acknowledged is in the rooms.
+func (r *sequence) deliver() {
+	if !r.journal() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(r.t.Context(), delivering)
+	defer cancel()
+	require.NoError(r, r.memory.Flush(ctx))
+	require.Equal(r, matrix.Pending{}, r.memory.Pending())
 }
 
 var someKeys = []string{"a", "b", "@c", `"d"`}
@@ -138,14 +163,23 @@ var faults = map[string][]homeserver.Action{
 	"stored unseen": {homeserver.ResetAfter(), rig.Forbidden},
 }
 
+// refusals are the faults after which a write fails.
+var refusals = map[string]bool{"refused": true, "lost": true, "stored unseen": true}
+
 // write makes one write of a key, perhaps with a fault, and notes in the model
 // what may stand there now.
 func (r *sequence) write(room id.RoomID, value string, write func(key string) error) {
 	key := rapid.SampledFrom(someKeys).Draw(r.T, "key")
 	names := append(slices.Sorted(maps.Keys(faults)), "none", "none", "none", "none", "none", "none")
+	if r.journal() { // what is refused then has tests of its own
+		names = slices.DeleteFunc(names, func(name string) bool { return refusals[name] })
+	}
 	fault := rapid.SampledFrom(names).Draw(r.T, "fault")
 	for _, action := range faults[fault] {
-		defer r.front.Inject(homeserver.Fault{Match: homeserver.StateWrite, Times: 1, Do: action})()
+		remove := r.front.Inject(homeserver.Fault{Match: homeserver.StateWrite, Times: 1, Do: action})
+		if !r.journal() { // else it strikes what is delivered later
+			defer remove()
+		}
 	}
 	err := write(key)
 
@@ -169,6 +203,7 @@ func (r *sequence) write(room id.RoomID, value string, write func(key string) er
 // other lets a second writer change a key, on top of what stands in the room, and
 // waits until the memory has seen it.
 func (r *sequence) other(room id.RoomID) {
+	r.deliver() // what is pending wins over what the memory has not heard of
 	r.n++
 	key, value := rapid.SampledFrom([]string{"a", "b"}).Draw(r.T, "key"), fmt.Sprintf(`"theirs %d"`, r.n)
 	stateKey, content := key, make(map[string]json.RawMessage)

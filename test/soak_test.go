@@ -33,9 +33,10 @@ var (
 // homeserver that is killed, memories that are closed and opened again. Then all faults
 // end, and nothing that was acknowledged to a memory may be lost: under a key that
 // one writer has stands what it set last, under one that several share what one of them
-// set last, and all agree. For 20 minutes with each layout:
+// set last, and all agree. With journals, no change fails either. For 20 minutes with each
+// layout, with and without them:
 //
-//	go test ./test -run TestSoak -v -timeout 60m -soak 20m
+//	go test ./test -run TestSoak -v -timeout 120m -soak 20m
 //
 // A change of the program as opsdroid may be lost where it wrote at the very moment that
 // a memory did. These are counted, and are no failure.
@@ -46,19 +47,22 @@ func TestSoak(t *testing.T) {
 	}
 	t.Logf("go test ./test -run TestSoak -soakseed %d", seed)
 	for _, name := range []string{"single", "perkey"} {
-		t.Run(name, func(t *testing.T) {
-			s := newSoak(t, rig.Layouts[name], seed)
-			begin := time.Now()
-			s.write(*soakTime)
-			wrote := time.Since(begin)
-			begin = time.Now()
-			problems := s.settled(time.Minute)
-			t.Logf("%v of writing, then %v until all agreed, or a minute\n%s",
-				wrote.Round(time.Second), time.Since(begin).Round(100*time.Millisecond), s.figures())
-			require.Empty(t, problems)
-			s.rests()
-		})
+		t.Run(name, func(t *testing.T) { newSoak(t, rig.Layouts[name], seed, false).run() })
+		t.Run(name+", journals", func(t *testing.T) { newSoak(t, rig.Layouts[name], seed, true).run() })
 	}
+}
+
+func (s *soak) run() {
+	t := s.t
+	begin := time.Now()
+	s.write(*soakTime)
+	wrote := time.Since(begin)
+	begin = time.Now()
+	problems := s.settled(time.Minute)
+	t.Logf("%v of writing, then %v until all agreed, or a minute\n%s",
+		wrote.Round(time.Second), time.Since(begin).Round(100*time.Millisecond), s.figures())
+	require.Empty(t, problems)
+	s.rests()
 }
 
 // A soak is one room, and all who write in it.
@@ -69,6 +73,7 @@ type soak struct {
 	fronts   []*homeserver.Proxy // of all who write
 	owner    rig.Proxied         // of the room, who only looks at it, and has no memory
 	layout   matrix.StateKey
+	journals bool // the memories have journals
 	subjects []*subject
 	ledgers  []*ledger // of the memories' writers
 	theirs   *ledger   // of the program as opsdroid
@@ -93,10 +98,10 @@ func (m *subject) now() (memory *matrix.Memory, opened int) {
 	return m.memory, m.opened
 }
 
-func newSoak(t testing.TB, layout matrix.StateKey, seed uint64) *soak {
+func newSoak(t testing.TB, layout matrix.StateKey, seed uint64, journals bool) *soak {
 	t.Helper()
 	own := rig.Own(t)
-	s := &soak{t: t, seed: seed, server: own, layout: layout, sharing: []string{"shared 1", "shared 2", "shared 3"}}
+	s := &soak{t: t, seed: seed, server: own, layout: layout, journals: journals, sharing: []string{"shared 1", "shared 2", "shared 3"}}
 	owner, confs := newcomers(t, own, 3, layout)
 	s.owner = rig.Proxied{Account: owner, Room: id.RoomID(confs[0].Rooms["main"])}
 	s.theirs = newLedger("opsdroid")
@@ -107,7 +112,13 @@ func newSoak(t testing.TB, layout matrix.StateKey, seed uint64) *soak {
 	for i, conf := range confs[1:] {
 		m := &subject{conf: conf, front: own.Proxy(t)}
 		m.conf.Homeserver, m.conf.Timeout = m.front.URL(), 9*time.Second
+		if journals {
+			m.conf.Journal = rig.Journal(t)
+		}
 		require.NoError(t, m.open(t))
+		if journals {
+			require.FileExists(t, m.conf.Journal)
+		}
 		s.subjects = append(s.subjects, m)
 		s.chaos.fronts = append(s.chaos.fronts, m.front)
 		for w := range 2 { // which meet in the same memory
@@ -209,6 +220,9 @@ func (s *soak) problems() string {
 		} else if d := compare(fmt.Sprint("memory ", i), room, held); d != "" {
 			all = append(all, "the room is not what a memory holds:"+string(d))
 		}
+		if left := memory.Pending(); left.Changes > 0 {
+			all = append(all, fmt.Sprintf("memory %d has not delivered %d changes, of which %d are refused", i, left.Changes, left.Refused))
+		}
 	}
 	for _, l := range s.ledgers {
 		for _, key := range l.keys {
@@ -218,6 +232,9 @@ func (s *soak) problems() string {
 		}
 		if len(l.wrong) > 0 {
 			all = append(all, fmt.Sprintf("%d reads of what was just set were wrong, such as %s", len(l.wrong), l.wrong[0]))
+		}
+		if s.journals && l.failure != nil {
+			all = append(all, fmt.Sprintf("a change of %s failed: %v", l.name, l.failure))
 		}
 	}
 	for _, key := range s.sharing {
@@ -377,6 +394,7 @@ type ledger struct {
 	former map[string][]string
 	wrong  []string // reads of what it had just changed
 
+	failure                       error // the last one, but for those of a closed memory
 	acknowledged, failed, unknown int
 }
 
@@ -390,6 +408,9 @@ func newLedger(name string) *ledger {
 
 // note takes down what became of a change.
 func (l *ledger) note(key, value string, err error) {
+	if err != nil && !errors.Is(err, matrix.ErrClosed) {
+		l.failure = err
+	}
 	switch {
 	case err == nil:
 		l.acknowledged++

@@ -1,0 +1,100 @@
+package test
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	matrix "github.com/go-joe/matrix-memory"
+	"github.com/go-joe/matrix-memory/internal/homeserver"
+	"github.com/go-joe/matrix-memory/internal/rig"
+)
+
+// fillDisk makes the disk of a journal that is open full: what this process has open as that file
+// is /dev/full from now on.
+func fillDisk(t testing.TB, path string) {
+	t.Helper()
+	full, err := os.OpenFile("/dev/full", os.O_RDWR, 0)
+	require.NoError(t, err)
+	defer full.Close()
+	open, err := filepath.Glob("/proc/self/fd/*")
+	require.NoError(t, err)
+	found := false
+	for _, link := range open {
+		if to, err := os.Readlink(link); err == nil && to == path {
+			var fd int
+			for _, digit := range filepath.Base(link) {
+				fd = 10*fd + int(digit-'0')
+			}
+			require.NoError(t, syscall.Dup3(int(full.Fd()), fd, syscall.O_CLOEXEC))
+			found = true
+		}
+	}
+	require.True(t, found, "%s is open", path)
+}
+
+// The disk is full. What is set from then on waits for the homeserver, and what the journal holds
+// waits for the next start: Flush says so at once. Where the homeserver does not answer either, the
+// outcome is unknown.
+func TestJournalFails(t *testing.T) {
+	front := rig.Proxy(t)
+	bot := rig.Register(t)
+	home := bot.NewRoom(t)
+	conf := journalled(t, front, bot, home, matrix.OneStateKey)
+	conf.Timeout = 10 * slack
+	memory := rig.Open(t, conf)
+	remove := front.Inject(homeserver.Fault{Match: homeserver.StateWrite, Do: homeserver.Page(502)})
+	require.NoError(t, memory.Set("tea", []byte(`1`)))
+	fillDisk(t, conf.Journal)
+	room := memory.InRoom(home.String())
+	ctx, cancel := context.WithTimeout(t.Context(), slack)
+	defer cancel()
+	require.ErrorIs(t, room.WithContext(ctx).Set("milk", 1), matrix.ErrUnknownOutcome)
+	rig.Within(t, slack, "Flush", func() { require.ErrorContains(t, memory.Flush(t.Context()), "the journal failed") })
+	remove()
+	require.NoError(t, memory.Set("coffee", []byte(`1`)))
+	require.Equal(t, `1`, bot.Entries(t, home)["coffee"])
+	require.FileExists(t, conf.Journal+".failed")
+
+	memory = reopened(t, memory, conf)
+	rig.Flush(t, memory, delivering)
+	held := bot.Entries(t, home)
+	require.Equal(t, `1`, held["tea"])
+	require.Equal(t, `1`, held["coffee"])
+}
+
+// The disk is full, and the file can't be renamed, so that a start takes it for sound. So no key
+// is written that it may hold a change of, nothing of it is delivered, and others' keys are.
+func TestJournalFailsInPlace(t *testing.T) {
+	front := rig.Proxy(t)
+	bot := rig.Register(t)
+	home := bot.NewRoom(t)
+	conf := journalled(t, front, bot, home, matrix.OneStateKey)
+	memory := rig.Open(t, conf)
+	remove := front.Inject(homeserver.Fault{Match: homeserver.StateWrite, Do: homeserver.Page(502)})
+	require.NoError(t, memory.Set("tea", []byte(`1`)))
+	require.NoError(t, os.MkdirAll(filepath.Join(conf.Journal+".failed", "in the way"), 0o700))
+	fillDisk(t, conf.Journal)
+	require.ErrorIs(t, memory.Set("milk", []byte(`1`)), matrix.ErrUnknownOutcome)
+	remove()
+	for _, key := range []string{"tea", "milk"} {
+		err := memory.Set(key, []byte(`2`))
+		require.ErrorContains(t, err, conf.Journal, key)
+		require.NotErrorIs(t, err, matrix.ErrUnknownOutcome, key)
+	}
+	require.NoError(t, memory.Set("coffee", []byte(`1`)))
+	rig.Within(t, slack, "Flush", func() { require.ErrorContains(t, memory.Flush(t.Context()), "could not be renamed") })
+	require.Equal(t, map[string]string{"coffee": `1`}, bot.Entries(t, home))
+
+	require.NoError(t, memory.Close())
+	require.NoError(t, os.RemoveAll(conf.Journal+".failed"))
+	memory = rig.Open(t, conf)
+	rig.Flush(t, memory, delivering)
+	held := bot.Entries(t, home)
+	require.Equal(t, `1`, held["tea"])
+	require.Equal(t, `1`, held["coffee"])
+}
