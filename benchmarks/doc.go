@@ -10,6 +10,6 @@
 // Bolt and Redis are used with the calls that joe's memories for them make. A
 // redis-server must be in the PATH; it is started on a free port and in a folder
 // of its own, and does not write to the disk. Bolt waits for the disk in every
-// Set; the file is written whole in every Set, but not waited for. The
-// homeserver's SQLite does not wait for the disk either.
+// Set, and so does the memory with a journal; the file is written whole in every
+// Set, but not waited for. The homeserver's SQLite does not wait for the disk either.
 package benchmarks

@@ -11,7 +11,7 @@ require (
 	github.com/go-joe/joe v0.12.0
 	github.com/go-joe/matrix-memory v0.0.0-00010101000000-000000000000
 	github.com/redis/go-redis/v9 v9.7.0
-	go.etcd.io/bbolt v1.4.3
+	go.etcd.io/bbolt v1.5.0
 	go.uber.org/zap v1.14.0
 	golang.org/x/sync v0.24.0
 	maunium.net/go/mautrix v0.32.0
@@ -22,6 +22,7 @@ require (
 	github.com/cenkalti/backoff/v5 v5.0.3 // indirect
 	github.com/cespare/xxhash/v2 v2.2.0 // indirect
 	github.com/dgryski/go-rendezvous v0.0.0-20200823014737-9f7001d12a5f // indirect
+	github.com/gofrs/flock v0.13.0 // indirect
 	github.com/mattn/go-colorable v0.1.14 // indirect
 	github.com/mattn/go-isatty v0.0.20 // indirect
 	github.com/petermattis/goid v0.0.0-20260918085751-abfca077860b // indirect

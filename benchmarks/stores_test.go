@@ -34,6 +34,7 @@ var stores = []struct {
 	open func(*testing.B) joe.Memory
 }{
 	{"Matrix", openMatrix},
+	{"Matrix, journal", openJournalled},
 	{"file", openFile},
 	{"Bolt", openBolt},
 	{"Redis", openRedis},
