@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
+	"hash"
 	"hash/crc32"
 
 	"golang.org/x/crypto/argon2"
@@ -33,18 +34,18 @@ var errUnfit = errors.New("it is not what was written there")
 // XChaCha20-Poly1305, without one they carry a checksum. Either way a record is bound to the
 // file, the bucket and the key that it stands under, and is found to be damaged anywhere else.
 type box struct {
-	salt   []byte
-	aead   cipher.AEAD // nil: not sealed
-	secret []byte      // makes what stands in the clear for names
+	salt []byte
+	aead cipher.AEAD // nil: not sealed
+	mac  hash.Hash   // makes what stands in the clear for names; of whoever writes the file
 }
 
 func newBox(salt []byte, passphrase string) (*box, error) {
 	if passphrase == "" {
-		return &box{salt: salt, secret: salt}, nil
+		return &box{salt: salt, mac: hmac.New(sha256.New, salt)}, nil
 	}
 	key := argon2.IDKey([]byte(passphrase), salt, kdfPasses, kdfMemory, kdfThreads, chacha20poly1305.KeySize+sha256.Size)
 	aead, err := chacha20poly1305.NewX(key[:chacha20poly1305.KeySize])
-	return &box{salt: salt, aead: aead, secret: key[chacha20poly1305.KeySize:]}, err
+	return &box{salt: salt, aead: aead, mac: hmac.New(sha256.New, key[chacha20poly1305.KeySize:])}, err
 }
 
 // name returns what a room's key is found under: of one length, and no name to whoever has not the passphrase.
@@ -52,9 +53,9 @@ func (b *box) name(n name) []byte {
 	var w writer
 	w.text(n.room)
 	w.text(n.key)
-	mac := hmac.New(sha256.New, b.secret)
-	mac.Write(w)
-	return mac.Sum(nil)[:nameSize]
+	b.mac.Reset()
+	b.mac.Write(w)
+	return b.mac.Sum(nil)[:nameSize]
 }
 
 // place names where a record stands.
@@ -76,11 +77,11 @@ func checksum(parts ...[]byte) []byte {
 	return binary.BigEndian.AppendUint32(nil, sum)
 }
 
-// seal returns what to write to the file for a record.
+// seal returns what to write to the file for a record. It may use the room behind that.
 func (b *box) seal(bucket string, key, record []byte) []byte {
 	place := b.place(bucket, key)
 	if b.aead == nil {
-		return append(record[:len(record):len(record)], checksum(place, record)...)
+		return append(record, checksum(place, record)...)
 	}
 	nonce := make([]byte, b.aead.NonceSize(), b.aead.NonceSize()+len(record)+b.aead.Overhead())
 	rand.Read(nonce) // never fails: it ends the process instead

@@ -82,12 +82,17 @@ const (
 // encodeChange returns the record of a room's change.
 func encodeChange(room string, c *Change) []byte {
 	var kind uint64
-	for bit, set := range map[uint64]bool{
-		isDelete: c.Delete, isForced: c.Forced, isAttempted: c.Attempt != nil, isRefused: c.Refused != "",
-	} {
-		if set {
-			kind |= bit
-		}
+	if c.Delete {
+		kind |= isDelete
+	}
+	if c.Forced {
+		kind |= isForced
+	}
+	if c.Attempt != nil {
+		kind |= isAttempted
+	}
+	if c.Refused != "" {
+		kind |= isRefused
 	}
 	w := make(writer, 0, len(c.Value)+len(room)+len(c.Key)+len(c.Over)+64)
 	w.uint(kind)

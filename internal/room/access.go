@@ -14,8 +14,16 @@ import (
 // access is what a room's state says of what the bot may do there, and how.
 type access struct {
 	encryption bool
-	levels     *event.PowerLevelsEventContent // nil: the room has none
+	levels     *event.PowerLevelsEventContent // nil: the room has none; with what create says of creators
 	create     *event.Event
+}
+
+// attach has the power levels know who created the room.
+func (a *access) attach() {
+	if a.levels != nil {
+		a.levels = a.levels.Clone() // others may be reading it
+		a.levels.CreateEvent = a.create
+	}
 }
 
 // note takes over a state event that decides on access.
@@ -37,11 +45,13 @@ func (r *Room) note(evt *event.Event) {
 		if json.Unmarshal(evt.Content.VeryRaw, content) == nil {
 			create.Content.Parsed = content
 			r.access.create = &create
+			r.access.attach()
 		}
 	case event.StatePowerLevels.Type:
 		levels := &event.PowerLevelsEventContent{}
 		if json.Unmarshal(levelsAsNumbers(evt.Content.VeryRaw), levels) == nil {
 			r.access.levels = levels
+			r.access.attach()
 		}
 	}
 }
@@ -91,9 +101,7 @@ func (a access) power(user id.UserID, eventType event.Type) (have, need int) {
 	if a.levels == nil {
 		return math.MaxInt, 0
 	}
-	levels := a.levels.Clone()
-	levels.CreateEvent = a.create
-	return levels.GetUserLevel(user), levels.GetEventLevel(eventType)
+	return a.levels.GetUserLevel(user), a.levels.GetEventLevel(eventType)
 }
 
 // warn says at the first use of a room that the bot can't write there.

@@ -77,8 +77,11 @@ func (r *Room) restore() {
 		return
 	}
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.access = access{known.Encryption, known.Levels, known.Create}
+	r.access = access{encryption: known.Encryption, levels: known.Levels}
+	r.mu.Unlock()
+	if known.Create != nil {
+		r.note(known.Create)
+	}
 }
 
 // HoldSealed says whether the journal holds changes of rooms that were known to be encrypted.
