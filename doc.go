@@ -12,8 +12,8 @@
 // # Guarantees
 //
 // Acknowledged means stored: Set and Delete return nil only after the homeserver
-// has stored the change, or with Config.Journal the disk. Until then, and when they fail, Get returns what was
-// there before. If no answer settles it, the error is an [ErrUnknownOutcome]. What
+// has stored the change, or with Config.Journal the disk. Until then, and when they
+// fail, Get returns what was there before. If no answer settles it, the error is an [ErrUnknownOutcome]. What
 // was acknowledged stays until somebody changes that key who had heard of it, or at
 // the same moment.
 //

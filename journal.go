@@ -36,8 +36,8 @@ func (m *Memory) Pending() Pending {
 	return Pending{Changes: waiting + refused, Refused: refused, Since: since}
 }
 
-// Flush waits until all that was acknowledged before the call is delivered, or was changed again since, or the context
-// is done. What the homeserver refuses is not waited for: it is an error that says which
+// Flush waits until all that was acknowledged before the call is delivered, or was changed
+// again since, or the context is done. What the homeserver refuses is not waited for: it is an error that says which
 // rooms and keys that is about. A memory without a journal has nothing to wait for, as its
 // changes are acknowledged once they are delivered. It may be called concurrently with
 // anything; while somebody waits for it, deliveries go as often as the homeserver lets them.

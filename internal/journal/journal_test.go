@@ -80,15 +80,15 @@ func TestWhatWasPutIsThereAgain(t *testing.T) {
 			state, err := j.Load(room)
 			require.NoError(t, err)
 			require.Equal(t, "state", string(state))
-			alias, err := j.Alias("#tea:example.org")
-			require.NoError(t, err)
-			require.Equal(t, room, alias)
 			event, err := j.Event(room, "$event")
 			require.NoError(t, err)
 			require.Equal(t, "cipher", string(event))
 			note, err := j.Note("token")
 			require.NoError(t, err)
 			require.Equal(t, "s1", note)
+			aliases, err := j.Aliases() // which writes it
+			require.NoError(t, err)
+			require.Equal(t, map[string]string{"#tea:example.org": room}, aliases)
 		}
 		requireKnown() // before it is written, and
 		id, changes := j.ID(), j.Changes(room)

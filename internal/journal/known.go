@@ -61,34 +61,22 @@ func (j *Journal) Save(known Known) error {
 // a write; and of a journal that failed or was closed, none of these can be read.
 func (j *Journal) Load(room string) ([]byte, error) { return j.load(inRooms, room) }
 
-// Alias returns the ID of the room that an alias led to, "" if that is not known.
-func (j *Journal) Alias(alias string) (string, error) {
-	room, err := j.load(inAliases, alias)
-	return string(room), err
-}
-
-// Aliases returns the IDs of all rooms that an alias led to, by alias. It writes what waits first.
+// Aliases returns the IDs of the rooms that aliases led to, by alias, but for what is damaged. It writes what
+// waits first.
 func (j *Journal) Aliases() (map[string]string, error) {
 	if err := j.Flush(); err != nil {
 		return nil, err
 	}
-	var aliases []string
+	rooms := make(map[string]string)
 	err := j.view(func(tx *bbolt.Tx) error {
-		return tx.Bucket([]byte(inAliases)).ForEach(func(alias, _ []byte) error {
-			aliases = append(aliases, string(alias))
+		return tx.Bucket([]byte(inAliases)).ForEach(func(alias, raw []byte) error {
+			if room, err := j.file.box.open(inAliases, alias, raw); err == nil {
+				rooms[string(alias)] = string(room)
+			}
 			return nil
 		})
 	})
-	if err != nil {
-		return nil, err
-	}
-	rooms := make(map[string]string, len(aliases))
-	for _, alias := range aliases {
-		if room, err := j.Alias(alias); err == nil && room != "" { // one that is damaged is looked up
-			rooms[alias] = room
-		}
-	}
-	return rooms, nil
+	return rooms, err
 }
 
 // Note returns what was noted under a name, "" if nothing was.

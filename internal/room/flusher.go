@@ -150,9 +150,9 @@ func (f *flusher) deliverTo(ctx context.Context, roomID string) (again bool, err
 	defer session.Survive(f.rooms.Log, "delivering what the journal holds")
 	ctx, cancel := context.WithTimeout(ctx, f.rooms.Timeout)
 	defer cancel()
-	r, err := f.rooms.register(id.RoomID(roomID))
-	if err != nil {
-		return true, err
+	r, unregistered := f.rooms.register(id.RoomID(roomID))
+	if unregistered != nil {
+		return true, unregistered
 	}
 	if err := r.delivering.Acquire(ctx, 1); err != nil {
 		return true, err

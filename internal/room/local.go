@@ -110,11 +110,12 @@ func (r *Room) writeThrough(b *Budget, changes []commit.Change) (existed int, er
 		}
 		older[c.Key] = pending.Seq
 		changes[i].Forced = failure != nil // the next start reads that in, and has to find a later one
-		if _, inRoom, err := r.replica.Get(c.Key); c.Delete && err == nil && inRoom == pending.Delete {
+		switch _, inRoom, err := r.replica.Get(c.Key); {
+		case !c.Delete || err != nil || inRoom != pending.Delete: // both say the same
+		case inRoom:
+			hidden--
+		default:
 			hidden++
-			if inRoom {
-				hidden -= 2
-			}
 		}
 	}
 	existed, err = r.submit(b, changes...)
@@ -122,10 +123,7 @@ func (r *Room) writeThrough(b *Budget, changes []commit.Change) (existed int, er
 		return existed, err
 	}
 	r.done(older)
-	if failure == nil {
-		err = r.rooms.Journal.Flush() // else a start would deliver the older ones after these
-	}
-	if err != nil {
+	if failure == nil && r.rooms.Journal.Flush() != nil { // without it a start would deliver the older ones after these
 		r.rooms.flusher.failed()
 	}
 	return existed + hidden, nil

@@ -1,19 +1,16 @@
 package room_test
 
 import (
-	"context"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/go-joe/matrix-memory/internal/journal"
 	"github.com/go-joe/matrix-memory/internal/rig"
 	"github.com/go-joe/matrix-memory/internal/room"
-	"github.com/go-joe/matrix-memory/internal/session"
 	"github.com/go-joe/matrix-memory/internal/wire"
 )
 
@@ -23,23 +20,10 @@ func openLocal(t *testing.T, account rig.Account, layout wire.Layout, path strin
 	t.Helper()
 	kept, err := journal.Open(path, journal.Options{Account: account.UserID.String(), Log: rig.Log(t)})
 	require.NoError(t, err)
-	connection := session.New(session.NewClient(), false)
-	rooms := room.New(room.Env{
-		Session: connection, EventType: rig.MemoryType, Layout: layout, Timeout: 15 * time.Second, Log: rig.Log(t),
-		Journal: kept, Through: func(key string) bool { return strings.HasPrefix(key, "through ") },
+	t.Cleanup(func() { require.NoError(t, kept.Close()) })
+	return openWith(t, account.HomeserverURL.String(), account, room.Env{
+		Layout: layout, Journal: kept, Through: func(key string) bool { return strings.HasPrefix(key, "through ") },
 	})
-	require.NoError(t, connection.Open(t.Context(), session.Options{
-		Homeserver: account.HomeserverURL.String(), AccessToken: account.AccessToken,
-		Types: rooms.Types(), Recent: rig.MemoryType, Update: rooms.Update, Anew: rooms.Anew, Timeout: rooms.Timeout, Log: rooms.Log,
-	}))
-	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), rooms.Timeout)
-		defer cancel()
-		rooms.Close(ctx)
-		connection.Close()
-		require.NoError(t, kept.Close())
-	})
-	return rooms
 }
 
 // What was written through counts, though the journal had an earlier change of the key, and though

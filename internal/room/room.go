@@ -116,8 +116,10 @@ func (r *Room) apply(u session.Update) {
 	if todo {
 		r.queue.Wake()
 	}
-	news := slices.Concat(u.State, u.Timeline, u.After)
-	if r.rooms.Journal != nil && len(news)+len(u.Redacted) > 0 {
+	if r.rooms.Journal == nil {
+		return
+	}
+	if news := slices.Concat(u.State, u.Timeline, u.After); len(news)+len(u.Redacted) > 0 {
 		r.stale.Store(true)
 		r.retry(u.Gap || slices.ContainsFunc(news, func(evt *event.Event) bool { return evt.Type.Type != r.rooms.EventType.Type }))
 	}

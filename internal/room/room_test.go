@@ -36,11 +36,15 @@ func open(t *testing.T, account rig.Account, layout wire.Layout, cipher room.Cip
 // openAt is open by way of a proxy.
 func openAt(t *testing.T, url string, account rig.Account, layout wire.Layout, cipher room.Cipher) *room.Rooms {
 	t.Helper()
+	return openWith(t, url, account, room.Env{Layout: layout, Encrypt: true, Cipher: cipher})
+}
+
+// openWith is openAt with what else rooms have.
+func openWith(t *testing.T, url string, account rig.Account, env room.Env) *room.Rooms {
+	t.Helper()
 	connection := session.New(session.NewClient(), false)
-	rooms := room.New(room.Env{
-		Session: connection, EventType: rig.MemoryType, Layout: layout, Encrypt: true, Cipher: cipher,
-		Timeout: 15 * time.Second, Log: rig.Log(t),
-	})
+	env.Session, env.EventType, env.Timeout, env.Log = connection, rig.MemoryType, 15*time.Second, rig.Log(t)
+	rooms := room.New(env)
 	require.NoError(t, connection.Open(t.Context(), session.Options{
 		Homeserver: url, AccessToken: account.AccessToken,
 		Types: rooms.Types(), Recent: rig.MemoryType, Update: rooms.Update, Anew: rooms.Anew, Timeout: rooms.Timeout, Log: rooms.Log,
