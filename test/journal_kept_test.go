@@ -1,12 +1,15 @@
 package test
 
 import (
+	"net/http"
 	"os"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	matrix "github.com/go-joe/matrix-memory"
+	"github.com/go-joe/matrix-memory/internal/homeserver"
 	"github.com/go-joe/matrix-memory/internal/rig"
 )
 
@@ -40,6 +43,47 @@ func TestWhatOthersChangedIsKept(t *testing.T) {
 				_, there, err := again.Get("sugar")
 				return err == nil && there
 			}, "a start from the file knows what others changed")
+		})
+	}
+}
+
+// Sync may bring what others changed before the room is read again after a start. Then that
+// counts, and is not taken for older than what the journal knows. These others put just
+// their values, so that only what their events replaced tells how late they are.
+func TestOthersAreHeardBeforeTheRoomIsRead(t *testing.T) {
+	for name, layout := range rig.Layouts {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			front := rig.Proxy(t)
+			bot, others := neighbours(t, layout)
+			conf := journalled(t, front, bot, others.Room, layout)
+			memory := rig.Open(t, conf)
+			for _, value := range []string{`"older"`, `"ours"`} {
+				require.NoError(t, memory.Set("tea", []byte(value)))
+				rig.Flush(t, memory, delivering)
+			}
+			require.NoError(t, memory.Close())
+
+			reached, release := make(chan struct{}), make(chan struct{})
+			history := func(r *http.Request) bool { return strings.HasSuffix(r.URL.Path, "/messages") }
+			front.Inject(homeserver.Fault{Match: history, Times: 1, Do: homeserver.PauseBefore(reached, release)})
+			memory = rig.Open(t, conf)
+			<-reached // sync has begun
+			if layout == matrix.PerKey {
+				others.Account.Put(t, others.Room, "tea", map[string]string{"tea": "theirs"})
+				others.Account.Put(t, others.Room, "sugar", map[string]string{"sugar": "1"})
+			} else {
+				others.Account.Put(t, others.Room, string(layout), map[string]string{"tea": "theirs"})
+				others.Account.Put(t, others.Room, string(layout), map[string]string{"tea": "theirs", "sugar": "1"})
+			}
+			eventually(t, func() bool { _, there, err := memory.Get("sugar"); return err == nil && there }, "sync brings it")
+			close(release)
+			eventually(t, func() bool { value, _, err := memory.Get("tea"); return err == nil && string(value) == theirs }, "what others changed counts")
+			require.NoError(t, memory.Set("milk", []byte(`2`)))
+			rig.Flush(t, memory, delivering)
+			want := map[string]string{"tea": theirs, "sugar": `"1"`, "milk": `2`}
+			require.Equal(t, want, others.Entries(t, others.Room))
+			require.Equal(t, want, rig.Entries(t, memory))
 		})
 	}
 }

@@ -277,12 +277,10 @@ func (s *Server) Stop() error {
 		return nil
 	}
 	s.proc = nil
-	select {
-	case <-proc.Exited:
+	switch err := proc.Signal(syscall.SIGTERM); {
+	case errors.Is(err, os.ErrProcessDone):
 		return fmt.Errorf("the homeserver had ended by itself: %v\nits log ends with:\n%s", proc.Err(), s.Log())
-	default:
-	}
-	if err := proc.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
+	case err != nil:
 		proc.Kill() // there is no polite way on this system
 		return nil
 	}

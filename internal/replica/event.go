@@ -81,6 +81,9 @@ func (e *event) place(from Event, old bool) {
 	e.bare = e.partial
 }
 
+// first says whether an event replaced none, as far as is known.
+func (e *event) first() bool { return e.replaces == "" && !e.partial && !e.acked }
+
 // standing returns what stands in the room with the event.
 func (e *event) standing() standing {
 	return standing{found: true, id: e.id, dict: e.dict, err: e.err, raw: e.raw}

@@ -59,7 +59,9 @@ func (m *meaning) add(e Event, old bool) *event {
 		case e.Redacted, emptied:
 			m.redact(e.ID)
 		case !e.Bare && (have.partial || have.acked || e.Replaces != "" && (have.guessed || have.replaces == "")):
+			first := have.first()
 			have.place(e, old)
+			m.worked = m.worked && !first // else what was read of it would count for sure
 			m.changed()
 			m.before(e)
 		}

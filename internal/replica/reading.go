@@ -90,7 +90,7 @@ func (m *meaning) read(e *event) *reading {
 	if e.reading != nil {
 		return e.reading
 	}
-	first := e.replaces == "" && !e.partial
+	first := e.first()
 	r := &reading{sure: first, unsure: !first}
 	e.reading = r // what refers to itself, as no honest event does, ends here
 	write := e.write

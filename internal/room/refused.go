@@ -13,9 +13,13 @@ type told struct {
 	kind error
 }
 
-// kindOf tells apart why changes are refused.
+// kindOf tells apart why changes are refused. Who was taken out of a room is told so in two
+// ways: by the homeserver that refuses, and, once sync has said it, without asking.
 func kindOf(err error) error {
-	for _, kind := range []error{ErrTooLarge, ErrUnknownRoom, ErrForbidden, ErrNoEncryption} {
+	if unusable(err) {
+		return ErrForbidden
+	}
+	for _, kind := range []error{ErrTooLarge, ErrNoEncryption} {
 		if errors.Is(err, kind) {
 			return kind
 		}

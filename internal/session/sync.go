@@ -223,10 +223,11 @@ func (f *follower) handle(response *mautrix.RespSync, anew bool) {
 func (s *Session) observe(response *mautrix.RespSync) {
 	for room, news := range response.Rooms.Join {
 		update := Update{Room: room, Gap: news.Timeline.Limited, State: slices.Clone(news.State.Events)}
+		dendrite := s.knowDendrite(news.Timeline.PrevBatch)
 		for _, evt := range news.Timeline.Events {
 			switch {
 			case evt.StateKey != nil:
-				if s.dendrite.Load() {
+				if dendrite {
 					mend(evt)
 				}
 				update.Timeline = append(update.Timeline, evt)
