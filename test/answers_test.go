@@ -49,6 +49,7 @@ func TestPagesAreWaitedOut(t *testing.T) {
 // A page that stays is what the error tells of, and the outcome is unknown: a web server
 // may say anything once the homeserver has acted.
 func TestPageThatStays(t *testing.T) {
+	t.Parallel()
 	bot := rig.Register(t)
 	r := behind(t, rig.Proxy(t), bot, 5*time.Second, matrix.OneStateKey)
 	for _, status := range []int{200, 403, 404} {

@@ -227,6 +227,7 @@ func TestEndsRightAfterARacedWrite(t *testing.T) {
 		"dies, another program's":   {dies: true, opsdroid: true},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			owner, confs := newcomers(t, rig.Shared(t), 2, matrix.OneStateKey)
 			conf := confs[0]
 			if ended.dies {
@@ -260,6 +261,7 @@ func TestEndsRightAfterARacedWrite(t *testing.T) {
 
 // That Close ends what the memory does is nothing to warn of.
 func TestCloseWarnsOfNothing(t *testing.T) {
+	t.Parallel()
 	bot := rig.Register(t)
 	log, kept := rig.KeepLog()
 	r := behind(t, rig.Proxy(t), bot, 15*time.Second, matrix.OneStateKey, matrix.WithLogger(log))

@@ -43,8 +43,12 @@ func crowdWith(t testing.TB, on rig.Server, n int, layout matrix.StateKey, journ
 // withAndWithoutJournals runs a test twice.
 func withAndWithoutJournals(t *testing.T, test func(t *testing.T, journals bool)) {
 	t.Helper()
-	t.Run("no journals", func(t *testing.T) { test(t, false) })
-	t.Run("journals", func(t *testing.T) { test(t, true) })
+	for name, journals := range map[string]bool{"no journals": false, "journals": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(t, journals)
+		})
+	}
 }
 
 // newcomers makes accounts, the settings of a memory for each, and a room in which all

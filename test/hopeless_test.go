@@ -115,15 +115,15 @@ func (f *failing) RoundTrip(r *http.Request) (*http.Response, error) {
 // waited out: names vanish when the network goes, and certificates are renewed late.
 func TestHopelessWhileRunning(t *testing.T) {
 	bot := rig.Register(t)
-	front := rig.Proxy(t)
 	for name, err := range map[string]error{
 		"no such host": noSuchHost,
 		"certificate":  &tls.CertificateVerificationError{Err: x509.CertificateInvalidError{Reason: x509.Expired, Cert: &x509.Certificate{}}},
 		"scheme":       http.ErrSchemeMismatch,
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			transport := &failing{RoundTripper: &http.Transport{DisableKeepAlives: true}}
-			r := behind(t, front, bot, 10*time.Second, matrix.OneStateKey, matrix.WithHTTPClient(&http.Client{Transport: transport}))
+			r := behind(t, rig.Proxy(t), bot, 10*time.Second, matrix.OneStateKey, matrix.WithHTTPClient(&http.Client{Transport: transport}))
 			transport.err.Store(&err)
 			failed := r.Set("tea", []byte(`"secret"`))
 			r.Failed(t, failed, "set", "tea")

@@ -386,6 +386,7 @@ func TestFirstStartNeedsTheHomeserver(t *testing.T) {
 
 // An Open that fails delivers nothing, and does not wait for that.
 func TestOpenFailsWithChangesPending(t *testing.T) {
+	t.Parallel()
 	front, bot := rig.Proxy(t), rig.Register(t)
 	conf := journalled(t, front, bot, bot.NewRoom(t), matrix.OneStateKey)
 	memory := rig.Open(t, conf)

@@ -33,8 +33,12 @@ func TestProperty(t *testing.T) {
 		t.Cleanup(func() { require.NoError(t, checks.Value.Set(checks.DefValue)) })
 	}
 	for name, layout := range rig.Layouts {
-		t.Run(name, func(t *testing.T) { property(t, layout, false) })
-		t.Run(name+", journal", func(t *testing.T) { property(t, layout, true) })
+		for _, journal := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, journal %t", name, journal), func(t *testing.T) {
+				t.Parallel()
+				property(t, layout, journal)
+			})
+		}
 	}
 }
 

@@ -84,6 +84,7 @@ func TestRedactionInASecondGapOfSync(t *testing.T) {
 	bot := rig.Register(t)
 	for name, layout := range rig.Layouts {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			r := behind(t, rig.Proxy(t), bot, 15*time.Second, layout)
 			require.NoError(t, r.Set("secret", []byte(`1`)))
 			r.InStep(t)
