@@ -54,6 +54,7 @@ type merge struct {
 type setting struct {
 	raw  json.RawMessage // in the state event, or in the encrypted event if seal is set
 	seal bool
+	ours bool // raw is encoded here, and so canonical
 }
 
 // pointerSize is what an entry takes in the state when its value is elsewhere:
@@ -100,27 +101,33 @@ func (m *merge) addAll(q *Queue, parts []*part) (merged, later []*part) {
 // were there.
 func (m *merge) add(changes []Change) (existed int, err error) {
 	undo := m.remember(changes)
+	if existed, err = m.tryAdd(changes...); err != nil {
+		undo()
+		return 0, err
+	}
+	return existed, nil
+}
+
+// tryAdd is add, but where it returns an error some may be merged.
+func (m *merge) tryAdd(changes ...Change) (existed int, err error) {
 	size, kept := m.size, m.kept
 	for _, change := range changes {
 		was, err := m.apply(change)
 		if err != nil {
-			undo()
 			return 0, err
 		}
 		if was && change.Delete {
 			existed++
 		}
 		if change.Attempt != nil && m.stamped {
-			m.kept += memberSize(wire.EncodeKey(change.Key), nil) + stampSize
+			m.kept += memberSize(wire.EncodeKey(change.Key), setting{}) + stampSize
 		}
 	}
 	// What makes the content no larger is let through: others may have filled it, by
 	// the homeserver's measure.
 	stamps := max(m.stamp, m.kept)
 	if m.size+stamps > m.limit && (m.size > size || kept > 0 && m.kept > kept) {
-		err := &TooLargeError{Size: m.size + stamps, Limit: m.limit, Keys: m.keys()}
-		undo()
-		return 0, err
+		return 0, &TooLargeError{Size: m.size + stamps, Limit: m.limit, Keys: m.keys()}
 	}
 	return existed, nil
 }
@@ -163,8 +170,14 @@ func (m *merge) apply(change Change) (was bool, err error) {
 	if entry.Err != nil {
 		return was, fmt.Errorf("%w: %w", ErrUnreadable, entry.Err)
 	}
+	after := setting{ours: true}
+	if after.seal = m.encrypted; after.seal {
+		after.raw = wire.EncodeSealed(change.Value)
+	} else {
+		after.raw = wire.EncodeValue(change.Value)
+	}
 	if was {
-		if same, err := m.same(before, entry, change); same || err != nil {
+		if same, err := m.same(before, entry, change, after); same || err != nil {
 			m.keep[key] = true
 			return was, err
 		}
@@ -172,10 +185,8 @@ func (m *merge) apply(change Change) (was bool, err error) {
 	if m.denied != nil {
 		return was, m.denied
 	}
-	after := setting{raw: wire.EncodeValue(change.Value)}
-	if m.encrypted {
-		after = setting{raw: wire.EncodeSealed(change.Value), seal: true}
-		if size := memberSize(m.base.Name(key), after.raw) + 2; size > m.sealLimit {
+	if after.seal {
+		if size := memberSize(m.base.Name(key), after) + 2; size > m.sealLimit {
 			return was, &TooLargeError{Size: size, Limit: m.sealLimit, Keys: 1}
 		}
 	}
@@ -205,10 +216,10 @@ func (m *merge) standing(key string) (before setting, entry wire.Entry, was bool
 }
 
 // same says whether a change sets what stands there already.
-func (m *merge) same(before setting, entry wire.Entry, change Change) (bool, error) {
+func (m *merge) same(before setting, entry wire.Entry, change Change, after setting) (bool, error) {
 	switch {
-	case before.seal:
-		return wire.Equal(before.raw, wire.EncodeSealed(change.Value)), nil
+	case before.ours:
+		return before.seal == after.seal && bytes.Equal(before.raw, after.raw), nil
 	case entry.Pointer != "":
 		value, known, err := m.opened(entry.Pointer, change.Key)
 		if err != nil {
@@ -216,7 +227,7 @@ func (m *merge) same(before setting, entry wire.Entry, change Change) (bool, err
 		}
 		return known && (bytes.Equal(value, change.Value) || wire.Equal(wire.EncodeSealed(value), wire.EncodeSealed(change.Value))), nil
 	default: // in the clear, as it was written before the room was encrypted
-		return !m.encrypted && wire.Equal(before.raw, wire.EncodeValue(change.Value)), nil
+		return !after.seal && wire.Equal(before.raw, after.raw), nil
 	}
 }
 
@@ -225,7 +236,7 @@ func (m *merge) put(key string, before, after setting) {
 	name := m.base.Name(key)
 	m.size += stateSize(name, after) - stateSize(name, before)
 	m.changes[key] = after
-	if stamp := memberSize(wire.EncodeKey(key), nil) + stampSize; m.stamped && (m.stamp == 0 || stamp < m.stamp) {
+	if stamp := memberSize(wire.EncodeKey(key), setting{}) + stampSize; m.stamped && (m.stamp == 0 || stamp < m.stamp) {
 		m.stamp = stamp
 	}
 }
@@ -239,16 +250,19 @@ func stateSize(name string, s setting) int {
 	case s.raw == nil:
 		return 0
 	case s.seal:
-		return memberSize(name, nil) + pointerSize
+		return memberSize(name, setting{}) + pointerSize
 	default:
-		return memberSize(name, s.raw)
+		return memberSize(name, s)
 	}
 }
 
 // memberSize returns how many bytes a member of an object takes, its comma included.
-func memberSize(name string, raw json.RawMessage) int {
-	quoted, _ := json.Marshal(name) // a valid string always marshals
-	return wire.CanonicalSize(quoted) + 1 + wire.CanonicalSize(raw) + 1
+func memberSize(name string, value setting) int {
+	size := len(value.raw)
+	if !value.ours && size > 0 {
+		size = wire.CanonicalSize(value.raw)
+	}
+	return wire.NameSize(name) + 1 + size + 1
 }
 
 // keys returns how many keys the dictionary has with the changes.

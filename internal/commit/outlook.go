@@ -15,11 +15,12 @@ type Outlook struct {
 	encrypted bool                // the same goes for this
 	waiting   map[string][]Change // what is not merged yet, by state key
 	merges    map[string]*merge   // by state key
+	held      map[string]string   // what [replica.Room.Held] said, by key
 }
 
 // Outlook returns the outlook of a room with what is not delivered yet, in the order in which it was made.
 func (q *Queue) Outlook(undelivered []Change) *Outlook {
-	o := &Outlook{queue: q, count: q.room.Changes(), waiting: make(map[string][]Change), merges: make(map[string]*merge)}
+	o := &Outlook{queue: q, count: q.room.Changes(), waiting: make(map[string][]Change), merges: make(map[string]*merge), held: make(map[string]string)}
 	o.encrypted, _ = q.env.Encrypted()
 	for _, change := range undelivered {
 		stateKey := q.room.StateKey(change.Key)
@@ -34,6 +35,16 @@ func (o *Outlook) Stale() bool {
 	return o.count != o.queue.room.Changes() || o.encrypted != encrypted
 }
 
+// Held returns a digest of what the room holds under a key by now; "" if it holds nothing.
+func (o *Outlook) Held(key string) string {
+	held, ok := o.held[key]
+	if !ok {
+		held = o.queue.room.Held(key)
+		o.held[key] = held
+	}
+	return held
+}
+
 // Add adds changes to what is not delivered yet, or says why they could not be stored, as far as is
 // known: a value that is too large, an entry that can't be read, or values that can't go out. Then
 // some may have been added, and the outlook is of no more use.
@@ -41,7 +52,7 @@ func (o *Outlook) Add(changes ...Change) error {
 	for _, change := range changes {
 		m, err := o.merge(o.queue.room.StateKey(change.Key))
 		if err == nil {
-			_, err = m.add([]Change{change})
+			_, err = m.tryAdd(change)
 		}
 		if err != nil {
 			return &KeyError{change.Key, err}

@@ -44,11 +44,11 @@ func (q *Queue) seal(ctx, idle context.Context, m *merge, journal []*part) (raws
 		size, n := 0, 0
 		values := make(map[string]json.RawMessage)
 		for _, key := range secret {
-			raw := m.changes[key].raw
-			if size += memberSize(m.base.Name(key), raw); n > 0 && size+2 > m.sealLimit {
+			change := m.changes[key]
+			if size += memberSize(m.base.Name(key), change); n > 0 && size+2 > m.sealLimit {
 				break
 			}
-			values[key] = raw
+			values[key] = change.raw
 			n++
 		}
 		content := wire.Dictionary{}.NamedAs(m.base).With(values).Content()

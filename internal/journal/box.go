@@ -60,7 +60,7 @@ func (b *box) name(n name) []byte {
 
 // place names where a record stands.
 func (b *box) place(bucket string, key []byte) []byte {
-	var w writer
+	w := make(writer, 0, len(b.salt)+len(bucket)+len(key)+3*binary.MaxVarintLen32)
 	w.bytes(b.salt)
 	w.text(bucket)
 	w.bytes(key)

@@ -57,7 +57,7 @@ func (j *Journal) Put(room string, changes ...Change) error {
 	j.writing.Lock()
 	defer j.writing.Unlock()
 	now := time.Unix(0, time.Now().UnixNano()) // as it is read again
-	t := transaction{head: j.written, changes: make(map[name]*Change)}
+	t := transaction{head: j.written, changes: make(map[name]*Change, len(changes)), alone: true}
 	j.mu.RLock()
 	for _, c := range changes {
 		n := name{room, c.Key}
@@ -71,7 +71,8 @@ func (j *Journal) Put(room string, changes ...Change) error {
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	for _, c := range t.changes {
+	for n, c := range t.changes {
+		delete(j.behind, n)
 		j.set(room, c)
 	}
 	return nil
@@ -132,7 +133,7 @@ func (j *Journal) Attempted(room string, at Attempt, seqs map[string]uint64) err
 }
 
 // Done removes changes that need no delivery any more, each key up to a Seq: from memory at once, from
-// the disk with the next transaction, [Journal.Flush] or [Journal.Close].
+// the disk with the next transaction other than Put's, with [Journal.Flush] or [Journal.Close].
 func (j *Journal) Done(room string, seqs map[string]uint64) {
 	j.mu.Lock()
 	defer j.mu.Unlock()

@@ -111,7 +111,7 @@ func TestOldestRoomFirst(t *testing.T) {
 	require.Equal(t, []any{0, 0, time.Time{}}, []any{changes, refused, since})
 }
 
-// underWay waits until a transaction has taken what was saved.
+// underWay waits until a transaction has taken what it is to write.
 func underWay(t *testing.T, j *Journal) {
 	t.Helper()
 	for start := time.Now(); ; runtime.Gosched() {

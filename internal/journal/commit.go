@@ -15,9 +15,12 @@ type transaction struct {
 	changes map[name]*Change // nil: is removed
 	depths  map[string]int64 // by room
 	head    head
+	alone   bool // what was left for a later transaction is left: somebody waits for this one
 }
 
-// commit writes a transaction, along with all that was left for it. The caller holds writing.
+var none = map[slot][]byte{} // nothing is ever put in here
+
+// commit writes a transaction, along with what was left for it. The caller holds writing.
 func (j *Journal) commit(t transaction) error {
 	j.setAside()
 	j.mu.Lock()
@@ -25,15 +28,18 @@ func (j *Journal) commit(t transaction) error {
 		j.mu.Unlock()
 		return err
 	}
-	changes := make(map[name]*Change, len(t.changes)+len(j.behind))
-	for n := range j.behind {
-		changes[n] = j.changes[n.room][n.key]
+	flying := none
+	if !t.alone {
+		changes := make(map[name]*Change, len(t.changes)+len(j.behind))
+		for n := range j.behind {
+			changes[n] = j.changes[n.room][n.key]
+		}
+		maps.Copy(changes, t.changes)
+		t.changes = changes
+		clear(j.behind)
+		flying, j.staged = j.staged, make(map[slot][]byte)
 	}
-	maps.Copy(changes, t.changes)
-	t.changes = changes
-	clear(j.behind)
-	flying := j.staged
-	j.staged, j.flying = make(map[slot][]byte), flying
+	j.flying = flying
 	j.mu.Unlock()
 
 	err := guard(func() error {
@@ -54,23 +60,31 @@ func (j *Journal) commit(t transaction) error {
 func (f *file) write(tx *bbolt.Tx, t *transaction, entries map[slot][]byte) error {
 	// set puts a record in its place, or removes it, and keeps count.
 	set := func(bucket string, key, record []byte) error {
-		b := tx.Bucket([]byte(bucket))
-		if old := b.Get(key); old != nil {
-			t.head.entries, t.head.sum = t.head.entries-1, t.head.sum^digest(bucket, key, old)
+		b, at := tx.Bucket([]byte(bucket)), slot{bucket, string(key)}
+		if old, ok := f.digests[at]; ok {
+			t.head.entries, t.head.sum = t.head.entries-1, t.head.sum^old
 		}
 		if record == nil {
+			delete(f.digests, at)
 			return b.Delete(key)
 		}
 		raw := f.box.seal(bucket, key, record)
-		t.head.entries, t.head.sum = t.head.entries+1, t.head.sum^digest(bucket, key, raw)
+		f.digests[at] = digest(bucket, key, raw) // if this fails, nothing more is written
+		t.head.entries, t.head.sum = t.head.entries+1, t.head.sum^f.digests[at]
 		return b.Put(key, raw)
 	}
 	for n, c := range t.changes {
+		at, ok := f.names[n]
+		if !ok {
+			at = f.box.name(n)
+		}
 		var record []byte
 		if c != nil {
-			record = encodeChange(n.room, c)
+			f.names[n], record = at, encodeChange(n.room, c)
+		} else {
+			delete(f.names, n)
 		}
-		if err := set(inChanges, f.box.name(n), record); err != nil {
+		if err := set(inChanges, at, record); err != nil {
 			return err
 		}
 	}
@@ -94,7 +108,7 @@ func (f *file) write(tx *bbolt.Tx, t *transaction, entries map[slot][]byte) erro
 
 // digest returns what an entry adds to the head's sum.
 func digest(bucket string, key, raw []byte) uint64 {
-	var w writer
+	w := make(writer, 0, len(bucket)+len(key)+len(raw)+2*binary.MaxVarintLen32)
 	w.text(bucket)
 	w.bytes(key)
 	hash := sha256.Sum256(append(w, raw...))

@@ -91,12 +91,13 @@ func play(t require.TestingT, path string, f fault, after, length int, next func
 			require.Less(t, *left, 0, "nothing was wrong, and %v", err)
 			require.ErrorIs(t, err, ErrFailed)
 			require.ErrorContains(t, err, path)
-			tried = &then
+			last := onDisk.clone()
+			wrote.to(&last, then)
+			tried = &last
 			break
 		}
-		if now = then; wrote {
-			onDisk = now.clone()
-		}
+		now = then
+		wrote.to(&onDisk, now)
 	}
 	if tried == nil {
 		require.NoError(t, j.Failure())
@@ -150,31 +151,30 @@ func TestFaults(t *testing.T) {
 func TestFaultAtEachWrite(t *testing.T) {
 	t.Parallel() // it waits for the disk
 	put := func(changes ...Change) step {
-		return func(j *Journal, m *model) (bool, error) {
-			m.put("!a", changes)
-			return true, j.Put("!a", changes...)
+		return func(j *Journal, m *model) (wrote, error) {
+			return m.put("!a", changes), j.Put("!a", changes...)
 		}
 	}
 	large := set("milk", string(make([]byte, 50_000)))
 	script := []step{
 		put(set("tea", "1"), large, Change{Key: "rum", Delete: true, Over: "before", Depth: 4}),
-		func(j *Journal, m *model) (bool, error) {
+		func(j *Journal, m *model) (wrote, error) {
 			at, seqs := Attempt{Depth: 5, ID: "id"}, map[string]uint64{"tea": 1, "milk": 2}
-			return m.attempted("!a", at, seqs), j.Attempted("!a", at, seqs)
+			return wrote{all: m.attempted("!a", at, seqs)}, j.Attempted("!a", at, seqs)
 		},
-		func(j *Journal, m *model) (bool, error) {
+		func(j *Journal, m *model) (wrote, error) {
 			m.done("!a", map[string]uint64{"milk": 2})
 			j.Done("!a", map[string]uint64{"milk": 2})
 			m.refuse(name{"!a", "rum"}, 3, "why")
 			j.Refuse("!a", "rum", 3, "why")
 			m.notes["tea"] = "noted"
-			return false, j.Save(Known{Notes: map[string]string{"tea": "noted"}})
+			return wrote{}, j.Save(Known{Notes: map[string]string{"tea": "noted"}})
 		},
-		func(j *Journal, m *model) (bool, error) { return true, j.Flush() },
+		func(j *Journal, m *model) (wrote, error) { return wrote{all: true}, j.Flush() },
 		put(large, set("tea", "3")),
-		func(j *Journal, m *model) (bool, error) {
+		func(j *Journal, m *model) (wrote, error) {
 			m.number = 2
-			return true, j.SetGeneration(2)
+			return wrote{all: true}, j.SetGeneration(2)
 		},
 	}
 	folder := t.TempDir()
@@ -218,9 +218,7 @@ func TestPowerLoss(t *testing.T) {
 			wrote, err := steps(t, now)(j, &now)
 			require.NoError(t, err)
 			if len(writes) == 0 || rapid.IntRange(0, 5).Draw(t, "lost") > 0 {
-				if wrote {
-					onDisk = now.clone()
-				}
+				wrote.to(&onDisk, now)
 				continue
 			}
 			image := append(before, make([]byte, max(0, len(must(os.ReadFile(path)))-len(before)))...)
@@ -239,7 +237,7 @@ func TestPowerLoss(t *testing.T) {
 				n := rapid.IntRange(0, 100).Draw(t, "of meta")
 				copy(image[meta.at:], meta.b[:n])
 				if n >= pageHeader+metaSize {
-					onDisk = now.clone()
+					wrote.to(&onDisk, now)
 				}
 			}
 			require.NoError(t, j.Close())

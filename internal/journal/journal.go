@@ -69,8 +69,8 @@ type Journal struct {
 	mu      sync.RWMutex
 	changes map[string]map[string]*Change // by room and key; a Change that is in here stays as it is
 	depths  map[string]int64
-	behind  map[name]bool   // changes that are otherwise, or no more, in memory: for the next transaction
-	staged  map[slot][]byte // entries that the next transaction writes; nil: removes
+	behind  map[name]bool   // changes that are otherwise, or no more, in memory: for the next transaction but one of Put
+	staged  map[slot][]byte // entries that the same writes; nil: removes
 	flying  map[slot][]byte // and that the one under way does
 	failure error
 	aside   bool // the failed file was renamed

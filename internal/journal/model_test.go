@@ -38,8 +38,9 @@ func (m model) clone() model {
 	return m
 }
 
-func (m *model) put(room string, changes []Change) {
+func (m *model) put(room string, changes []Change) (w wrote) {
 	for _, c := range changes {
+		w.alone = append(w.alone, name{room, c.Key})
 		m.seq++
 		c.Seq = m.seq
 		now := modelled{Change: c, oldest: m.seq}
@@ -49,6 +50,7 @@ func (m *model) put(room string, changes []Change) {
 		}
 		m.changes[name{room, c.Key}] = now
 	}
+	return w
 }
 
 func (m *model) attempted(room string, at Attempt, seqs map[string]uint64) (written bool) {
@@ -173,8 +175,24 @@ func (m model) notesDiffer(j *Journal) string {
 	return ""
 }
 
-// A step is one thing that is done to a journal and to its model. It says whether the journal was to write.
-type step func(j *Journal, m *model) (wrote bool, err error)
+// wrote is what a journal was to write: all that it had in memory, or some changes alone.
+type wrote struct {
+	all   bool
+	alone []name
+}
+
+// to notes on the model of what is on disk what was written of the one of what is in memory.
+func (w wrote) to(disk *model, now model) {
+	if w.all {
+		*disk = now.clone()
+	}
+	for _, n := range w.alone {
+		disk.changes[n], disk.seq = now.changes[n], now.seq
+	}
+}
+
+// A step is one thing that is done to a journal and to its model.
+type step func(j *Journal, m *model) (wrote wrote, err error)
 
 // steps returns what can happen next.
 func steps(t *rapid.T, m model) step {
@@ -201,50 +219,49 @@ func steps(t *rapid.T, m model) step {
 			}
 			return c
 		}), 0, 3).Draw(t, "changes")
-		return func(j *Journal, m *model) (bool, error) {
-			m.put(room, changes)
-			return true, j.Put(room, changes...)
+		return func(j *Journal, m *model) (wrote, error) {
+			return m.put(room, changes), j.Put(room, changes...)
 		}
 	case "attempt":
 		at, seqs := Attempt{Depth: rapid.Int64Range(1, 40).Draw(t, "depth"), ID: "id"}, draw()
-		return func(j *Journal, m *model) (bool, error) {
-			return m.attempted(room, at, seqs), j.Attempted(room, at, seqs)
+		return func(j *Journal, m *model) (wrote, error) {
+			return wrote{all: m.attempted(room, at, seqs)}, j.Attempted(room, at, seqs)
 		}
 	case "done":
 		seqs := draw()
-		return func(j *Journal, m *model) (bool, error) {
+		return func(j *Journal, m *model) (wrote, error) {
 			m.done(room, seqs)
 			j.Done(room, seqs)
-			return false, nil
+			return wrote{}, nil
 		}
 	case "refuse":
 		seqs := draw()
-		return func(j *Journal, m *model) (bool, error) {
+		return func(j *Journal, m *model) (wrote, error) {
 			for key, seq := range seqs {
 				m.refuse(name{room, key}, seq, "forbidden")
 				j.Refuse(room, key, seq, "forbidden")
 			}
-			return false, nil
+			return wrote{}, nil
 		}
 	case "retry":
-		return func(j *Journal, m *model) (bool, error) {
+		return func(j *Journal, m *model) (wrote, error) {
 			m.retry(room)
 			j.Retry(room, All)
-			return false, nil
+			return wrote{}, nil
 		}
 	case "note":
 		key, note := rapid.SampledFrom(modelKeys[:3]).Draw(t, "key"), rapid.SampledFrom([]string{"", "1", "2"}).Draw(t, "note")
-		return func(j *Journal, m *model) (bool, error) {
+		return func(j *Journal, m *model) (wrote, error) {
 			m.notes[key] = note
-			return false, j.Save(Known{Notes: map[string]string{key: note}})
+			return wrote{}, j.Save(Known{Notes: map[string]string{key: note}})
 		}
 	case "flush":
-		return func(j *Journal, m *model) (bool, error) { return true, j.Flush() }
+		return func(j *Journal, m *model) (wrote, error) { return wrote{all: true}, j.Flush() }
 	}
 	number := rapid.Int64().Draw(t, "number")
-	return func(j *Journal, m *model) (bool, error) {
+	return func(j *Journal, m *model) (wrote, error) {
 		m.number = number
-		return true, j.SetGeneration(number)
+		return wrote{all: true}, j.SetGeneration(number)
 	}
 }
 
@@ -277,9 +294,7 @@ func TestModel(t *testing.T) {
 			default:
 				wrote, err := steps(t, now)(j, &now)
 				require.NoError(t, err)
-				if wrote {
-					onDisk = now.clone()
-				}
+				wrote.to(&onDisk, now)
 			}
 			require.Empty(t, now.differs(j, sinces))
 			require.Empty(t, now.notesDiffer(j))

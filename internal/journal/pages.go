@@ -143,9 +143,14 @@ func (w *walk) page(id uint64) ([]byte, error) {
 	return b, nil
 }
 
-// freelist notes which pages are free. Where bbolt keeps no list, it makes one itself, and this
-// package never writes such files.
+// noList stands in the place of the list's page where bbolt keeps none.
+const noList = ^uint64(0)
+
+// freelist notes which pages are free. This package has bbolt write no list, but a tool may have.
 func (w *walk) freelist() error {
+	if w.meta.free == noList {
+		return nil
+	}
 	b, err := w.page(w.meta.free)
 	if err != nil {
 		return err

@@ -107,17 +107,11 @@ type savedRuling struct {
 
 // Save returns what is known of the room, for [Room.Restore].
 func (r *Room) Save() ([]byte, error) {
-	r.mu.RLock() // reads go on
-	defer r.mu.RUnlock()
-	if !r.loaded {
-		return nil, ErrNotLoaded
+	s, err := r.save()
+	if err != nil {
+		return nil, err
 	}
-	s := saved{Version: savedVersion, Self: r.self, PerKey: r.layout.PerKey, StateKey: r.layout.StateKey, Reached: r.reached,
-		Events: make(map[string]savedDocument, len(r.docs))}
-	for stateKey, doc := range r.docs {
-		s.Events[stateKey] = doc.save(r.layout, stateKey)
-	}
-	var out bytes.Buffer
+	var out bytes.Buffer // no lock is held for that: it takes a while
 	encoder := json.NewEncoder(&out)
 	encoder.SetEscapeHTML(false) // contents stay as they are
 	if err := encoder.Encode(s); err != nil {
@@ -126,10 +120,25 @@ func (r *Room) Save() ([]byte, error) {
 	return out.Bytes(), nil
 }
 
+// save returns what is known of the room; nothing in it is changed later.
+func (r *Room) save() (*saved, error) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	if !r.loaded {
+		return nil, ErrNotLoaded
+	}
+	s := &saved{Version: savedVersion, Self: r.self, PerKey: r.layout.PerKey, StateKey: r.layout.StateKey, Reached: r.reached,
+		Events: make(map[string]savedDocument, len(r.docs))}
+	for stateKey, doc := range r.docs {
+		s.Events[stateKey] = doc.save(r.layout, stateKey)
+	}
+	return s, nil
+}
+
 func (d *document) save(layout wire.Layout, stateKey string) savedDocument {
 	s := savedDocument{
 		Older: d.older, Ask: d.ask, Fork: d.fork, Told: d.told, Unproved: d.unproved,
-		Past: d.past, Mine: d.mine, Top: d.top, Carried: d.carried, Loose: d.loose,
+		Past: slices.Clone(d.past), Mine: slices.Clone(d.mine), Top: d.top, Carried: d.carried, Loose: slices.Clone(d.loose),
 	}
 	in := &contents{layout: layout, stateKey: stateKey}
 	events := d.recent
@@ -161,7 +170,7 @@ func (m *meaning) save() *savedMeaning {
 	rulings := func(r map[string]ruling) map[string]savedRuling {
 		return byName(r, func(r ruling) savedRuling { return savedRuling{r.stamp, r.value.Raw} })
 	}
-	s := &savedMeaning{Past: m.past, Depth: m.depth, Unsure: m.unsure, Torn: m.torn, Ruled: rulings(m.ruled), Held: rulings(m.held)}
+	s := &savedMeaning{Past: slices.Clone(m.past), Depth: m.depth, Unsure: m.unsure, Torn: m.torn, Ruled: rulings(m.ruled), Held: rulings(m.held)}
 	weaks := func(all []weak) (saved []savedWeak) {
 		for _, w := range all {
 			saved = append(saved, savedWeak{w.value.Raw, w.floor, w.at})
@@ -172,7 +181,8 @@ func (m *meaning) save() *savedMeaning {
 	s.Keys = byName(m.kept.keys, func(k *known) savedKnown {
 		one := savedKnown{Value: k.value.Raw, From: k.from, Said: k.said, Weak: weaks(k.weak)}
 		if k.stamped {
-			one.At = &k.at
+			at := k.at
+			one.At = &at
 		}
 		return one
 	})

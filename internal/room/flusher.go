@@ -29,12 +29,16 @@ type flusher struct {
 	held    error                  // why nothing is delivered anywhere: see claim
 }
 
-// later is when a room is tried again.
+// later is when a room is delivered to again.
 type later struct {
 	until time.Time
 	pause *backoff.ExponentialBackOff
-	err   error // of the last attempt
+	err   error // of the last delivery, which is tried again then; nil: it went well
 }
+
+// between is how long a room is left alone after a delivery, where nobody waits for the next one.
+// What is set meanwhile goes in one event, and is kept with one write to the disk.
+const between = 250 * time.Millisecond
 
 func newFlusher(rs *Rooms) *flusher {
 	return &flusher{rooms: rs, work: make(chan struct{}, 1), later: make(map[string]*later), waiting: make(map[chan struct{}]bool), hurry: func() {}}
@@ -45,6 +49,16 @@ func (f *flusher) wake() {
 	select {
 	case f.work <- struct{}{}:
 	default:
+	}
+}
+
+// changed says that there is something to deliver to a room. One that is left alone for now does
+// not wake the flusher: it looks after that by itself.
+func (f *flusher) changed(room string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if l := f.later[room]; l == nil || !time.Now().Before(l.until) {
+		f.wake()
 	}
 }
 
@@ -108,14 +122,15 @@ func (f *flusher) next() (room string, wait time.Duration) {
 	defer f.mu.Unlock()
 	for _, room := range f.rooms.Journal.Rooms() {
 		l := f.later[room]
-		if l == nil {
+		if l == nil || !time.Now().Before(l.until) {
 			return room, 0
 		}
+	}
+	for room, l := range f.later {
 		left := time.Until(l.until)
-		if left <= 0 {
-			return room, 0
-		}
-		if wait == 0 || left < wait {
+		if left <= 0 { // and there is nothing to deliver to it
+			delete(f.later, room)
+		} else if wait == 0 || left < wait {
 			wait = left
 		}
 	}
@@ -128,12 +143,16 @@ func (f *flusher) deliver(ctx context.Context, roomID string) {
 	again, err := f.deliverTo(ctx, roomID)
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if !again || errors.Is(err, session.ErrGaveWay) { // somebody waits for it now
+	switch {
+	case errors.Is(err, session.ErrGaveWay), !again && f.flushes > 0: // somebody waits for it now
 		delete(f.later, roomID)
+		return
+	case !again:
+		f.later[roomID] = &later{until: time.Now().Add(between)}
 		return
 	}
 	l := f.later[roomID]
-	if l == nil {
+	if l == nil || l.err == nil {
 		l = &later{pause: backoff.NewExponentialBackOff()}
 		l.pause.InitialInterval, l.pause.MaxInterval = time.Second, time.Minute
 		f.later[roomID] = l
@@ -311,7 +330,9 @@ func (f *flusher) faults() (all []error) {
 		all = append(all, fmt.Errorf("asking whether the journal is the latest: %w", f.held))
 	}
 	for room, l := range f.later {
-		all = append(all, fmt.Errorf("room %s: %w", room, l.err))
+		if l.err != nil {
+			all = append(all, fmt.Errorf("room %s: %w", room, l.err))
+		}
 	}
 	return all
 }

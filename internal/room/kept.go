@@ -19,7 +19,7 @@ import (
 // points at any more.
 const keptBetween = 1024
 
-// keep keeps an encrypted event with the journal's next transaction.
+// keep keeps an encrypted event with a later transaction of the journal.
 func (r *Room) keep(evt *event.Event) {
 	if r.rooms.Journal == nil {
 		return

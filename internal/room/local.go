@@ -1,7 +1,6 @@
 package room
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"slices"
@@ -172,6 +171,9 @@ func (r *Room) accept(b *Budget, changes []commit.Change) (existed int, err erro
 	}
 	r.accepting.Lock() // what a change is built upon and the change go together
 	defer r.accepting.Unlock()
+	if r.outlook == nil || r.outlook.Stale() {
+		r.outlook = r.queue.Outlook(r.undelivered())
+	}
 	var rows []journal.Change
 	deleted := make(map[string]bool)
 	for _, c := range changes {
@@ -186,15 +188,12 @@ func (r *Room) accept(b *Budget, changes []commit.Change) (existed int, err erro
 			existed, deleted[c.Key] = existed+1, true
 		}
 		rows = append(rows, journal.Change{
-			Key: c.Key, Value: bytes.Clone(c.Value), Delete: c.Delete,
-			Over: r.replica.Held(c.Key), Depth: r.replica.Next(c.Key),
+			Key: c.Key, Value: c.Value, Delete: c.Delete,
+			Over: r.outlook.Held(c.Key), Depth: r.replica.Next(c.Key),
 		})
 	}
 	if len(rows) == 0 {
 		return 0, nil
-	}
-	if r.outlook == nil || r.outlook.Stale() {
-		r.outlook = r.queue.Outlook(r.undelivered())
 	}
 	if err := r.outlook.Add(changes...); err != nil {
 		r.outlook = nil
@@ -204,7 +203,7 @@ func (r *Room) accept(b *Budget, changes []commit.Change) (existed int, err erro
 		r.outlook = nil
 		return 0, &KeyError{Key: changes[0].Key, Err: explain(err)}
 	}
-	r.rooms.flusher.wake()
+	r.rooms.flusher.changed(r.id.String())
 	return existed, nil
 }
 

@@ -47,3 +47,6 @@ func EventLimit(roomID, sender, eventType, stateKey string) int {
 // CanonicalSize gives the length of content as canonical JSON, which is what a
 // homeserver counts.
 func CanonicalSize(content json.RawMessage) int { return len(Canonical(content)) }
+
+// NameSize gives the length of a member's name in canonical JSON.
+func NameSize(name string) int { return len(appendString(make([]byte, 0, 64), name)) }
