@@ -111,7 +111,7 @@ func TestJournalSealsValues(t *testing.T) {
 			search := func() {
 				t.Helper()
 				for _, secret := range []string{pendingSecret, deliveredSecret, gone, pending} {
-					notFound(t, filepath.Dir(conf.Journal), secret, room.String())
+					notFound(t, filepath.Dir(conf.Journal), secret, bot.UserID.String())
 				}
 			}
 
