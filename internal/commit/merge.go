@@ -218,8 +218,8 @@ func (m *merge) standing(key string) (before setting, entry wire.Entry, was bool
 // same says whether a change sets what stands there already.
 func (m *merge) same(before setting, entry wire.Entry, change Change, after setting) (bool, error) {
 	switch {
-	case before.ours:
-		return before.seal == after.seal && bytes.Equal(before.raw, after.raw), nil
+	case before.ours: // and so sealed or not as after is
+		return bytes.Equal(before.raw, after.raw), nil
 	case entry.Pointer != "":
 		value, known, err := m.opened(entry.Pointer, change.Key)
 		if err != nil {

@@ -94,6 +94,10 @@ type file struct {
 	names   map[name][]byte // what box.name said, of changes that were written
 }
 
+func newFile(path string, db *bbolt.DB) *file {
+	return &file{path: path, db: db, digests: make(map[slot]uint64), names: make(map[name][]byte)}
+}
+
 // openFile opens a file that there is; reading opens it for that only.
 func openFile(path string, options Options, reading bool) (_ *file, err error) {
 	if err := inspect(path, options.Log); err != nil {
@@ -103,7 +107,7 @@ func openFile(path string, options Options, reading bool) (_ *file, err error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &file{path: path, db: db, digests: make(map[slot]uint64), names: make(map[name][]byte)}
+	f := newFile(path, db)
 	defer func() {
 		if err != nil {
 			f.close()

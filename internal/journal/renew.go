@@ -157,7 +157,8 @@ func makeFile(path string, current, failed *file, options Options) error {
 	if err != nil {
 		return err
 	}
-	made := &file{path: path, db: db, header: h, box: box, digests: make(map[slot]uint64), names: make(map[name][]byte)}
+	made := newFile(path, db)
+	made.header, made.box = h, box
 	err = guard(func() error {
 		return db.Update(func(tx *bbolt.Tx) error {
 			for _, bucket := range append([]string{inFile, inChanges, inDepths}, kept...) {
