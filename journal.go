@@ -37,10 +37,12 @@ func (m *Memory) Pending() Pending {
 }
 
 // Flush waits until all that was acknowledged before the call is delivered, or was changed
-// again since, or the context is done. What the homeserver refuses is not waited for: it is an error that says which
-// rooms and keys that is about. A memory without a journal has nothing to wait for, as its
-// changes are acknowledged once they are delivered. It may be called concurrently with
-// anything; while somebody waits for it, deliveries go as often as the homeserver lets them.
+// again since, or the context is done; then the error says what keeps the rest. What the
+// homeserver refuses is not waited for: it is an error that says which rooms and keys that
+// is about; so are the changes of a copy, and a journal that has failed. A memory without a
+// journal has nothing to wait for, as its changes are acknowledged once they are delivered.
+// It may be called concurrently with anything; while somebody waits for it, deliveries go
+// as often as the homeserver lets them.
 func (m *Memory) Flush(ctx context.Context) error {
 	if _, err := m.homeRoom(); err != nil {
 		return fail("flush", "", "", err)

@@ -35,9 +35,9 @@ type Memory struct {
 }
 
 // Set stores a value under a key, any string. It returns nil only after the
-// homeserver has acknowledged the value; if there is an error, the value that
-// was there before is still what Get returns. When no answer came, the
-// homeserver may have stored the value all the same, and the error says so: see
+// homeserver has acknowledged the value, or, with Config.Journal, once it is on disk;
+// if there is an error, the value that was there before is still what Get returns. When
+// no answer came, the homeserver may have stored the value all the same, and the error says so: see
 // [ErrUnknownOutcome]. If the value is there already, nothing is written: the
 // homeserver is asked whether that is still so.
 //
@@ -75,7 +75,8 @@ func (m *Memory) Get(key string) ([]byte, bool, error) {
 
 // Delete removes a key and reports whether it was there. If it is not, as far as the
 // memory has heard, nothing is written: the homeserver is asked whether that is so, and
-// a key that is there after all is removed.
+// a key that is there after all is removed. Where the change may wait in Config.Journal,
+// nobody is asked.
 func (m *Memory) Delete(key string) (bool, error) {
 	r, err := m.target(key)
 	if err != nil {

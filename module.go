@@ -76,7 +76,8 @@ func (m *Memory) Apply(conf *joe.Config) error {
 // be is a warning; so are all of them where the bot is invited again later.
 //
 // With Config.Journal, all but the first start answer from what the rooms held, and
-// connect in the background; that this does not work is a warning.
+// connect in the background; that this does not work is in the log. A default room that the
+// journal does not know needs the homeserver.
 //
 // It may be called once; if it fails, nothing is left running.
 func (m *Memory) Open(ctx context.Context) error {

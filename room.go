@@ -86,8 +86,8 @@ func (r *Room) Delete(key string) (bool, error) {
 
 // DeleteAll removes keys and returns how many of them were there. Of those that are
 // not it makes sure as [Memory.Delete] does. Where the memory is one dictionary, that
-// is one request, and all or none are removed;
-// with a state event for each key it is one request for each, and if some fail,
+// is one request, and all or none are removed, as they are where they may wait in a
+// journal; with a state event for each key it is one request for each, and if some fail,
 // the others are removed all the same and counted. The error names the first key
 // that failed, and its text the others too.
 func (r *Room) DeleteAll(keys ...string) (int, error) {

@@ -14,11 +14,11 @@ type Known struct {
 	Rooms   map[string][]byte            // by room: the last known state
 	Aliases map[string]string            // by alias: the room's ID
 	Events  map[string]map[string][]byte // by room and event: the ciphertext of an encrypted event
-	Notes   map[string]string            // by name: the sync token, the device's ID and the like
+	Notes   map[string]string            // by name: what else is to be known at the next start
 }
 
-// Save keeps what is known, all in one transaction: the next one, or that of [Journal.Flush] or [Journal.Close]. So a token is
-// never ahead of the states that are saved before it or along with it. Reads have it at once.
+// Save keeps what is known, all in one transaction: the next one, or that of [Journal.Flush] or [Journal.Close]. So none of it is
+// ever ahead of what was saved before it or along with it. Reads have it at once.
 func (j *Journal) Save(known Known) error {
 	entries := make(map[slot][]byte)
 	var names []string

@@ -169,7 +169,7 @@ func makeFile(path string, current, failed *file, options Options) error {
 			if err := tx.Bucket([]byte(inFile)).Put(headerKey, h.encode()); err != nil {
 				return err
 			}
-			// Of one of them, or a token could be ahead of a state.
+			// Of one of them, as what is known in a file goes together.
 			if known := cmp.Or(current, failed); known != nil && !known.foreign(options) {
 				if err := made.copyKept(tx, known, options.Log.WithField("file", path)); err != nil {
 					return err

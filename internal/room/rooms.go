@@ -1,5 +1,6 @@
 // Package room is what a memory does in Matrix rooms: it loads a room's state,
-// follows it, answers reads from it, writes, and encrypts and decrypts values.
+// follows it, answers reads from it, writes, and encrypts and decrypts values. With a
+// journal, changes are acknowledged once they are on disk, and delivered behind.
 //
 // [Rooms] are the rooms of one memory, on one connection; a [Room] is one of them,
 // with its replica and the queue of its writes.

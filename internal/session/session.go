@@ -1,5 +1,6 @@
 // Package session is the bot's connection to its homeserver: login, one sync
-// loop, retries, and rooms by name, alias or ID.
+// loop, retries, the pace of what is sent, and rooms by name, alias or ID. A bot with a
+// journal starts without it, and connects in the background: see [Session.OpenBehind].
 package session
 
 import (
