@@ -18,7 +18,7 @@ import (
 // FindOrJoin returns the room that is called by a name, an alias or an ID, and joins
 // it if the bot is not in it.
 func (rs *Rooms) FindOrJoin(ctx context.Context, name string) (*Room, error) {
-	roomID, err := rs.Session.Resolve(ctx, name)
+	roomID, err := rs.Session.ResolveNow(ctx, name)
 	if err != nil {
 		return nil, explain(err)
 	}

@@ -119,7 +119,7 @@ func (rs *Rooms) Flush(ctx context.Context) error { return rs.flusher.flush(ctx)
 // Find returns the room that is called by a name, an alias or an ID, ready for use; off line, one
 // that the journal knows is returned as it is.
 func (rs *Rooms) Find(ctx context.Context, name string) (*Room, error) {
-	roomID, err := rs.Session.Resolve(ctx, name)
+	roomID, err := rs.Session.ResolveNow(ctx, name)
 	if err != nil {
 		return nil, explain(err)
 	}

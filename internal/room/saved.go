@@ -3,6 +3,7 @@ package room
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -14,6 +15,7 @@ import (
 
 // What the journal keeps of a room beside changes: what is known of its memory, and of access.
 type saved struct {
+	Type       string                         // of the memory's events: under another one stands another memory
 	Memory     []byte                         `json:"-"`
 	Encryption bool                           `json:",omitempty"`
 	Levels     *event.PowerLevelsEventContent `json:",omitempty"`
@@ -63,7 +65,7 @@ func (r *Room) save() {
 		return
 	}
 	r.mu.RLock()
-	state, err := saved{memory, r.access.encryption, r.access.levels, r.access.create}.encode()
+	state, err := saved{r.rooms.EventType.Type, memory, r.access.encryption, r.access.levels, r.access.create}.encode()
 	r.mu.RUnlock()
 	if err == nil {
 		err = r.rooms.Journal.Save(journal.Known{Rooms: map[string][]byte{r.id.String(): state}})
@@ -84,7 +86,11 @@ func (r *Room) restore() {
 	if err == nil && state != nil {
 		err = known.decode(state)
 	}
-	if err == nil && known.Memory != nil {
+	switch {
+	case err != nil || known.Memory == nil:
+	case known.Type != r.rooms.EventType.Type:
+		err = fmt.Errorf("it is of the event type %s, and the memory's is %s now", known.Type, r.rooms.EventType.Type)
+	default:
 		err = r.replica.Restore(known.Memory)
 	}
 	if err != nil {

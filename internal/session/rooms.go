@@ -43,6 +43,24 @@ func (s *Session) Resolve(ctx context.Context, room string) (id.RoomID, error) {
 	return known, nil
 }
 
+// ResolveNow is like Resolve where it is not worth waiting for a homeserver that is away, as with
+// [Session.Answers].
+func (s *Session) ResolveNow(ctx context.Context, room string) (id.RoomID, error) {
+	if target := s.Target(room); strings.HasPrefix(target, "#") && !s.knowsAlias(target) {
+		if err := s.Answers(ctx); err != nil {
+			return "", fmt.Errorf("looking up the alias %s: %w", target, err)
+		}
+	}
+	return s.Resolve(ctx, room)
+}
+
+func (s *Session) knowsAlias(alias string) bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	_, known := s.aliases[alias]
+	return known
+}
+
 // askAlias asks the homeserver which room an alias stands for, and remembers that.
 func (s *Session) askAlias(ctx context.Context, alias string) (id.RoomID, error) {
 	var response *mautrix.RespAliasResolve
