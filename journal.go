@@ -2,6 +2,8 @@ package matrix
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"time"
@@ -95,8 +97,12 @@ func (m *Memory) closeJournal() {
 	}
 }
 
-// connectedBefore is the note of which account a memory was that has been open with a journal.
-const connectedBefore = "connected"
+// The notes of a memory that has been open with a journal: which account it was, and what tells
+// whether the access token is still the one that it connected with last.
+const (
+	connectedBefore = "connected"
+	tokenBefore     = "token"
+)
 
 // connect connects to the homeserver: in the background where the journal knows enough to
 // go on from.
@@ -112,7 +118,7 @@ func (m *Memory) connect(ctx context.Context, opts session.Options) error {
 		if err := m.session.Open(ctx, opts); err != nil {
 			return err
 		}
-		return m.journal.Save(journal.Known{Notes: map[string]string{connectedBefore: m.session.Client().UserID.String()}})
+		return m.noteAccount()
 	}
 	user := id.UserID(before)
 	if m.conf.UserID != "" && m.conf.UserID != before {
@@ -131,7 +137,43 @@ func (m *Memory) connect(ctx context.Context, opts session.Options) error {
 	for alias, roomID := range aliases {
 		known.Aliases[alias] = id.RoomID(roomID)
 	}
-	return m.session.OpenBehind(opts, known)
+	if err := m.session.OpenBehind(opts, known); err != nil {
+		return err
+	}
+	return m.confirmAccount(ctx)
+}
+
+// noteAccount notes which account the memory is connected as.
+func (m *Memory) noteAccount() error {
+	return m.journal.Save(journal.Known{Notes: map[string]string{
+		connectedBefore: m.session.Client().UserID.String(), tokenBefore: m.tokenDigest(),
+	}})
+}
+
+// tokenDigest tells access tokens apart, which can't be guessed from it.
+func (m *Memory) tokenDigest() string {
+	digest := sha256.Sum256([]byte(m.conf.AccessToken))
+	return base64.RawStdEncoding.EncodeToString(digest[:])
+}
+
+// confirmAccount asks whose an access token is that the journal has not seen, where mxid does not
+// say it. If nobody answers, the journal's account counts until somebody does.
+func (m *Memory) confirmAccount(ctx context.Context) error {
+	seen, err := m.journal.Note(tokenBefore)
+	if err == nil && (m.foreign || m.conf.UserID != "" || seen == m.tokenDigest()) {
+		return nil
+	}
+	if err == nil {
+		err = m.session.Confirm(ctx)
+	}
+	if err == nil && m.session.IsConnected() {
+		err = m.noteAccount()
+	}
+	if err != nil {
+		m.session.Close()
+		return fmt.Errorf("the journal %s: %w", m.conf.Journal, err)
+	}
+	return nil
 }
 
 // learnt keeps which room an alias leads to.

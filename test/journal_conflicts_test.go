@@ -232,18 +232,30 @@ func TestJournalInUse(t *testing.T) {
 // A journal of another account is refused, and stays as it is.
 func TestJournalOfAnotherAccount(t *testing.T) {
 	bot, others := neighbours(t, matrix.OneStateKey)
-	conf := journalled(t, rig.Proxy(t), bot, others.Room, matrix.OneStateKey)
+	front := rig.Proxy(t)
+	conf := journalled(t, front, bot, others.Room, matrix.OneStateKey)
 	memory := rig.Open(t, conf)
 	require.NoError(t, memory.Set("tea", []byte(`1`)))
 	rig.Flush(t, memory, delivering)
 	require.NoError(t, memory.Close())
 
-	foreign := conf
-	foreign.UserID, foreign.AccessToken = others.UserID.String(), others.AccessToken
-	err := rig.Refused(t, foreign)
-	for _, part := range []string{conf.Journal, bot.UserID.String(), others.UserID.String()} {
-		require.ErrorContains(t, err, part)
+	for name, mxid := range map[string]string{"by mxid": others.UserID.String(), "by the token": ""} {
+		foreign := conf
+		foreign.UserID, foreign.AccessToken = mxid, others.AccessToken
+		err := rig.Refused(t, foreign)
+		for _, part := range []string{conf.Journal, bot.UserID.String(), others.UserID.String()} {
+			require.ErrorContains(t, err, part, name)
+		}
 	}
+	// Off line nobody can be asked whose a new token is.
+	online := offline(front)
+	renewed := conf
+	renewed.AccessToken = rig.Shared(t).Login(t, bot.UserID.Localpart()).AccessToken
+	rig.Within(t, slack, "Open", func() { memory = rig.Open(t, renewed) })
+	rig.Has(t, memory, "tea", `1`)
+	require.NoError(t, memory.Close())
+	online()
+
 	memory = rig.Open(t, conf)
 	rig.Has(t, memory, "tea", `1`)
 	require.NoError(t, memory.Set("tea", []byte(`2`)))

@@ -172,10 +172,32 @@ func (s *Session) logInAsBefore(ctx context.Context) error {
 	if me.user != s.client.UserID {
 		s.logOut()
 		s.client.AccessToken = ""
-		return fmt.Errorf("the bot is logged in as %s, and what it remembers is of %s: use the credentials of that account, or another journal", me.user, s.client.UserID)
+		return &otherAccount{is: me.user, was: s.client.UserID}
 	}
 	if me.device != s.client.DeviceID { // a token says whose device it is of
 		s.client.DeviceID = me.device
+	}
+	return nil
+}
+
+// otherAccount says that the credentials are not those of the account that is known.
+type otherAccount struct{ is, was id.UserID }
+
+func (o *otherAccount) Error() string {
+	return fmt.Sprintf("the bot is logged in as %s, and what it remembers is of %s: use the credentials of that account, or another journal", o.is, o.was)
+}
+
+// Confirm waits until the session is connected, or an attempt to connect has failed. It is an
+// error if that was as the account is another one than is known.
+func (s *Session) Confirm(ctx context.Context) error {
+	if s.Answers(ctx) == nil {
+		return nil
+	}
+	var other *otherAccount
+	s.behind.mu.Lock()
+	defer s.behind.mu.Unlock()
+	if errors.As(s.behind.why, &other) {
+		return other
 	}
 	return nil
 }
