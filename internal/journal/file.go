@@ -167,6 +167,37 @@ func openFile(path string, options Options, reading bool) (_ *file, err error) {
 	})
 }
 
+// locate returns where the file of a name is or is to be made, wherever the program goes later. Links are
+// followed: a file that takes the place of another one would take a link's.
+func locate(name string) (path string, err error) {
+	if path, err = filepath.Abs(name); err != nil {
+		return "", err
+	}
+	for range 40 { // as deep as Linux follows them
+		to, err := os.Readlink(path)
+		if err != nil {
+			break
+		}
+		if !filepath.IsAbs(to) {
+			to = filepath.Join(filepath.Dir(path), to)
+		}
+		path = to
+	}
+	info, err := os.Stat(path)
+	switch {
+	case err == nil && info.IsDir():
+		return "", errors.New("it is a folder: name a file in it")
+	case err == nil && !info.Mode().IsRegular(): // to open a pipe would wait for somebody to write
+		return "", errors.New("it is no file")
+	case errors.Is(err, os.ErrNotExist):
+		if _, err := os.Stat(filepath.Dir(path)); err != nil {
+			return "", fmt.Errorf("its folder has to be there, and is not made: %w", err)
+		}
+		return path, nil
+	}
+	return path, err
+}
+
 // inspect looks at a file before bbolt gets it.
 func inspect(path string, log logrus.FieldLogger) error {
 	opened, err := os.Open(path)

@@ -85,18 +85,23 @@ type slot struct{ bucket, key string }
 
 // Open opens the journal in a file, and makes it if there is none, readable for its owner alone. Beside it
 // are files that end in ".lock", which stays, in ".new" for moments, and in ".failed": see Failure above. A file that was made without a
-// passphrase is refused with one if it has changes; otherwise a new file takes its place.
-func Open(path string, options Options) (_ *Journal, err error) {
+// passphrase is refused with one if it has changes; otherwise a new file takes its place. A name that is a link stays
+// one: all is done where it leads.
+func Open(called string, options Options) (_ *Journal, err error) {
+	path, err := locate(called)
+	if err != nil {
+		return nil, explain(called, err)
+	}
 	lock := flock.New(path+".lock", flock.SetPermissions(0o600))
 	defer func() {
 		if err != nil {
 			lock.Close()
-			err = explain(path, err)
+			err = explain(called, err)
 		}
 	}()
 	locked, err := lock.TryLock()
 	if err != nil {
-		return nil, fmt.Errorf("locking it: %w", err)
+		return nil, fmt.Errorf("locking it, for which its folder has to be writable: %w", err)
 	}
 	if !locked {
 		return nil, ErrInUse

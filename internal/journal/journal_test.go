@@ -2,6 +2,7 @@ package journal
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -185,7 +186,9 @@ func TestWhatIsRefusedAtOpen(t *testing.T) {
 		{noJournal, options(""), []string{"no journal", "good copy"}},
 		{empty, options(""), []string{"empty", "good copy"}},
 		{text, options(""), []string{"no bbolt file", "good copy"}},
-		{t.TempDir(), options(""), []string{"no file"}},
+		{t.TempDir(), options(""), []string{"it is a folder", "name a file in it"}},
+		{os.DevNull, options(""), []string{"no file"}},
+		{filepath.Join(t.TempDir(), "nowhere", "memory.db"), options(""), []string{"its folder has to be there"}},
 		{filepath.Join(clear, "beneath"), options(""), []string{"not a directory"}},
 	} {
 		path := test.path
@@ -201,7 +204,45 @@ func TestWhatIsRefusedAtOpen(t *testing.T) {
 		require.True(t, bytes.Equal(before, after), "nothing was changed")
 		_, err = Open(path, test.options)
 		require.NotErrorIs(t, err, ErrInUse, "the first left no lock behind")
+		if len(before) == 0 && path != empty {
+			require.NoFileExists(t, path+".lock", "beside what can't be a journal")
+		}
 	}
+}
+
+// A name may be a link, to a file that is not there yet as well, and it may be relative. Neither is
+// the link replaced, nor does it matter where the program goes, or by which name a second one comes.
+func TestLinks(t *testing.T) {
+	folder, volume := t.TempDir(), t.TempDir()
+	link, path := filepath.Join(folder, "memory.db"), filepath.Join(volume, "memory.db")
+	require.NoError(t, os.Symlink(path, filepath.Join(folder, "current")))
+	require.NoError(t, os.Symlink("current", link))
+	t.Chdir(folder)
+	j := open(t, "memory.db", "")
+	t.Chdir(t.TempDir())
+	require.NoError(t, j.Put(room, Change{Key: "tea", Value: []byte("1")}))
+	for _, name := range []string{link, path} {
+		_, err := Open(name, options(""))
+		require.ErrorIs(t, err, ErrInUse)
+		require.ErrorContains(t, err, name)
+	}
+	j.fail(errors.New("as the test says"))
+	require.ErrorIs(t, j.Failure(), ErrFailed)
+	require.NotErrorIs(t, j.Failure(), ErrInPlace)
+	require.NoError(t, j.Close())
+	require.FileExists(t, path+failedSuffix)
+
+	j = open(t, link, "")
+	require.Len(t, j.Changes(room), 1)
+	require.NoError(t, j.Close())
+	to, err := os.Readlink(link)
+	require.NoError(t, err)
+	require.Equal(t, "current", to)
+	require.FileExists(t, path)
+	require.NoFileExists(t, path+failedSuffix)
+	names, err := os.ReadDir(folder)
+	require.NoError(t, err)
+	require.Len(t, names, 2, "the links, and nothing else")
 }
 
 // makeBolt makes a bbolt file with a header, or without one.
