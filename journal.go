@@ -52,10 +52,17 @@ func (m *Memory) Flush(ctx context.Context) error {
 	if m.journal == nil {
 		return fail("flush", "", "", ctx.Err())
 	}
-	if err := m.rooms.Flush(ctx); err != nil {
-		return fail("flush", "", "", err)
+	for last := m.journal.Last(); ; {
+		if err := m.rooms.Flush(ctx); err != nil {
+			return fail("flush", "", "", err)
+		}
+		if err := m.refused(); err != nil {
+			return fail("flush", "", "", err)
+		}
+		if !m.journal.Holds(last) { // else what was refused is tried again just now
+			return nil
+		}
 	}
-	return fail("flush", "", "", m.refused())
 }
 
 // refused says what the homeserver refuses, if it does.

@@ -1,11 +1,16 @@
 package test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"io"
+	"net/http"
 	"strings"
+	"sync"
 	"testing"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/event"
@@ -185,6 +190,52 @@ func TestTooLargeInTheEnd(t *testing.T) {
 	}
 }
 
+// Homeservers may have rules of their own on what an event may hold, and say by M_FORBIDDEN, too, that
+// one breaks them. What is refused is found among the changes that go out together; the others
+// are delivered, and it holds up none that come later.
+func TestOneIsRefusedAmongOthers(t *testing.T) {
+	for name, layout := range rig.Layouts {
+		for _, code := range []string{"M_FORBIDDEN", "M_BAD_JSON"} {
+			t.Run(name+" "+code, func(t *testing.T) {
+				t.Parallel()
+				r := newTenant(t, layout)
+				room := r.memory.InRoom("room")
+				want := map[string]string{"before": `1`}
+				for i := range 12 {
+					key := fmt.Sprint("key ", i)
+					require.NoError(t, room.Set(key, i))
+					want[key] = fmt.Sprint(i)
+				}
+				require.NoError(t, room.Set("key 7", "secret"))
+				delete(want, "key 7")
+				r.front.Inject(homeserver.Fault{Match: writeOf("secret"), Do: homeserver.Status(map[string]int{"M_FORBIDDEN": 403, "M_BAD_JSON": 400}[code], nil, `{"errcode":"`+code+`","error":"as the test says"}`)})
+				r.through()
+				r.dead(t, "key 7", code)
+				require.Equal(t, want, r.owner.Entries(t, r.room))
+				require.NoError(t, room.Set("later", 1))
+				pending(t, r.memory, 1, 1)
+				want["later"] = `1`
+				require.Equal(t, want, r.owner.Entries(t, r.room))
+				require.NoError(t, room.Set("key 7", 7))
+				pending(t, r.memory, 0, 0)
+				require.Equal(t, `7`, r.owner.Entries(t, r.room)["key 7"])
+			})
+		}
+	}
+}
+
+// writeOf matches writes of a state event that holds a text.
+func writeOf(text string) func(*http.Request) bool {
+	return func(r *http.Request) bool {
+		if !homeserver.StateWrite(r) {
+			return false
+		}
+		body, err := io.ReadAll(r.Body)
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		return err == nil && bytes.Contains(body, []byte(text))
+	}
+}
+
 // The bot is taken out of a room whose changes are pending, and comes back.
 func TestLeftAndRejoinedWhilePending(t *testing.T) {
 	r := newTenant(t, matrix.OneStateKey)
@@ -231,6 +282,37 @@ func TestRefusedIsLeftInPeace(t *testing.T) {
 	pending(t, r.memory, 1, 1)
 	require.Len(t, r.kept.Lines("can't be delivered"), 1)
 	require.Equal(t, before, r.front.Count(homeserver.Seen(homeserver.StateWrite)))
+}
+
+// What does not fit is tried again whenever others change something. However that meets a Flush, it
+// does not say that all is delivered.
+func TestFlushWhileRefusedIsTriedAgain(t *testing.T) {
+	r := newTenant(t, matrix.OneStateKey)
+	r.through()
+	r.front.Inject(homeserver.Fault{Match: homeserver.StateWrite, Do: homeserver.Status(413, nil, `{"errcode":"M_TOO_LARGE","error":"as the test says"}`)})
+	require.NoError(t, r.memory.InRoom("room").Set("large", "secret"))
+	pending(t, r.memory, 1, 1)
+	var flushing sync.WaitGroup
+	done := make(chan struct{})
+	flushing.Go(func() {
+		for flushed := 0; ; flushed++ {
+			select {
+			case <-done:
+				t.Logf("%d times", flushed)
+				return
+			default:
+			}
+			if err := r.memory.Flush(t.Context()); !assert.ErrorContains(t, err, "too large", "after %d", flushed) {
+				return
+			}
+		}
+	})
+	others := rig.Opsdroid{Account: r.owner, Room: r.room, Layout: matrix.OneStateKey}
+	for i := range 50 {
+		require.NoError(t, others.Put(t.Context(), "theirs", fmt.Sprint(i)))
+	}
+	close(done)
+	flushing.Wait()
 }
 
 // What is refused while it is heard that it may work by now is tried again.

@@ -304,3 +304,17 @@ func (j *Journal) Undelivered(last uint64) (n int) {
 	}
 	return n
 }
+
+// Holds says whether there is a change whose Seq is no greater than last, refused or not.
+func (j *Journal) Holds(last uint64) bool {
+	j.mu.RLock()
+	defer j.mu.RUnlock()
+	for _, changes := range j.changes {
+		for _, c := range changes {
+			if c.Seq <= last {
+				return true
+			}
+		}
+	}
+	return false
+}

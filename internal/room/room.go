@@ -254,7 +254,9 @@ func (r *Room) put(ctx, idle context.Context, stateKey string, content json.RawM
 		return "", commit.Unknown, err
 	case outdated != nil, errors.Is(err, session.ErrGaveWay), idle != nil && session.IsStatus(err, http.StatusTooManyRequests):
 		return "", commit.Outdated, err
-	case invalid(err):
+	case invalid(err), r.rooms.Journal != nil && session.IsStatus(err, http.StatusForbidden) && r.lack() == "":
+		// Homeservers may have rules of their own on what an event may hold; where the power level tells
+		// why, it is so for all that waits.
 		return "", commit.Invalid, err
 	default:
 		return "", commit.Refused, err
