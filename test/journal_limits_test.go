@@ -62,6 +62,33 @@ func TestManyChangesTakeFewEvents(t *testing.T) {
 	require.GreaterOrEqual(t, puts, rooms)
 }
 
+// What stands in the room already takes no event, however often it is set, unless somebody has changed it.
+func TestWhatIsThereAlreadyTakesNoEvent(t *testing.T) {
+	for name, layout := range rig.Layouts {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			front := rig.Proxy(t)
+			bot, others := neighbours(t, layout)
+			memory := rig.Open(t, journalled(t, front, bot, others.Room, layout))
+			require.NoError(t, memory.Set("tea", []byte(`{"green":1,"black":2}`)))
+			rig.Flush(t, memory, delivering)
+			front.Reset()
+			for _, same := range []string{`{"green":1,"black":2}`, `{"black":2, "green":1}`} {
+				require.NoError(t, memory.Set("tea", []byte(same)))
+				rig.Flush(t, memory, delivering)
+			}
+			require.Zero(t, front.Count(homeserver.Seen(homeserver.StateWrite)))
+
+			restore := front.Inject(homeserver.Fault{Match: homeserver.Sync, Do: homeserver.Page(502)}) // so that it does not hear of it
+			require.NoError(t, others.Put(t.Context(), "tea", theirs))
+			require.NoError(t, memory.Set("tea", []byte(`{"green":1,"black":2}`)))
+			rig.Flush(t, memory, delivering)
+			require.JSONEq(t, `{"green":1,"black":2}`, others.Entries(t, others.Room)["tea"])
+			restore()
+		})
+	}
+}
+
 // A thousand changes wait for a homeserver that limits what a bot sends. Whoever speaks to the
 // bot is answered before them: between what the bot hears and what it answers goes out none,
 // but for one that is on its way just then.

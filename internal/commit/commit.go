@@ -86,7 +86,7 @@ func (q *Queue) store(stateKey string, parts []*part) {
 		}
 		journal, _ := apart(parts)
 		switch {
-		case len(journal) > 0: // a later attempt than others that may arrive yet, also where it changes nothing
+		case len(journal) > 0 && (len(later) > 0 || !fresh(journal)): // a later attempt than others that may arrive yet, also where it changes nothing
 			q.hold(later)
 			q.send(ctx, stateKey, parts, m)
 			if len(later) > 0 {
@@ -112,6 +112,12 @@ func (q *Queue) store(stateKey string, parts []*part) {
 // forced says whether a change has to be sent whatever stands there.
 func forced(parts []*part) bool {
 	return slices.ContainsFunc(parts, func(p *part) bool { return slices.ContainsFunc(p.changes, func(c Change) bool { return c.Forced }) })
+}
+
+// fresh says of changes of the journal that none of the same keys may arrive that was sent by a process
+// before this one; of those of this one it is known.
+func fresh(journal []*part) bool {
+	return !slices.ContainsFunc(journal, func(p *part) bool { return !p.changes[0].Fresh || p.changes[0].Attempt != nil })
 }
 
 // moved returns the state key under which opsdroid may have put the parts' keys meanwhile. Where

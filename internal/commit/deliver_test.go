@@ -132,6 +132,22 @@ func TestDeliver(t *testing.T) {
 		require.Equal(t, []error{nil}, m.delivers(set("a", "1")))
 		require.Equal(t, []string{"note", "put"}, m.did())
 	})
+	scene(t, "what changes nothing is not sent where none may arrive, once it is known that it stands there", func(t *testing.T) {
+		m, _ := journaled(t, wire.Layout{}, map[string]string{"": `{"a":1}`})
+		same := set("a", "1")
+		same.Fresh = true
+		require.Equal(t, []error{nil}, m.delivers(same))
+		require.Equal(t, []string{"ask"}, m.did())
+
+		m.fates(func(context.Context, json.RawMessage) fate { return fate{outcome: commit.Unknown} })
+		other := set("a", "2")
+		other.Fresh = true
+		require.ErrorIs(t, m.delivers(other)[0], commit.ErrUnknownOutcome)
+		m.fates(func(context.Context, json.RawMessage) fate { return fate{outcome: commit.Stored} })
+		m.did()
+		require.Equal(t, []error{nil}, m.delivers(same))
+		require.Contains(t, m.did(), "put", "the other one may still arrive")
+	})
 	scene(t, "what it lets wait are only others that nobody waits for", func(t *testing.T) {
 		m, _ := journaled(t, wire.Layout{PerKey: true}, nil)
 		var changes []commit.Change

@@ -98,6 +98,7 @@ type Change struct {
 	Over    string           // what the key held when it was deleted: see [replica.Room.Held]
 	Forced  bool             // a deletion that holds whatever the key holds by now, as after an own change that may still arrive
 	Attempt *replica.Attempt // with what the change was sent first; nil: it was not
+	Fresh   bool             // no change of the key may still arrive that a process before this one has sent
 }
 
 // A Queue commits the writes of one room. It is safe for concurrent use.

@@ -276,7 +276,7 @@ func (r *Room) undelivered() (changes []commit.Change) {
 		if c.Refused != "" {
 			continue
 		}
-		change := commit.Change{Key: c.Key, Value: c.Value, Delete: c.Delete, Seq: c.Seq, Over: c.Over, Forced: c.Forced}
+		change := commit.Change{Key: c.Key, Value: c.Value, Delete: c.Delete, Seq: c.Seq, Over: c.Over, Forced: c.Forced, Fresh: !r.inherited[c.Key]}
 		if c.Attempt != nil {
 			change.Attempt = &replica.Attempt{Was: c.Attempt.Was}
 			change.Attempt.At.Depth, change.Attempt.At.ID = c.Attempt.Depth, c.Attempt.ID

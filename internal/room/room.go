@@ -35,6 +35,7 @@ type Room struct {
 
 	accepting  sync.Mutex          // held while a change is taken over into the journal; it owns outlook
 	outlook    *commit.Outlook     // with what the journal holds of the room; nil: not known
+	inherited  map[string]bool     // keys of which the journal had a change at the start; never changed after that
 	saving     sync.Mutex          // held while what is known goes to the journal, so that the latest is what stays
 	delivering *semaphore.Weighted // held while the journal's changes are delivered
 	stale      atomic.Bool         // more is known of the room than the journal keeps

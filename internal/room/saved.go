@@ -80,6 +80,10 @@ func (r *Room) restore() {
 	if r.rooms.Journal == nil {
 		return
 	}
+	r.inherited = make(map[string]bool)
+	for _, change := range r.rooms.Journal.Changes(r.id.String()) {
+		r.inherited[change.Key] = change.Seq <= r.rooms.begun
+	}
 	r.replica.Reached(r.rooms.Journal.Depth(r.id.String()))
 	state, err := r.rooms.Journal.Load(r.id.String())
 	var known saved
