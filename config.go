@@ -71,7 +71,8 @@ type Config struct {
 	// and Delete return once the change is on disk, and the memory delivers it at the
 	// homeserver's pace; a bot whose homeserver is down starts and remembers all the same. It
 	// belongs to one bot, is made with permissions 0600 in a folder that is there, and
-	// outlives the process. Without it, a change is acknowledged once the homeserver has it.
+	// outlives the process. A relative name is one in the working directory. Without it, a
+	// change is acknowledged once the homeserver has it.
 	Journal string
 
 	// StorePath is the folder in which package e2ee keeps its keys.

@@ -100,6 +100,9 @@ func TestRevokedWhileTheBotWasDown(t *testing.T) {
 					require.NotErrorIs(t, err, joe.ErrNotAllowed)
 				}
 			})
+			rig.Within(t, conf.Timeout, "a grant", func() {
+				require.ErrorContains(t, bot.Memory.Set(permissions+alice, []byte(`["cook"]`)), "502", "it says why it can't be made")
+			})
 			var tea string
 			ok, err := bot.Store.Get("tea", &tea)
 			require.NoError(t, err)
