@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"testing"
@@ -205,6 +206,83 @@ func TestJournalRestoredFromACopy(t *testing.T) {
 			pending(t, memory, 2, 2)
 			want["coffee"] = `2`
 			require.Equal(t, want, others.Entries(t, others.Room), "they are not tried at another start either")
+		})
+	}
+}
+
+// A copy of a journal is used for a while: off line, in two lives, and then for a life in which it is
+// found out and delivers nothing. What was acknowledged in these lives is nobody else's, and is
+// delivered; what stood in the copy before is not, and a copy that is made of it later brings nothing back.
+func TestLivesOfACopy(t *testing.T) {
+	for name, layout := range rig.Layouts {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			front := rig.Proxy(t)
+			bot, others := neighbours(t, layout)
+			conf := journalled(t, front, bot, others.Room, layout)
+			memory := rig.Open(t, conf)
+			for _, key := range []string{"tea", "milk", "rum"} {
+				require.NoError(t, memory.Set(key, []byte(`"first"`)))
+			}
+			rig.Flush(t, memory, delivering)
+			require.NoError(t, memory.Close())
+			online := offline(front)
+			memory = rig.Open(t, conf)
+			for _, key := range []string{"tea", "milk", "rum"} {
+				require.NoError(t, memory.Set(key, []byte(`"copied"`)))
+			}
+			memory = reopened(t, memory, conf) // in two starts of the original
+			require.NoError(t, memory.Set("gin", []byte(`"copied"`)))
+			require.NoError(t, memory.Close())
+			copied, err := os.ReadFile(conf.Journal)
+			require.NoError(t, err)
+			online()
+			memory = rig.Open(t, conf)
+			rig.Flush(t, memory, delivering)
+			for _, key := range []string{"tea", "milk", "rum", "gin"} {
+				require.NoError(t, memory.Set(key, []byte(`"original"`)))
+			}
+			rig.Flush(t, memory, delivering)
+			require.NoError(t, memory.Close())
+
+			log, kept := rig.KeepLog()
+			conf.Journal = rig.Journal(t)
+			require.NoError(t, os.WriteFile(conf.Journal, copied, 0o600))
+			online = offline(front)
+			memory = rig.Open(t, conf, matrix.WithLogger(log))
+			require.NoError(t, memory.Set("coffee", []byte(`1`)))
+			require.NoError(t, memory.Set("milk", []byte(`1`)))
+			memory = reopened(t, memory, conf, matrix.WithLogger(log))
+			require.NoError(t, memory.Set("sugar", []byte(`2`)))
+			require.NoError(t, memory.Close())
+			online()
+			writable := front.Inject(homeserver.Fault{Match: homeserver.StateWrite, Do: homeserver.Page(502)})
+			memory = rig.Open(t, conf, matrix.WithLogger(log))
+			require.NoError(t, memory.Set("rum", []byte(`3`)))
+			warned(t, kept, conf.Journal, "copy")
+			rig.Has(t, memory, "coffee", `1`)
+			rig.Has(t, memory, "rum", `3`)
+			eventually(t, func() bool { value, _, err := memory.Get("tea"); return err == nil && string(value) == `"original"` }, "the original's counts")
+			require.NoError(t, memory.Close())
+			writable()
+
+			later, err := os.ReadFile(conf.Journal)
+			require.NoError(t, err)
+			want := map[string]string{"tea": `"original"`, "gin": `"original"`, "milk": `1`, "coffee": `1`, "sugar": `2`, "rum": `3`}
+			memory = rig.Open(t, conf, matrix.WithLogger(log))
+			pending(t, memory, 2, 2)
+			require.Equal(t, want, others.Entries(t, others.Room))
+			require.Equal(t, want, rig.Entries(t, memory))
+
+			require.NoError(t, memory.Set("coffee", []byte(`4`)))
+			want["coffee"] = `4`
+			pending(t, memory, 2, 2)
+			require.NoError(t, memory.Close())
+			require.NoError(t, os.WriteFile(conf.Journal, later, 0o600))
+			memory = rig.Open(t, conf, matrix.WithLogger(log))
+			delivers(t, func() bool { now := memory.Pending(); return now.Changes == now.Refused }, "it is found out once more")
+			require.Equal(t, want, others.Entries(t, others.Room))
+			eventually(t, func() bool { return maps.Equal(want, rig.Entries(t, memory)) }, "what is in the room counts")
 		})
 	}
 }

@@ -98,3 +98,48 @@ func TestJournalFailsInPlace(t *testing.T) {
 	require.Equal(t, `1`, held["tea"])
 	require.Equal(t, `1`, held["coffee"])
 }
+
+// The journal fails while it holds changes. What is set and deleted through after that is later than all
+// that its file holds: no start brings that back, whatever the room held before.
+func TestNothingOfAFailedJournalComesBack(t *testing.T) {
+	for name, layout := range rig.Layouts {
+		t.Run(name, func(t *testing.T) {
+			front := rig.Proxy(t)
+			bot := rig.Register(t)
+			home := bot.NewRoom(t)
+			conf := journalled(t, front, bot, home, layout)
+			memory := rig.Open(t, conf)
+			for _, key := range []string{"deleted before", "set before", "set back"} {
+				require.NoError(t, memory.Set(key, []byte(`1`)))
+			}
+			rig.Flush(t, memory, delivering)
+			_, err := memory.Delete("deleted before")
+			require.NoError(t, err)
+			rig.Flush(t, memory, delivering)
+
+			remove := front.Inject(homeserver.Fault{Match: homeserver.StateWrite, Do: homeserver.Page(502)})
+			for _, key := range []string{"deleted before", "set before", "set back", "new", "newer", "kept"} {
+				require.NoError(t, memory.Set(key, []byte(`2`)))
+			}
+			fillDisk(t, conf.Journal)
+			remove()
+			require.NoError(t, memory.Set("fails", []byte(`2`)))
+			require.NoError(t, memory.Set("fails", []byte(`3`)))
+			require.NoError(t, memory.Set("set before", []byte(`3`)))
+			require.NoError(t, memory.Set("set back", []byte(`1`)))
+			require.NoError(t, memory.Set("newer", []byte(`3`)))
+			for _, key := range []string{"deleted before", "new"} {
+				was, err := memory.Delete(key)
+				require.NoError(t, err)
+				require.True(t, was)
+			}
+			want := map[string]string{"set before": `3`, "set back": `1`, "newer": `3`, "kept": `2`, "fails": `3`}
+			require.Equal(t, want, rig.Entries(t, memory))
+
+			memory = reopened(t, memory, conf)
+			rig.Flush(t, memory, delivering)
+			require.Equal(t, want, bot.Entries(t, home))
+			require.Equal(t, want, rig.Entries(t, memory))
+		})
+	}
+}

@@ -19,8 +19,9 @@ type Change struct {
 
 	// What follows is set by the journal.
 
+	Start   string    // which start of a process made it: see [Start]
 	Forced  bool      // a Delete that replaced an own Set, or a forced Delete: it holds whatever stands there
-	Seq     uint64    // grows over the whole file, and is given anew where a file is read in
+	Seq     uint64    // grows over the whole file, and is given anew where two files are made one
 	Since   time.Time // when the key's oldest change that is not delivered was made
 	Attempt *Attempt  // the first attempt that carried this very change, nil if there was none; not to be changed
 	Refused string    // why it is a dead letter; "": it is not
@@ -36,6 +37,9 @@ type Attempt struct {
 
 // onto returns the change as it is once it has taken the place of another, which may be nil.
 func (c Change) onto(old *Change) *Change {
+	if old != nil && old.Refused == Copied {
+		old = nil
+	}
 	if c.Delete {
 		c.Value = nil
 	} else {
@@ -57,12 +61,12 @@ func (j *Journal) Put(room string, changes ...Change) error {
 	j.writing.Lock()
 	defer j.writing.Unlock()
 	now := time.Unix(0, time.Now().UnixNano()) // as it is read again
-	t := transaction{head: j.written, changes: make(map[name]*Change, len(changes)), alone: true}
+	t := transaction{head: j.written, changes: make(map[name]*Change, len(changes)), alone: !j.begins()}
 	j.mu.RLock()
 	for _, c := range changes {
 		n := name{room, c.Key}
 		t.head.seq++
-		c.Seq, c.Since, c.Attempt, c.Refused = t.head.seq, now, nil, ""
+		c.Seq, c.Since, c.Start, c.Attempt, c.Refused = t.head.seq, now, j.start, nil, ""
 		t.changes[n] = c.onto(cmp.Or(t.changes[n], j.changes[room][c.Key]))
 	}
 	j.mu.RUnlock()
@@ -158,13 +162,13 @@ func (j *Journal) Refuse(room, key string, seq uint64, why string) {
 	}
 }
 
-// Retry makes those of a room's dead letters changes like others again that may be. As with Done, the disk
-// has it later.
+// Retry makes those of a room's dead letters changes like others again that may be, but for those that are
+// [Copied]. As with Done, the disk has it later.
 func (j *Journal) Retry(room string, may func(Change) bool) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	for _, c := range j.changes[room] {
-		if c.Refused != "" && may(*c) {
+		if c.Refused != "" && c.Refused != Copied && may(*c) {
 			j.judge(room, c, "")
 		}
 	}

@@ -47,8 +47,14 @@ func (j *Journal) commit(t transaction) error {
 	})
 	j.mu.Lock()
 	j.flying = nil
+	if err != nil { // what it was to change may stand in the file as it did before, or as it was to
+		for n := range t.changes {
+			j.behind[n] = true
+		}
+	}
 	j.mu.Unlock()
 	if err != nil {
+		j.written.seq = t.head.seq
 		j.fail(err)
 		return j.Failure()
 	}

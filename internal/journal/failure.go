@@ -32,6 +32,19 @@ func (j *Journal) failed() error {
 		ErrFailed, j.path, j.failure, ErrInPlace, j.path+failedSuffix)
 }
 
+// Left returns up to which Seq the file may hold changes of a key, also such as are done or of which a write
+// failed; 0: it holds none that a start would deliver.
+func (j *Journal) Left(room, key string) uint64 {
+	j.writing.Lock() // a write that is under way may be what fails
+	defer j.writing.Unlock()
+	j.mu.RLock()
+	defer j.mu.RUnlock()
+	if c := j.changes[room][key]; (c == nil || c.Refused == Copied) && !j.behind[name{room, key}] {
+		return 0
+	}
+	return j.written.seq
+}
+
 // giveUp notes that the file is not to be used any more.
 func (j *Journal) giveUp(err error) {
 	j.mu.Lock()

@@ -152,7 +152,7 @@ func TestFaultAtEachWrite(t *testing.T) {
 	t.Parallel() // it waits for the disk
 	put := func(changes ...Change) step {
 		return func(j *Journal, m *model) (wrote, error) {
-			return m.put("!a", changes), j.Put("!a", changes...)
+			return m.put(j, "!a", changes), j.Put("!a", changes...)
 		}
 	}
 	large := set("milk", string(make([]byte, 50_000)))

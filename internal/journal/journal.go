@@ -24,6 +24,7 @@
 package journal
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"sync"
@@ -64,6 +65,8 @@ type Journal struct {
 	writing sync.Mutex
 	file    *file
 	written head
+	start   string  // this one
+	starts  []Start // that made changes, this one once it has
 
 	// mu is never held while the disk is waited for. It owns:
 	mu      sync.RWMutex
@@ -115,10 +118,15 @@ func Open(called string, options Options) (_ *Journal, err error) {
 		f.close()
 		return nil, err
 	}
-	return &Journal{
-		path: path, lock: lock, file: f, written: f.head,
+	j := &Journal{
+		path: path, lock: lock, file: f, written: f.head, start: rand.Text(),
 		changes: changes, depths: depths, behind: make(map[name]bool), staged: make(map[slot][]byte),
-	}, nil
+	}
+	if j.starts, err = j.loadStarts(); err != nil {
+		f.close()
+		return nil, err
+	}
+	return j, nil
 }
 
 // explain adds to an error of Open which file it is about and, if that is damaged, what can be done.
@@ -149,8 +157,13 @@ func (j *Journal) Path() string { return j.path }
 // CanSeal says whether what the file holds is sealed.
 func (j *Journal) CanSeal() bool { return j.file.box.aead != nil }
 
-// ID returns a random name that the journal has kept since it was made, also where a failed file was read in.
-func (j *Journal) ID() string { return j.file.id }
+// ID returns a random name that the journal has kept since it was made, also where a failed file was read in, or
+// since it was found to be a copy.
+func (j *Journal) ID() string {
+	j.writing.Lock()
+	defer j.writing.Unlock()
+	return j.written.id
+}
 
 // Generation returns the number that was set last, 0 at first.
 func (j *Journal) Generation() int64 {

@@ -1,12 +1,10 @@
 package journal
 
 import (
-	"cmp"
 	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
-	"slices"
 	"testing"
 	"time"
 
@@ -38,13 +36,14 @@ func (m model) clone() model {
 	return m
 }
 
-func (m *model) put(room string, changes []Change) (w wrote) {
+func (m *model) put(j *Journal, room string, changes []Change) (w wrote) {
+	w.all = !knows(j.starts, j.start) // which has to be on disk before its changes are
 	for _, c := range changes {
 		w.alone = append(w.alone, name{room, c.Key})
 		m.seq++
-		c.Seq = m.seq
+		c.Seq, c.Start = m.seq, j.start
 		now := modelled{Change: c, oldest: m.seq}
-		if was, ok := m.changes[name{room, c.Key}]; ok {
+		if was, ok := m.changes[name{room, c.Key}]; ok && was.Refused != Copied {
 			now.oldest = was.oldest
 			now.Forced = c.Delete && (was.Forced || !was.Delete)
 		}
@@ -85,7 +84,7 @@ func (m *model) refuse(n name, seq uint64, why string) {
 
 func (m *model) retry(room string) {
 	for n, c := range m.changes {
-		if n.room == room {
+		if n.room == room && c.Refused != Copied {
 			c.Refused = ""
 			m.changes[n] = c
 		}
@@ -94,11 +93,8 @@ func (m *model) retry(room string) {
 
 // readIn is what becomes of a file that failed once it was read in.
 func (m *model) readIn() {
-	names := slices.SortedFunc(maps.Keys(m.changes), func(a, b name) int { return cmp.Compare(m.changes[a].Seq, m.changes[b].Seq) })
-	for _, n := range names {
-		c := m.changes[n]
-		m.seq++
-		c.Seq = m.seq
+	m.seq += seqsOfOne
+	for n, c := range m.changes {
 		if c.Attempt == nil {
 			c.Attempt = &Attempt{Depth: c.Depth, Was: "=" + c.Over}
 			m.depths[n.room] = max(m.depths[n.room], c.Depth)
@@ -220,7 +216,7 @@ func steps(t *rapid.T, m model) step {
 			return c
 		}), 0, 3).Draw(t, "changes")
 		return func(j *Journal, m *model) (wrote, error) {
-			return m.put(room, changes), j.Put(room, changes...)
+			return m.put(j, room, changes), j.Put(room, changes...)
 		}
 	case "attempt":
 		at, seqs := Attempt{Depth: rapid.Int64Range(1, 40).Draw(t, "depth"), ID: "id"}, draw()

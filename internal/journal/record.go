@@ -94,7 +94,7 @@ func encodeChange(room string, c *Change) []byte {
 	if c.Refused != "" {
 		kind |= isRefused
 	}
-	w := make(writer, 0, len(c.Value)+len(room)+len(c.Key)+len(c.Over)+64)
+	w := make(writer, 0, len(c.Value)+len(room)+len(c.Key)+len(c.Over)+len(c.Start)+64)
 	w.uint(kind)
 	w.uint(c.Seq)
 	w.text(room)
@@ -103,6 +103,7 @@ func encodeChange(room string, c *Change) []byte {
 	w.text(c.Over)
 	w.int(c.Depth)
 	w.int(c.Since.UnixNano())
+	w.text(c.Start)
 	if c.Attempt != nil {
 		w.int(c.Attempt.Depth)
 		w.text(c.Attempt.ID)
@@ -124,6 +125,7 @@ func decodeChange(record []byte) (room string, c *Change, err error) {
 	c.Over = r.text()
 	c.Depth = r.int()
 	c.Since = time.Unix(0, r.int())
+	c.Start = r.text()
 	if kind&isAttempted != 0 {
 		c.Attempt = &Attempt{Depth: r.int(), ID: r.text(), Was: r.text()}
 	}

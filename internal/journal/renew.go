@@ -15,6 +15,9 @@ import (
 	"go.etcd.io/bbolt"
 )
 
+// seqsOfOne is more than one transaction gives. The one that failed may have given some of which its file does not know.
+const seqsOfOne = 1 << 32
+
 // openCurrent opens the file of a journal as it is to be used. If there is none, or a failed one is to be
 // read in, or a sealed one is to take the place of one in the clear, a new file is written and takes its place at
 // once: so none is ever half made, whenever the process ends. The caller has the lock.
@@ -138,12 +141,16 @@ func makeFile(path string, current, failed *file, options Options) error {
 			}
 		}
 	}
-	// Of files that are no copies of each other, both may have given a Seq.
-	for _, n := range slices.SortedFunc(maps.Keys(t.changes), func(a, b name) int {
-		return cmp.Or(cmp.Compare(t.changes[a].Seq, t.changes[b].Seq), cmp.Compare(a.room, b.room), cmp.Compare(a.key, b.key))
-	}) {
-		t.head.seq++
-		t.changes[n].Seq = t.head.seq
+	if failed != nil {
+		t.head.seq += seqsOfOne
+	}
+	if failed != nil && current != nil { // of files that are no copies of each other, both may have given a Seq
+		for _, n := range slices.SortedFunc(maps.Keys(t.changes), func(a, b name) int {
+			return cmp.Or(cmp.Compare(t.changes[a].Seq, t.changes[b].Seq), cmp.Compare(a.room, b.room), cmp.Compare(a.key, b.key))
+		}) {
+			t.head.seq++
+			t.changes[n].Seq = t.head.seq
+		}
 	}
 
 	box, err := newBox(h.salt, options.Key)

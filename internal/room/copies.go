@@ -3,8 +3,11 @@ package room
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"time"
+
+	"maunium.net/go/mautrix/id"
 
 	"github.com/go-joe/matrix-memory/internal/journal"
 	"github.com/go-joe/matrix-memory/internal/session"
@@ -17,30 +20,27 @@ import (
 // raiseAfter is how long deliveries go on without raising it.
 const raiseAfter = time.Minute
 
-type generation struct {
-	Generation int64 `json:"generation"`
+// A claim is what the account's data says of a journal.
+type claim struct {
+	Generation int64                        `json:"generation"`
+	Starts     []journal.Start              `json:"starts"`             // that made changes
+	Outdated   map[string]map[string]uint64 `json:"outdated,omitempty"` // by room and key: see [Rooms.outdate]
 }
 
 // claim finds out whether the journal is the latest there is, and sees to it that copies of it as
 // it is now are not. It says false if nothing can be delivered any more.
 func (rs *Rooms) claim(ctx context.Context) bool {
-	if rs.copied.Load() {
-		return true
-	}
 	if !rs.raised.IsZero() && (time.Since(rs.raised) < raiseAfter || len(rs.Journal.Rooms()) == 0) {
 		return true
 	}
-	name := "dev.joe.journal." + rs.Journal.ID()
 	defer rs.flusher.unclaimed(nil)
 	warned := false
 	for pause := time.Second; ; pause = min(2*pause, time.Minute) {
-		err := rs.raise(ctx, name)
+		err := rs.raise(ctx)
 		switch {
 		case err == nil:
 			rs.raised = time.Now()
 			return true
-		case errors.Is(err, errCopy):
-			return true // what was made since the start
 		case ctx.Err() != nil, rs.Journal.Failure() != nil:
 			return false
 		}
@@ -55,47 +55,102 @@ func (rs *Rooms) claim(ctx context.Context) bool {
 	}
 }
 
-var errCopy = errors.New("the journal is a copy")
-
-func (rs *Rooms) raise(ctx context.Context, name string) error {
-	var now generation
-	_, err := rs.Session.Try(ctx, func(ctx context.Context) error {
-		return rs.Session.Client().GetAccountData(ctx, name, &now)
-	})
-	if err != nil && !session.IsStatus(err, http.StatusNotFound) {
+func (rs *Rooms) raise(ctx context.Context) error {
+	if err := rs.claiming.Acquire(ctx, 1); err != nil {
+		return err
+	}
+	defer rs.claiming.Release(1)
+	now, err := rs.claimed(ctx)
+	if err != nil {
 		return err
 	}
 	if now.Generation > rs.Journal.Generation() {
-		rs.abandon()
-		return errCopy
+		if err := rs.fork(now); err != nil {
+			return err
+		}
+		now = claim{} // it is a journal of its own by now
 	}
-	next := generation{rs.Journal.Generation() + 1}
-	if err := rs.Journal.SetGeneration(next.Generation); err != nil {
+	for room, seqs := range now.Outdated {
+		r, err := rs.register(id.RoomID(room))
+		if err != nil {
+			return err
+		}
+		r.done(seqs)
+	}
+	next := claim{Generation: rs.Journal.Generation() + 1, Starts: rs.Journal.Starts(now.Starts)}
+	if err := rs.Journal.SetGeneration(next.Generation); err != nil { // what is outdated goes from the file with that
 		return err
 	}
+	return rs.setClaimed(ctx, next)
+}
+
+// fork makes the journal, which is a copy, one of its own, and gives up what stood in it when it was copied: the
+// original has delivered it, or somebody has changed it since. It stays in the file, and counts as refused.
+func (rs *Rooms) fork(original claim) error {
+	if err := rs.Journal.Fork(original.Starts); err != nil {
+		return err
+	}
+	_, refused, _ := rs.Journal.Pending()
+	rs.Log.WithField("refused", refused).Errorf("The journal %s is a copy, or was restored from a backup: the original has delivered since. "+
+		"What stood in it then is not delivered; what was set since is, and it is a journal of its own from now on. If something is missing, set it again", rs.Journal.Path())
+	for _, r := range rs.all() {
+		r.done(nil)
+	}
+	rs.flusher.tell()
+	return nil
+}
+
+// outdate notes with the homeserver that what the file of the journal, which has failed, holds of
+// a room's keys is outdated, up to a Seq: as they were written through since. The next start, which reads
+// that file in, could not tell: with an event for each key nothing in the room says it.
+func (rs *Rooms) outdate(ctx context.Context, room string, seqs map[string]uint64) error {
+	if err := rs.claiming.Acquire(ctx, 1); err != nil {
+		return err
+	}
+	defer rs.claiming.Release(1)
+	now, err := rs.claimed(ctx)
+	if err != nil {
+		return err
+	}
+	if now.Generation > rs.Journal.Generation() {
+		return errors.New("the journal is a copy, or was restored from a backup, and the original has delivered since")
+	}
+	if now.Outdated == nil {
+		now.Outdated = make(map[string]map[string]uint64)
+	}
+	if now.Outdated[room] == nil {
+		now.Outdated[room] = make(map[string]uint64)
+	}
+	for key, seq := range seqs {
+		now.Outdated[room][key] = seq
+	}
+	return rs.setClaimed(ctx, now)
+}
+
+// claimed asks what the account's data says of the journal.
+func (rs *Rooms) claimed(ctx context.Context) (now claim, err error) {
 	_, err = rs.Session.Try(ctx, func(ctx context.Context) error {
-		return rs.Session.Client().SetAccountData(ctx, name, next)
+		now = claim{}
+		return rs.Session.Client().GetAccountData(ctx, rs.claimName(), &now)
 	})
+	if session.IsStatus(err, http.StatusNotFound) {
+		return claim{}, nil
+	}
+	if err != nil {
+		err = fmt.Errorf("reading the account's data %s: %w", rs.claimName(), err)
+	}
+	return now, err
+}
+
+// setClaimed sets it.
+func (rs *Rooms) setClaimed(ctx context.Context, next claim) error {
+	_, err := rs.Session.Try(ctx, func(ctx context.Context) error {
+		return rs.Session.Client().SetAccountData(ctx, rs.claimName(), next)
+	})
+	if err != nil {
+		err = fmt.Errorf("setting the account's data %s: %w", rs.claimName(), err)
+	}
 	return err
 }
 
-// noteCopied is the note of a journal that was found to be a copy.
-const noteCopied = "copied"
-
-// abandon gives up what a journal holds that is a copy: the original has delivered it, or
-// somebody has changed it since. It stays in the file, and counts as refused.
-func (rs *Rooms) abandon() {
-	rs.copied.Store(true)
-	_ = rs.Journal.Save(journal.Known{Notes: map[string]string{noteCopied: "yes"}}) // else the next start finds it out again
-	for _, room := range rs.Journal.Rooms() {
-		for _, change := range rs.Journal.Changes(room) {
-			if change.Seq > rs.begun { // it was made since the start
-				continue
-			}
-			rs.Journal.Refuse(room, change.Key, change.Seq, "the journal is a copy")
-		}
-	}
-	changes, refused, _ := rs.Journal.Pending()
-	rs.Log.WithField("changes", changes+refused).Errorf("The journal %s is a copy, or was restored from a backup: the original has delivered since. What it holds is not delivered, and changes wait for the homeserver from now on. If no other bot uses the original, remove this file and start again", rs.Journal.Path())
-	rs.flusher.tell()
-}
+func (rs *Rooms) claimName() string { return "dev.joe.journal." + rs.Journal.ID() }

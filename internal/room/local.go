@@ -43,11 +43,6 @@ func (r *Room) change(b *Budget, changes ...commit.Change) (existed int, err err
 // afterFailure makes changes that the journal failed to take. Its file may hold them all the same.
 func (r *Room) afterFailure(b *Budget, changes []commit.Change, err error) (existed int, _ error) {
 	r.rooms.flusher.failed()
-	r.mu.Lock()
-	for _, c := range changes {
-		r.doubted[c.Key] = true
-	}
-	r.mu.Unlock()
 	if !errors.Is(err, journal.ErrInPlace) {
 		if existed, err = r.writeThrough(b, changes); err == nil {
 			return existed, nil
@@ -63,7 +58,7 @@ func (r *Room) afterFailure(b *Budget, changes []commit.Change, err error) (exis
 
 // isLocal says whether changes may wait in the journal, or why they can't be made.
 func (r *Room) isLocal(changes []commit.Change) (bool, error) {
-	if r.rooms.Journal == nil || r.rooms.copied.Load() || r.rooms.Journal.Failure() != nil {
+	if r.rooms.Journal == nil || r.rooms.Journal.Failure() != nil {
 		return false, nil
 	}
 	if slices.ContainsFunc(changes, func(c commit.Change) bool { return r.rooms.Through(c.Key) }) {
@@ -87,13 +82,15 @@ func (r *Room) writeThrough(b *Budget, changes []commit.Change) (existed int, er
 	}
 	failure := r.rooms.Journal.Failure()
 	for _, c := range changes {
-		_, pending := r.pending(c.Key)
-		if (pending || r.isDoubted(c.Key)) && errors.Is(failure, journal.ErrInPlace) { // the next start would deliver that after this
+		if errors.Is(failure, journal.ErrInPlace) && r.rooms.Journal.Left(r.id.String(), c.Key) > 0 { // the next start would deliver that after this
 			return 0, &KeyError{Key: c.Key, Err: fmt.Errorf("%w, as the journal may hold an earlier change of the key: %w", commit.ErrNotSent, failure)}
 		}
 	}
 	if !slices.ContainsFunc(changes, func(c commit.Change) bool { _, pending := r.pending(c.Key); return pending }) {
-		return r.submit(b, changes...)
+		if existed, err = r.submit(b, changes...); err == nil {
+			err = r.outdate(b, changes)
+		}
+		return existed, err
 	}
 	if err := r.delivering.Acquire(b.Context(), 1); err != nil {
 		return 0, &KeyError{Key: changes[0].Key, Err: fmt.Errorf("%w: waiting for a delivery that is under way: %w", commit.ErrNotSent, err)}
@@ -121,18 +118,52 @@ func (r *Room) writeThrough(b *Budget, changes []commit.Change) (existed int, er
 	if err != nil {
 		return existed, err
 	}
-	r.done(older)
-	if failure == nil && r.rooms.Journal.Flush() != nil { // without it a start would deliver the older ones after these
-		r.rooms.flusher.failed()
+	if failure == nil {
+		r.done(older)
 	}
-	return existed + hidden, nil
+	if err = r.outdate(b, changes); err == nil {
+		r.done(older)
+	}
+	return existed + hidden, err
 }
 
-// isDoubted says whether the journal failed to take a change of a key.
-func (r *Room) isDoubted(key string) bool {
+// outdate sees to it that no start delivers what the journal's file holds of keys that were written through
+// just now, or may hold: it is older. Of a file that failed nothing can be removed. In a dictionary stamps tell
+// the next start, unless it takes the file for sound.
+func (r *Room) outdate(b *Budget, changes []commit.Change) error {
+	seqs := make(map[string]uint64)
+	for _, c := range changes {
+		if seq := r.rooms.Journal.Left(r.id.String(), c.Key); seq > 0 && !r.isOutdated(c.Key) {
+			seqs[c.Key] = seq
+		}
+	}
+	if len(seqs) == 0 || r.rooms.Journal.Flush() == nil {
+		return nil
+	}
+	r.rooms.flusher.failed()
+	err := r.rooms.Journal.Failure()
+	if !errors.Is(err, journal.ErrInPlace) {
+		err = nil
+		if r.rooms.Layout.PerKey {
+			err = r.rooms.outdate(b.Context(), r.id.String(), seqs)
+		}
+	}
+	if err != nil {
+		return &KeyError{Key: changes[0].Key, Err: fmt.Errorf("%w: it is written, but the journal's file may hold an earlier change of the key, which the next start delivers after it: %w", ErrUnknownOutcome, err)}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for key := range seqs {
+		r.outdated[key] = true
+	}
+	return nil
+}
+
+// isOutdated says whether it was seen to that no start delivers what the file of the failed journal may hold of a key.
+func (r *Room) isOutdated(key string) bool {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	return r.doubted[key]
+	return r.outdated[key]
 }
 
 // isAway says whether the homeserver can't be asked for now, as far as is known, so that what
@@ -222,18 +253,13 @@ func (r *Room) done(seqs map[string]uint64) {
 	}
 }
 
-// pending returns the journal's change of a key.
+// pending returns the journal's change of a key. What a copy of the journal held does not count.
 func (r *Room) pending(key string) (journal.Change, bool) {
 	if r.rooms.Journal == nil {
 		return journal.Change{}, false
 	}
 	change, ok := r.rooms.Journal.Get(r.id.String(), key)
-	return change, ok && !r.isOfCopy(change)
-}
-
-// isOfCopy says whether a change is one of a copy of the journal, which does not count.
-func (r *Room) isOfCopy(change journal.Change) bool {
-	return r.rooms.copied.Load() && change.Seq <= r.rooms.begun
+	return change, ok && change.Refused != journal.Copied
 }
 
 // holds says whether a key is there.
@@ -252,7 +278,7 @@ func (r *Room) overlay() map[string]bool {
 	}
 	over := make(map[string]bool)
 	for _, change := range r.rooms.Journal.Changes(r.id.String()) {
-		if !r.isOfCopy(change) {
+		if change.Refused != journal.Copied {
 			over[change.Key] = !change.Delete
 		}
 	}

@@ -40,7 +40,7 @@ func (r *Room) tells(change commit.Change, err error) bool {
 // retry has what was refused delivered that may work by now: all of it where more has changed
 // than the memory, else what did not fit.
 func (r *Room) retry(all bool) {
-	if r.rooms.Journal == nil || r.rooms.copied.Load() {
+	if r.rooms.Journal == nil {
 		return
 	}
 	r.mu.Lock()

@@ -44,7 +44,7 @@ type Room struct {
 
 	mu        sync.RWMutex // owns what follows
 	access    access
-	doubted   map[string]bool      // keys of changes that the journal failed to take
+	outdated  map[string]bool      // keys of which no start delivers what the file of the failed journal may hold
 	told      map[string]told      // what was said of refused changes, by key
 	retries   int                  // how often all that is refused was to be tried again
 	sent      map[string]encounter // what own changes that are not delivered met when they went out, by key
@@ -54,7 +54,7 @@ type Room struct {
 
 func newRoom(rs *Rooms, roomID id.RoomID) *Room {
 	r := &Room{rooms: rs, id: roomID, replica: replica.New(rs.Layout, rs.userID().String()), loading: semaphore.NewWeighted(1), delivering: semaphore.NewWeighted(1),
-		doubted: make(map[string]bool), told: make(map[string]told), sent: make(map[string]encounter)}
+		outdated: make(map[string]bool), told: make(map[string]told), sent: make(map[string]encounter)}
 	env := commit.Env{
 		Put:       r.put,
 		Standing:  r.standing,

@@ -12,7 +12,6 @@ import (
 	"maps"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -68,10 +67,9 @@ type Rooms struct {
 	Env
 	fetching *semaphore.Weighted // bounds how many encrypted events are fetched at the same time
 
-	flusher *flusher    // nil: there is no journal
-	raised  time.Time   // when the journal's generation was; the flusher's
-	begun   uint64      // the number of the journal's last change before the start
-	copied  atomic.Bool // the journal is not the latest
+	flusher  *flusher            // nil: there is no journal
+	raised   time.Time           // when the journal's generation was; the flusher's
+	claiming *semaphore.Weighted // held while the account's data of the journal is changed
 
 	background  sync.WaitGroup // redactions, reads of encrypted events, and reads after a gap of sync
 	redacting   context.Context
@@ -90,25 +88,19 @@ type Rooms struct {
 
 // New returns the rooms of a memory. None is loaded before it is used.
 func New(env Env) *Rooms {
-	rs := &Rooms{Env: env, fetching: semaphore.NewWeighted(maxFetches), byID: make(map[id.RoomID]*Room), invited: make(map[id.RoomID]bool)}
+	rs := &Rooms{Env: env, fetching: semaphore.NewWeighted(maxFetches), claiming: semaphore.NewWeighted(1), byID: make(map[id.RoomID]*Room), invited: make(map[id.RoomID]bool)}
 	rs.redacting, rs.giveUp = context.WithCancel(context.Background())
 	rs.reading, rs.stopReading = context.WithCancel(context.Background())
 	if rs.Journal != nil {
 		rs.flusher = newFlusher(rs)
-		rs.begun = rs.Journal.Last()
 	}
 	return rs
 }
 
 // StartDelivering delivers what the journal holds, and whatever comes to it, until Close.
 func (rs *Rooms) StartDelivering() {
-	copied, err := rs.Journal.Note(noteCopied)
-	if err == nil && copied != "" {
-		rs.abandon()
-	} else {
-		for _, room := range rs.Journal.Refused() {
-			rs.Journal.Retry(room, journal.All) // that may have changed
-		}
+	for _, room := range rs.Journal.Refused() {
+		rs.Journal.Retry(room, journal.All) // that may have changed
 	}
 	rs.inBackground(func() { rs.flusher.run(rs.reading) })
 }
@@ -183,13 +175,17 @@ func (rs *Rooms) Update(u session.Update) {
 // Anew notes that sync may have missed something in any room, so that what is loaded has to
 // be loaded again.
 func (rs *Rooms) Anew() {
-	rs.mu.RLock()
-	rooms := slices.Collect(maps.Values(rs.byID))
-	rs.mu.RUnlock()
-	for _, r := range rooms {
+	for _, r := range rs.all() {
 		r.replica.Missed()
 		r.queue.Wake()
 	}
+}
+
+// all returns the rooms that were asked for.
+func (rs *Rooms) all() []*Room {
+	rs.mu.RLock()
+	defer rs.mu.RUnlock()
+	return slices.Collect(maps.Values(rs.byID))
 }
 
 // inBackground runs what Close waits for, and says whether it does: not once the

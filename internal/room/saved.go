@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"maps"
 	"slices"
 	"time"
 
@@ -42,10 +41,7 @@ const saveAfter = 5 * time.Second
 
 // saveStale keeps what is known by now of rooms, with a later transaction of the journal.
 func (rs *Rooms) saveStale() {
-	rs.mu.RLock()
-	rooms := slices.Collect(maps.Values(rs.byID))
-	rs.mu.RUnlock()
-	for _, r := range rooms {
+	for _, r := range rs.all() {
 		if r.stale.Load() {
 			r.save()
 		}
@@ -82,7 +78,7 @@ func (r *Room) restore() {
 	}
 	r.inherited = make(map[string]bool)
 	for _, change := range r.rooms.Journal.Changes(r.id.String()) {
-		r.inherited[change.Key] = change.Seq <= r.rooms.begun
+		r.inherited[change.Key] = !r.rooms.Journal.IsOfThisStart(change)
 	}
 	r.replica.Reached(r.rooms.Journal.Depth(r.id.String()))
 	state, err := r.rooms.Journal.Load(r.id.String())
