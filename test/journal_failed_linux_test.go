@@ -143,3 +143,43 @@ func TestNothingOfAFailedJournalComesBack(t *testing.T) {
 		})
 	}
 }
+
+// The disk gets full while the homeserver is away, and a room was set that the bot never looked into. What was
+// acknowledged wins over what was there before all that, as it would have without the failure, and stays
+// what it is once it was set again.
+func TestJournalFailsWithWhatWasSetBlindly(t *testing.T) {
+	for name, layout := range rig.Layouts {
+		t.Run(name, func(t *testing.T) {
+			front := rig.Proxy(t)
+			bot, others := neighbours(t, layout)
+			alias := others.NewAlias(t, others.Room).String()
+			conf := journalled(t, front, bot, bot.NewRoom(t), layout)
+			conf.Rooms["found"] = alias
+			memory := rig.Open(t, conf)
+			require.NoError(t, memory.Set("tea", []byte(`1`)))
+			rig.Flush(t, memory, delivering)
+			for _, key := range []string{"kept", "set again"} {
+				require.NoError(t, others.Put(t.Context(), key, theirs))
+			}
+			require.NoError(t, memory.Close())
+
+			online := offline(front)
+			memory = rig.Open(t, conf)
+			found := memory.InRoom("found")
+			require.NoError(t, found.Set("kept", "ours"))
+			require.NoError(t, found.Set("set again", "ours"))
+			fillDisk(t, conf.Journal)
+			ctx, cancel := context.WithTimeout(t.Context(), slack)
+			defer cancel()
+			require.ErrorIs(t, found.WithContext(ctx).Set("fails", 1), matrix.ErrUnknownOutcome)
+			online()
+			delivers(t, func() bool { return found.Set("set again", "later") == nil }, "the homeserver is back")
+
+			memory = reopened(t, memory, conf)
+			rig.Flush(t, memory, delivering)
+			held := others.Entries(t, others.Room)
+			require.Equal(t, ours, held["kept"])
+			require.Equal(t, `"later"`, held["set again"])
+		})
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"maps"
 	"math/rand"
 	"slices"
 	"strings"
@@ -34,6 +35,9 @@ func TestAcknowledgedByTheJournalMeansDelivered(t *testing.T) {
 		"a key each, several bots": {bots: 3, delayed: true, layout: wire.Layout{PerKey: true}},
 		"a key each, silent":       {bots: 1, layout: wire.Layout{PerKey: true}, silent: true},
 		"a key each, what comes late, never killed": {bots: 1, layout: wire.Layout{PerKey: true}, delayed: true, immortal: true},
+		"a journal that fails":                      {bots: 1, fails: true},
+		"several that fail":                         {bots: 3, forks: true, fails: true},
+		"a key each, a journal that fails":          {bots: 1, layout: wire.Layout{PerKey: true}, fails: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			rapid.Check(t, func(rt *rapid.T) {
@@ -57,6 +61,7 @@ type history struct {
 	forks             bool
 	delayed           bool // requests arrive late, or twice
 	immortal          bool // nobody is killed
+	fails             bool // journals fail
 }
 
 // A truth is a change that was made.
@@ -122,7 +127,39 @@ type disk struct {
 	seq     uint64
 	depth   int64
 	changes map[string]commit.Change
+	depths  map[string]int64 // how deep each would have gone when it was made; none: nothing was known of the room
 	saved   []byte
+
+	file     map[string]commit.Change // what a journal that failed holds; nil: it did not fail
+	outdated map[string]uint64        // what the account's data says of that, by key
+}
+
+// fails has the journal fail, perhaps with a change that it was about to take.
+func (d *disk) fails(last ...commit.Change) {
+	d.file = maps.Clone(d.changes)
+	for _, c := range last {
+		d.file[c.Key] = c
+	}
+}
+
+// readIn reads a journal in that has failed.
+func (d *disk) readIn(layout wire.Layout) {
+	if d.file == nil {
+		return
+	}
+	for key, c := range d.file {
+		if c.Seq <= d.outdated[key] {
+			delete(d.file, key)
+		} else if depth, ok := d.depths[key]; ok && c.Attempt == nil {
+			c.Attempt = &replica.Attempt{Was: "=" + c.Over}
+			if !layout.PerKey {
+				c.Attempt.At.Depth = depth
+			}
+			d.file[key], d.depth = c, max(d.depth, depth)
+		}
+	}
+	// What is kept of the room is from before that: who goes on from it may be told what was before the failure.
+	d.changes, d.file, d.outdated, d.saved = d.file, nil, make(map[string]uint64), nil
 }
 
 func (d *disk) pending() (changes []commit.Change) {
@@ -161,7 +198,10 @@ type process struct {
 	safe bool // it can't be killed
 }
 
-var errKilled = errors.New("killed")
+var (
+	errKilled = errors.New("killed")
+	errFailed = errors.New("the journal failed")
+)
 
 func (p *process) killed() bool {
 	p.mu.Lock()
@@ -194,6 +234,7 @@ func (p *process) tells() (all string) {
 
 // starts starts a process.
 func (b *bot) starts() {
+	b.disk.readIn(b.history.layout)
 	p := &process{memory: b.join(b.name), safe: b.immortal}
 	p.room.Reached(b.disk.depth)
 	p.attempted = func(_ string, with replica.Attempt, changes []commit.Change) error {
@@ -204,6 +245,10 @@ func (b *bot) starts() {
 			return errKilled
 		}
 		b.disk.mu.Lock()
+		if b.disk.file != nil {
+			b.disk.mu.Unlock()
+			return errFailed
+		}
 		b.disk.depth = max(b.disk.depth, with.At.Depth)
 		b.tell("%s attempts %v with %v", b.name, changes, with)
 		for _, c := range changes {
@@ -302,26 +347,89 @@ func (b *bot) reads(key string) (value, held string, known bool) {
 	return string(entry.Raw), held, err == nil
 }
 
-// sets journals a change.
+// sets journals a change, or writes it through if the journal fails, or failed before.
 func (b *bot) sets(key string, remove bool) {
+	failed := b.disk.file != nil
+	switch c, one := b.journals(key, remove); {
+	case c == nil, c.acked:
+	case !failed && !b.now().room.Loaded():
+		c.done = len(b.disk.file) > 0 && b.disk.file[key].Seq == one.Seq // the next start may deliver it
+	default:
+		b.afterFailure(c, one)
+	}
+}
+
+// afterFailure writes a change through over what the file of a journal that failed may hold.
+func (b *bot) afterFailure(c *truth, one commit.Change) {
+	b.count(&b.goes)
+	b.disk.mu.Lock()
+	_, one.Forced = b.disk.changes[c.key]
+	b.disk.mu.Unlock()
+	one.Seq, one.Over = 0, ""
+	var err error
+	if !b.now().room.Loaded() {
+		err = b.now().load(context.Background())
+	}
+	if err == nil {
+		_, err = b.now().queue.Submit(context.Background(), one)
+	}
+	if b.now().killed() {
+		err = fmt.Errorf("%w: %w", commit.ErrUnknownOutcome, errKilled)
+	}
+	b.tell("%s writes through %s=%s after the failure: %v", b.name, c.key, c.value, err)
+	b.disk.mu.Lock()
+	defer b.disk.mu.Unlock()
+	b.place.mu.Lock()
+	defer b.place.mu.Unlock()
+	c.acked = err == nil
+	_, may := b.disk.file[c.key] // this very change, perhaps
+	c.done = err == nil || errors.Is(err, commit.ErrUnknownOutcome) || may && b.disk.file[c.key].Seq == b.disk.seq
+	if _, placed := b.disk.depths[c.key]; c.done && !c.acked && !placed {
+		c.saw, c.own = nil, nil // a change that was made blind may count after one that got no answer
+	}
+	if err == nil {
+		delete(b.disk.changes, c.key)
+		b.disk.outdated[c.key] = b.disk.seq
+	}
+}
+
+// journals journals a change, unless the journal fails, or failed before. It returns nothing if there is nothing to do.
+func (b *bot) journals(key string, remove bool) (c *truth, one commit.Change) {
 	b.disk.mu.Lock()
 	defer b.disk.mu.Unlock()
 	before, held, known := b.reads(key)
 	if remove && (!known || before == "") {
-		return
+		return nil, commit.Change{}
 	}
-	c := b.change(key, remove, before)
-	c.acked = true
+	c = b.change(key, remove, before)
 	b.disk.seq++
-	one := commit.Change{Key: key, Seq: b.disk.seq, Delete: remove, Value: []byte(c.value)}
+	one = commit.Change{Key: key, Seq: b.disk.seq, Delete: remove, Value: []byte(c.value), Over: held}
 	if remove {
 		one.Value = nil
 		_, one.Forced = b.disk.changes[key]
 		one.Forced = one.Forced || c.own != nil && !c.own.acked
-		one.Over = held
 	}
+	if b.history.fails && b.disk.file == nil && b.fault() < 8 {
+		b.looks(key)
+		b.disk.fails([]commit.Change{one}[:b.next(2)]...)
+		b.tell("%s: the journal fails with %s=%s: %v", b.name, key, c.value, b.disk.file)
+	}
+	if b.disk.file != nil {
+		return c, one
+	}
+	c.acked = true
+	b.looks(key)
 	b.disk.changes[key] = one
 	b.tell("%s journals %s=%s (%d), was %s, over %q forced %v", b.name, key, c.value, one.Seq, before, one.Over, one.Forced)
+	return c, one
+}
+
+// looks notes how deep a change would go now.
+func (b *bot) looks(key string) {
+	delete(b.disk.depths, key)
+	if b.now().room.Loaded() {
+		b.disk.depths[key] = b.now().room.Next(key)
+	}
 }
 
 // change notes what is made of a key.
@@ -344,8 +452,12 @@ func (b *bot) writesThrough(key string) {
 	b.disk.mu.Lock()
 	_, holds := b.disk.changes[key]
 	before, _, known := b.reads(key)
+	failed := b.disk.file != nil
 	b.disk.mu.Unlock()
-	if holds || !known {
+	if failed {
+		b.sets(key, false)
+	}
+	if failed || holds || !known {
 		return
 	}
 	b.count(&b.goes)
@@ -373,7 +485,7 @@ func (b *bot) idle() context.Context {
 // delivers delivers what the journal holds.
 func (b *bot) delivers() (bad string) {
 	changes := b.disk.pending()
-	if len(changes) == 0 {
+	if len(changes) == 0 || b.disk.file != nil {
 		return ""
 	}
 	if b.now().room.Loaded() || b.now().load(context.Background()) == nil {
@@ -387,7 +499,11 @@ func (b *bot) delivers() (bad string) {
 			b.tell("%s delivered %s=%s (%d): %v", b.name, changes[i].Key, changes[i].Value, changes[i].Seq, err)
 			switch {
 			case err == nil, errors.Is(err, commit.ErrSuperseded):
+				before := b.disk.changes[changes[i].Key]
 				b.disk.done(changes[i])
+				if b.history.fails && b.disk.file == nil && b.fault() < 4 { // before that is on disk
+					b.disk.fails(before)
+				}
 			case errors.Is(err, commit.ErrRefused):
 				return fmt.Sprintf("%s is refused: %v", changes[i].Key, err)
 			}
@@ -471,7 +587,7 @@ func (h history) play(seed int64) (bad string) {
 	}
 	var bots []*bot
 	for n := range h.bots {
-		b := &bot{place: p, name: fmt.Sprintf("@bot%d:x", n), disk: &disk{changes: make(map[string]commit.Change)}, tried: make(map[string]*truth)}
+		b := &bot{place: p, name: fmt.Sprintf("@bot%d:x", n), disk: &disk{changes: make(map[string]commit.Change), depths: make(map[string]int64), outdated: make(map[string]uint64)}, tried: make(map[string]*truth)}
 		b.starts()
 		bots = append(bots, b)
 	}
@@ -524,6 +640,10 @@ func (p *place) rest(bots []*bot) (bad string) {
 	}
 	for range 4 {
 		for _, b := range bots {
+			if b.disk.file != nil {
+				b.dies()
+				b.starts()
+			}
 			b.startsAgain()
 			if !b.now().room.Loaded() && b.now().load(context.Background()) != nil {
 				panic("it can't be loaded")

@@ -16,6 +16,7 @@ type Change struct {
 	// They mean nothing to the journal. Should its file fail, they say where the change belongs.
 	Over  string
 	Depth int64
+	Blind bool // nothing was known of what the key held: these two say nothing
 
 	// What follows is set by the journal.
 

@@ -9,8 +9,8 @@
 // After a write that failed it can't be known what is on disk, nor does a second fsync tell the truth. So the file is never
 // written again: it gets the name of the journal with ".failed" behind it, and [Journal.Put] and all else that
 // writes returns [ErrFailed]. The next Open reads it in, into a new file, and removes it. What was delivered
-// meanwhile, or written by other ways, is not in it. So each of its changes that was not attempted counts as attempted when it
-// was made ([Change.Depth], [Change.Over]): it then loses to all that its writer has written since, and
+// meanwhile, or written by other ways, is not in it; [Journal.Left] says what that may be. So each of its changes that was not attempted counts as
+// attempted when it was made ([Change.Depth], [Change.Over]), unless it was made blind: it then loses to all that its writer has written since, and
 // of the change that failed it does not matter whether it is there. Where both files are there and have
 // changes, that goes for both: a change in both is the one with the greater Seq, with the first attempt that it had.
 //

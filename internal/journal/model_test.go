@@ -95,7 +95,7 @@ func (m *model) retry(room string) {
 func (m *model) readIn() {
 	m.seq += seqsOfOne
 	for n, c := range m.changes {
-		if c.Attempt == nil {
+		if c.Attempt == nil && !c.Blind {
 			c.Attempt = &Attempt{Depth: c.Depth, Was: "=" + c.Over}
 			m.depths[n.room] = max(m.depths[n.room], c.Depth)
 		}
@@ -207,7 +207,7 @@ func steps(t *rapid.T, m model) step {
 		changes := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) Change {
 			c := Change{
 				Key: rapid.SampledFrom(modelKeys).Draw(t, "key"), Over: rapid.SampledFrom([]string{"", "before"}).Draw(t, "over"),
-				Depth: rapid.Int64Range(0, 40).Draw(t, "heard"), Delete: rapid.Bool().Draw(t, "delete"),
+				Depth: rapid.Int64Range(0, 40).Draw(t, "heard"), Delete: rapid.Bool().Draw(t, "delete"), Blind: rapid.Bool().Draw(t, "blind"),
 			}
 			if !c.Delete {
 				// Sometimes too large for a page, so that the file grows.

@@ -76,6 +76,7 @@ const (
 	isForced
 	isAttempted
 	isRefused
+	isBlind
 	isAll = 1<<iota - 1
 )
 
@@ -93,6 +94,9 @@ func encodeChange(room string, c *Change) []byte {
 	}
 	if c.Refused != "" {
 		kind |= isRefused
+	}
+	if c.Blind {
+		kind |= isBlind
 	}
 	w := make(writer, 0, len(c.Value)+len(room)+len(c.Key)+len(c.Over)+len(c.Start)+64)
 	w.uint(kind)
@@ -118,7 +122,7 @@ func encodeChange(room string, c *Change) []byte {
 func decodeChange(record []byte) (room string, c *Change, err error) {
 	r := reader{rest: record}
 	kind := r.uint()
-	c = &Change{Delete: kind&isDelete != 0, Forced: kind&isForced != 0, Seq: r.uint()}
+	c = &Change{Delete: kind&isDelete != 0, Forced: kind&isForced != 0, Blind: kind&isBlind != 0, Seq: r.uint()}
 	room = r.text()
 	c.Key = r.text()
 	value := r.bytes()

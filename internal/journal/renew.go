@@ -135,7 +135,7 @@ func makeFile(path string, current, failed *file, options Options) error {
 	if failed != nil {
 		h.adopted = failed.salt
 		for n, c := range t.changes {
-			if c.Attempt == nil {
+			if c.Attempt == nil && !c.Blind { // it would lose to all that was there before it
 				c.Attempt = &Attempt{Depth: c.Depth, Was: "=" + c.Over}
 				t.depths[n.room] = max(t.depths[n.room], c.Depth)
 			}

@@ -101,8 +101,9 @@ func (rs *Rooms) fork(original claim) error {
 }
 
 // outdate notes with the homeserver that what the file of the journal, which has failed, holds of
-// a room's keys is outdated, up to a Seq: as they were written through since. The next start, which reads
-// that file in, could not tell: with an event for each key nothing in the room says it.
+// a room's keys is outdated, up to a Seq, as they were written through since. The next start, which reads
+// that file in, can't always tell by the room: with an event for each key nothing there says it, nor does it of a change
+// that was made blind.
 func (rs *Rooms) outdate(ctx context.Context, room string, seqs map[string]uint64) error {
 	if err := rs.claiming.Acquire(ctx, 1); err != nil {
 		return err

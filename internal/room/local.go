@@ -43,7 +43,8 @@ func (r *Room) change(b *Budget, changes ...commit.Change) (existed int, err err
 // afterFailure makes changes that the journal failed to take. Its file may hold them all the same.
 func (r *Room) afterFailure(b *Budget, changes []commit.Change, err error) (existed int, _ error) {
 	r.rooms.flusher.failed()
-	if !errors.Is(err, journal.ErrInPlace) {
+	// What was made blind is not written through: if its outcome were unknown, the next start could not tell that it was sent.
+	if !errors.Is(err, journal.ErrInPlace) && r.replica.Loaded() {
 		if existed, err = r.writeThrough(b, changes); err == nil {
 			return existed, nil
 		}
@@ -128,8 +129,8 @@ func (r *Room) writeThrough(b *Budget, changes []commit.Change) (existed int, er
 }
 
 // outdate sees to it that no start delivers what the journal's file holds of keys that were written through
-// just now, or may hold: it is older. Of a file that failed nothing can be removed. In a dictionary stamps tell
-// the next start, unless it takes the file for sound.
+// just now, or may hold: it is older. Of a file that failed nothing can be removed; that is noted with the homeserver,
+// unless the next start takes the file for sound.
 func (r *Room) outdate(b *Budget, changes []commit.Change) error {
 	seqs := make(map[string]uint64)
 	for _, c := range changes {
@@ -143,10 +144,7 @@ func (r *Room) outdate(b *Budget, changes []commit.Change) error {
 	r.rooms.flusher.failed()
 	err := r.rooms.Journal.Failure()
 	if !errors.Is(err, journal.ErrInPlace) {
-		err = nil
-		if r.rooms.Layout.PerKey {
-			err = r.rooms.outdate(b.Context(), r.id.String(), seqs)
-		}
+		err = r.rooms.outdate(b.Context(), r.id.String(), seqs)
 	}
 	if err != nil {
 		return &KeyError{Key: changes[0].Key, Err: fmt.Errorf("%w: it is written, but the journal's file may hold an earlier change of the key, which the next start delivers after it: %w", ErrUnknownOutcome, err)}
@@ -202,6 +200,7 @@ func (r *Room) accept(b *Budget, changes []commit.Change) (existed int, err erro
 	}
 	r.accepting.Lock() // what a change is built upon and the change go together
 	defer r.accepting.Unlock()
+	blind := !r.replica.Loaded()
 	if r.outlook == nil || r.outlook.Stale() {
 		r.outlook = r.queue.Outlook(r.undelivered())
 	}
@@ -219,7 +218,7 @@ func (r *Room) accept(b *Budget, changes []commit.Change) (existed int, err erro
 			existed, deleted[c.Key] = existed+1, true
 		}
 		rows = append(rows, journal.Change{
-			Key: c.Key, Value: c.Value, Delete: c.Delete,
+			Key: c.Key, Value: c.Value, Delete: c.Delete, Blind: blind,
 			Over: r.outlook.Held(c.Key), Depth: r.replica.Next(c.Key),
 		})
 	}
