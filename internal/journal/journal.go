@@ -12,7 +12,8 @@
 // meanwhile, or written by other ways, is not in it; [Journal.Left] says what that may be. So each of its changes that was not attempted counts as
 // attempted when it was made ([Change.Depth], [Change.Over]), unless it was made blind: it then loses to all that its writer has written since, and
 // of the change that failed it does not matter whether it is there. Where both files are there and have
-// changes, that goes for both: a change in both is the one with the greater Seq, with the first attempt that it had.
+// changes, as after a backup was put in the place of the one that failed, that goes for both: a change in both is the one with the greater Seq,
+// with the first attempt that it had; and what stood in the failed one and was delivered before it failed is not taken from the other.
 //
 // # What is sealed
 //
@@ -122,7 +123,7 @@ func Open(called string, options Options) (_ *Journal, err error) {
 		path: path, lock: lock, file: f, written: f.head, start: rand.Text(),
 		changes: changes, depths: depths, behind: make(map[name]bool), staged: make(map[slot][]byte),
 	}
-	if j.starts, err = j.loadStarts(); err != nil {
+	if j.starts, err = f.starts(); err != nil {
 		f.close()
 		return nil, err
 	}

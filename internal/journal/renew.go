@@ -105,6 +105,7 @@ func makeFile(path string, current, failed *file, options Options) error {
 		head:    head{id: hex.EncodeToString(random[saltSize:])},
 		changes: make(map[name]*Change), depths: make(map[string]int64),
 	}
+	var before []Start                              // that used the file that failed, where a backup has taken its place
 	for _, from := range []*file{failed, current} { // where they differ, the latter has the last word
 		if from == nil {
 			continue
@@ -128,9 +129,13 @@ func makeFile(path string, current, failed *file, options Options) error {
 		for room, byKey := range changes {
 			for key, c := range byKey {
 				n := name{room, key}
+				if t.changes[n] == nil && stood(c, before) {
+					continue // it was delivered before the failure
+				}
 				t.changes[n] = merge(c, t.changes[n])
 			}
 		}
+		before, _ = from.starts() // if these are damaged, nothing is left out
 	}
 	if failed != nil {
 		h.adopted = failed.salt

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+
+	"go.etcd.io/bbolt"
 )
 
 // A file may be a copy of one that is in use elsewhere, and be used itself before anybody notices. So the
@@ -26,14 +28,22 @@ const maxStarts = 100
 
 var startsSlot = slot{inNotes, "starts"}
 
-// loadStarts returns the starts that made changes.
-func (j *Journal) loadStarts() (starts []Start, err error) {
-	note, err := j.Note(startsSlot.key)
-	if err == nil && note != "" {
-		if err = json.Unmarshal([]byte(note), &starts); err != nil {
+// starts returns the starts that made changes.
+func (f *file) starts() (starts []Start, err error) {
+	err = f.view(func(tx *bbolt.Tx) error {
+		raw := tx.Bucket([]byte(startsSlot.bucket)).Get([]byte(startsSlot.key))
+		if raw == nil {
+			return nil
+		}
+		record, err := f.box.open(startsSlot.bucket, []byte(startsSlot.key), raw)
+		if err == nil {
+			err = json.Unmarshal(record, &starts)
+		}
+		if err != nil {
 			err = damaged(fmt.Errorf("the starts that are noted in it: %w", err))
 		}
-	}
+		return err
+	})
 	return starts, err
 }
 
@@ -97,13 +107,19 @@ func (j *Journal) Fork(original []Start) error {
 // isCopied says whether a change stands, or stood, in an original with these starts. Where that can't be
 // told it does, unless this start made it.
 func (j *Journal) isCopied(c *Change, original []Start) bool {
-	if i := indexOf(original, c.Start); i >= 0 {
-		return i == len(original)-1 || c.Seq <= original[i+1].After
-	}
-	if len(original) > 0 && len(original) < maxStarts {
+	switch {
+	case stood(c, original):
+		return true
+	case knows(original, c.Start), len(original) > 0 && len(original) < maxStarts:
 		return false
 	}
 	// The original may have forgotten the start, unless it knows of an earlier one.
 	earlier := j.starts[:max(0, indexOf(j.starts, c.Start))]
 	return c.Start != j.start && !slices.ContainsFunc(earlier, func(s Start) bool { return knows(original, s.ID) })
+}
+
+// stood says whether a change is known to stand, or to have stood, in a file that was used by these starts.
+func stood(c *Change, in []Start) bool {
+	i := indexOf(in, c.Start)
+	return i >= 0 && (i == len(in)-1 || c.Seq <= in[i+1].After)
 }
