@@ -2,8 +2,10 @@ package test
 
 import (
 	"context"
+	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -118,7 +120,7 @@ func TestNothingOfAFailedJournalComesBack(t *testing.T) {
 			rig.Flush(t, memory, delivering)
 
 			remove := front.Inject(homeserver.Fault{Match: homeserver.StateWrite, Do: homeserver.Page(502)})
-			for _, key := range []string{"deleted before", "set before", "set back", "new", "newer", "kept"} {
+			for _, key := range []string{"deleted before", "set before", "set back", "new", "newer", "kept", "told"} {
 				require.NoError(t, memory.Set(key, []byte(`2`)))
 			}
 			fillDisk(t, conf.Journal)
@@ -133,7 +135,13 @@ func TestNothingOfAFailedJournalComesBack(t *testing.T) {
 				require.NoError(t, err)
 				require.True(t, was)
 			}
-			want := map[string]string{"set before": `3`, "set back": `1`, "newer": `3`, "kept": `2`, "fails": `3`}
+			noted := front.Inject(homeserver.Fault{Do: rig.Forbidden, Match: func(r *http.Request) bool { return strings.Contains(r.URL.Path, "/account_data/") }})
+			err = memory.Set("told", []byte(`3`))
+			require.ErrorIs(t, err, matrix.ErrUnknownOutcome, "the next start would deliver what the file holds")
+			require.ErrorContains(t, err, "the next start")
+			noted()
+			require.NoError(t, memory.Set("told", []byte(`3`)))
+			want := map[string]string{"told": `3`, "set before": `3`, "set back": `1`, "newer": `3`, "kept": `2`, "fails": `3`}
 			require.Equal(t, want, rig.Entries(t, memory))
 
 			memory = reopened(t, memory, conf)

@@ -25,6 +25,7 @@ func (j *Journal) commit(t transaction) error {
 	j.setAside()
 	j.mu.Lock()
 	if err := j.usable(); err != nil {
+		j.doubt(t) // its caller is told the same as the one whose write failed
 		j.mu.Unlock()
 		return err
 	}
@@ -47,10 +48,8 @@ func (j *Journal) commit(t transaction) error {
 	})
 	j.mu.Lock()
 	j.flying = nil
-	if err != nil { // what it was to change may stand in the file as it did before, or as it was to
-		for n := range t.changes {
-			j.behind[n] = true
-		}
+	if err != nil {
+		j.doubt(t)
 	}
 	j.mu.Unlock()
 	if err != nil {
@@ -60,6 +59,14 @@ func (j *Journal) commit(t transaction) error {
 	}
 	j.written = t.head
 	return nil
+}
+
+// doubt notes of a transaction that failed that the file may hold its changes, or what they were to take the place of. The
+// caller holds mu.
+func (j *Journal) doubt(t transaction) {
+	for n := range t.changes {
+		j.behind[n] = true
+	}
 }
 
 // write does what a transaction says, and brings its head up to date.

@@ -121,6 +121,7 @@ func (r *Room) writeThrough(b *Budget, changes []commit.Change) (existed int, er
 	}
 	if failure == nil {
 		r.done(older)
+		return existed + hidden, r.outdate(b, changes)
 	}
 	if err = r.outdate(b, changes); err == nil {
 		r.done(older)
