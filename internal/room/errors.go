@@ -27,6 +27,16 @@ var (
 // A KeyError says which of several keys an operation failed on.
 type KeyError = commit.KeyError
 
+// An unsettled change is one of which the file of a journal that failed may decide at the next start. It is an
+// [ErrUnknownOutcome], whatever the homeserver said.
+type unsettled struct {
+	how string
+	err error
+}
+
+func (u *unsettled) Error() string   { return "the journal failed: " + u.how + ": " + u.err.Error() }
+func (u *unsettled) Unwrap() []error { return []error{ErrUnknownOutcome, u.err} }
+
 // explain adds the sentinel that fits a homeserver's answer.
 func explain(err error) error {
 	switch {

@@ -54,7 +54,7 @@ func (r *Room) afterFailure(b *Budget, changes []commit.Change, err error) (exis
 	if errors.As(err, &failed) {
 		key, err = failed.Key, failed.Err
 	}
-	return existed, &KeyError{Key: key, Err: fmt.Errorf("%w, or the journal's file holds it, and the next start delivers it: %w", ErrUnknownOutcome, err)}
+	return existed, &KeyError{Key: key, Err: &unsettled{"its file may hold the change all the same, and then the next start delivers it", err}}
 }
 
 // isLocal says whether changes may wait in the journal, or why they can't be made.
@@ -148,7 +148,7 @@ func (r *Room) outdate(b *Budget, changes []commit.Change) error {
 		err = r.rooms.outdate(b.Context(), r.id.String(), seqs)
 	}
 	if err != nil {
-		return &KeyError{Key: changes[0].Key, Err: fmt.Errorf("%w: it is written, but the journal's file may hold an earlier change of the key, which the next start delivers after it: %w", ErrUnknownOutcome, err)}
+		return &KeyError{Key: changes[0].Key, Err: &unsettled{"it is written, but its file may hold an earlier change of the key, which the next start delivers after it", err}}
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
