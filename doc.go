@@ -48,7 +48,7 @@
 // With Config.Journal, a file, Set and Delete return once the change is on disk, and
 // Get sees it at once. The memory delivers it at the homeserver's pace: of a key that was
 // set many times meanwhile, the last value. What is left when the bot ends or is killed is
-// delivered after the next start; only the first one needs the homeserver. [Memory.Flush] waits
+// delivered after the next start, which needs no homeserver to answer. [Memory.Flush] waits
 // for deliveries; [Memory.Pending] says what is left. Keys of joe.Auth, and values of
 // encrypted rooms if there is no Config.StoreKey, wait for the homeserver as without.
 //

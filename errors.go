@@ -27,9 +27,9 @@ var (
 	// brings it, Get returns what was there before. A change of the same key that is
 	// acknowledged later counts, whenever the first one arrives; with a state event for
 	// each key only as long as the process runs, and if it is not one back to the value
-	// from before. With Config.Journal it also says that the disk failed and the homeserver
-	// could not be reached: then the next start may deliver the change. Making the same
-	// change again does no harm. A change that failed with any other error was not stored.
+	// from before. With Config.Journal it also says that the disk failed, so that the next
+	// start may deliver the change, or an older one of the key. Making the same change again
+	// does no harm. A change that failed with any other error was not stored.
 	ErrUnknownOutcome = room.ErrUnknownOutcome
 	// ErrUndecryptable: the value was sent encrypted, and its key is missing or
 	// unusable.

@@ -22,7 +22,8 @@ type Pending struct {
 	Changes int
 	// Refused is how many of them the homeserver has refused, as those of a room that the
 	// bot may not write in any more. They stay in the journal, Get answers from them, and
-	// they are tried again when that may help; the log has said why, and what to do.
+	// they are tried again when that may help; the log has said why, and what to do. What a
+	// copy of a journal held when it was copied counts here, too, and does neither.
 	Refused int
 	// Since is when the oldest of the changes was made. It is zero if there is none.
 	Since time.Time
@@ -98,6 +99,9 @@ func (m *Memory) openJournal() (err error) {
 func (m *Memory) closeJournal() {
 	if m.journal == nil {
 		return
+	}
+	if seen, err := m.journal.Note(tokenBefore); err == nil && m.session.IsConnected() && seen != m.tokenDigest() {
+		_ = m.noteAccount() // a journal that failed has said so
 	}
 	if err := m.journal.Close(); err != nil {
 		m.log.WithError(err).Warn("Could not close the journal in good order")

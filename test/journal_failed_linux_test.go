@@ -111,7 +111,7 @@ func TestNothingOfAFailedJournalComesBack(t *testing.T) {
 			home := bot.NewRoom(t)
 			conf := journalled(t, front, bot, home, layout)
 			memory := rig.Open(t, conf)
-			for _, key := range []string{"deleted before", "set before", "set back"} {
+			for _, key := range []string{"deleted before", "set before", "set back", "no UTF-8: \xff"} {
 				require.NoError(t, memory.Set(key, []byte(`1`)))
 			}
 			rig.Flush(t, memory, delivering)
@@ -120,7 +120,7 @@ func TestNothingOfAFailedJournalComesBack(t *testing.T) {
 			rig.Flush(t, memory, delivering)
 
 			remove := front.Inject(homeserver.Fault{Match: homeserver.StateWrite, Do: homeserver.Page(502)})
-			for _, key := range []string{"deleted before", "set before", "set back", "new", "newer", "kept", "told"} {
+			for _, key := range []string{"deleted before", "set before", "set back", "no UTF-8: \xff", "new", "newer", "kept", "told"} {
 				require.NoError(t, memory.Set(key, []byte(`2`)))
 			}
 			fillDisk(t, conf.Journal)
@@ -129,6 +129,7 @@ func TestNothingOfAFailedJournalComesBack(t *testing.T) {
 			require.NoError(t, memory.Set("fails", []byte(`3`)))
 			require.NoError(t, memory.Set("set before", []byte(`3`)))
 			require.NoError(t, memory.Set("set back", []byte(`1`)))
+			require.NoError(t, memory.Set("no UTF-8: \xff", []byte(`1`)))
 			require.NoError(t, memory.Set("newer", []byte(`3`)))
 			for _, key := range []string{"deleted before", "new"} {
 				was, err := memory.Delete(key)
@@ -141,15 +142,48 @@ func TestNothingOfAFailedJournalComesBack(t *testing.T) {
 			require.ErrorContains(t, err, "the next start")
 			noted()
 			require.NoError(t, memory.Set("told", []byte(`3`)))
-			want := map[string]string{"told": `3`, "set before": `3`, "set back": `1`, "newer": `3`, "kept": `2`, "fails": `3`}
+			want := map[string]string{"told": `3`, "set before": `3`, "set back": `1`, "no UTF-8: \xff": `1`, "newer": `3`, "kept": `2`, "fails": `3`}
 			require.Equal(t, want, rig.Entries(t, memory))
 
 			memory = reopened(t, memory, conf)
 			rig.Flush(t, memory, delivering)
-			require.Equal(t, want, bot.Entries(t, home))
 			require.Equal(t, want, rig.Entries(t, memory))
+			delete(want, "no UTF-8: \xff")
+			want["dev.joe.key:bm8gVVRGLTg6IP8="] = `1` // its name in the room
+			require.Equal(t, want, bot.Entries(t, home))
 		})
 	}
+}
+
+// All that a failed journal held was written through since. The next start finds that out while somebody waits in
+// Flush, who has nothing more to wait for then.
+func TestFlushWhileAllIsFoundOutdated(t *testing.T) {
+	front := rig.Proxy(t)
+	bot := rig.Register(t)
+	home := bot.NewRoom(t)
+	conf := journalled(t, front, bot, home, matrix.PerKey)
+	memory := rig.Open(t, conf)
+	remove := front.Inject(homeserver.Fault{Match: homeserver.StateWrite, Do: homeserver.Page(502)})
+	require.NoError(t, memory.Set("tea", []byte(`1`)))
+	fillDisk(t, conf.Journal)
+	remove()
+	require.NoError(t, memory.Set("fails", []byte(`1`)))
+	require.NoError(t, memory.Set("tea", []byte(`2`)))
+
+	reached, release := make(chan struct{}), make(chan struct{})
+	accountData := func(r *http.Request) bool { return strings.Contains(r.URL.Path, "/account_data/") }
+	front.Inject(homeserver.Fault{Match: accountData, Times: 1, Do: homeserver.PauseBefore(reached, release)})
+	memory = reopened(t, memory, conf)
+	<-reached
+	ctx, cancel := context.WithTimeout(t.Context(), delivering)
+	defer cancel()
+	flushed := make(chan error, 1)
+	go func() { flushed <- memory.Flush(ctx) }()
+	require.Equal(t, 1, memory.Pending().Changes)
+	close(release)
+	require.NoError(t, <-flushed)
+	require.Equal(t, matrix.Pending{}, memory.Pending())
+	require.Equal(t, map[string]string{"tea": `2`, "fails": `1`}, bot.Entries(t, home))
 }
 
 // The disk gets full while the homeserver is away, and a room was set that the bot never looked into. What was

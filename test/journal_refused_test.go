@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -224,6 +225,24 @@ func TestOneIsRefusedAmongOthers(t *testing.T) {
 			})
 		}
 	}
+}
+
+// Where the bot may not even read the room, nobody looks for which of its changes that is about.
+func TestAllAreRefusedAtOnce(t *testing.T) {
+	r := newTenant(t, matrix.OneStateKey)
+	room := r.memory.InRoom("room")
+	for i := range 12 {
+		require.NoError(t, room.Set(fmt.Sprint("key ", i), i))
+	}
+	var writes atomic.Int32
+	r.front.Inject(homeserver.Fault{Match: rig.StateRead, Do: rig.Forbidden})
+	r.front.Inject(homeserver.Fault{Match: homeserver.StateWrite, Do: func(w http.ResponseWriter, q *http.Request, server http.Handler) {
+		writes.Add(1)
+		rig.Forbidden(w, q, server)
+	}})
+	r.through()
+	pending(t, r.memory, 12, 12)
+	require.LessOrEqual(t, writes.Load(), int32(2), "what was under way already, and all the rest")
 }
 
 // writeOf matches writes of a state event that holds a text.

@@ -179,7 +179,11 @@ func locate(name string) (path string, err error) {
 			break
 		}
 		if !filepath.IsAbs(to) {
-			to = filepath.Join(filepath.Dir(path), to)
+			folder, err := filepath.EvalSymlinks(filepath.Dir(path)) // as ".." is said from where that leads
+			if err != nil {
+				return "", err
+			}
+			to = filepath.Join(folder, to)
 		}
 		path = to
 	}

@@ -243,6 +243,14 @@ func TestLinks(t *testing.T) {
 	names, err := os.ReadDir(folder)
 	require.NoError(t, err)
 	require.Len(t, names, 2, "the links, and nothing else")
+
+	inside := filepath.Join(volume, "version")
+	require.NoError(t, os.Mkdir(inside, 0o700))
+	require.NoError(t, os.Symlink(filepath.Join("..", "memory.db"), filepath.Join(inside, "memory.db")))
+	require.NoError(t, os.Symlink(inside, filepath.Join(folder, "linked")))
+	j = open(t, filepath.Join(folder, "linked", "memory.db"), "")
+	require.Len(t, j.Changes(room), 1, "a link in a linked folder leads on from where that is")
+	require.NoError(t, j.Close())
 }
 
 // makeBolt makes a bbolt file with a header, or without one.

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"crypto/rand"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -135,7 +136,9 @@ func makeFile(path string, current, failed *file, options Options) error {
 				t.changes[n] = merge(c, t.changes[n])
 			}
 		}
-		before, _ = from.starts() // if these are damaged, nothing is left out
+		if from == failed && !from.foreign(options) {
+			before, _ = from.starts() // if these are damaged, nothing is left out
+		}
 	}
 	if failed != nil {
 		h.adopted = failed.salt
@@ -146,16 +149,12 @@ func makeFile(path string, current, failed *file, options Options) error {
 			}
 		}
 	}
+	entries := make(map[slot][]byte)
 	if failed != nil {
 		t.head.seq += seqsOfOne
 	}
-	if failed != nil && current != nil { // of files that are no copies of each other, both may have given a Seq
-		for _, n := range slices.SortedFunc(maps.Keys(t.changes), func(a, b name) int {
-			return cmp.Or(cmp.Compare(t.changes[a].Seq, t.changes[b].Seq), cmp.Compare(a.room, b.room), cmp.Compare(a.key, b.key))
-		}) {
-			t.head.seq++
-			t.changes[n].Seq = t.head.seq
-		}
+	if failed != nil && current != nil {
+		entries[startsSlot], _ = json.Marshal(t.startAnew(before)) // numbers and letters: it never fails
 	}
 
 	box, err := newBox(h.salt, options.Key)
@@ -187,13 +186,28 @@ func makeFile(path string, current, failed *file, options Options) error {
 					return err
 				}
 			}
-			return made.write(tx, &t, nil)
+			return made.write(tx, &t, entries)
 		})
 	})
 	if errors.Is(err, errPanic) {
 		return err
 	}
 	return cmp.Or(err, made.close())
+}
+
+// startAnew has what was changed in a file since it was put in the place of one that these starts had used made by a start
+// of its own, and returns all starts then: both files may have given a Seq.
+func (t *transaction) startAnew(before []Start) []Start {
+	anew := Start{rand.Text(), t.head.seq}
+	names := slices.DeleteFunc(slices.Collect(maps.Keys(t.changes)), func(n name) bool { return knows(before, t.changes[n].Start) })
+	slices.SortFunc(names, func(a, b name) int {
+		return cmp.Or(cmp.Compare(t.changes[a].Seq, t.changes[b].Seq), cmp.Compare(a.room, b.room), cmp.Compare(a.key, b.key))
+	})
+	for _, n := range names {
+		t.head.seq++
+		t.changes[n].Seq, t.changes[n].Start = t.head.seq, anew.ID
+	}
+	return latest(append(before, anew))
 }
 
 // foreign says whether anybody may have written what is in the file, though it was to be sealed: of such a one

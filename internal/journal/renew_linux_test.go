@@ -109,7 +109,6 @@ func TestBothFiles(t *testing.T) {
 	for i, c := range changes {
 		require.NotNil(t, c.Attempt, "of none is it known what became of it")
 		require.True(t, i == 0 || c.Seq > changes[i-1].Seq)
-		require.Greater(t, c.Seq, uint64(5))
 	}
 	require.Equal(t, "new", string(get(t, j, "tea").Value))
 	require.Equal(t, &Attempt{Depth: 4, Was: "="}, get(t, j, "tea").Attempt)
@@ -122,6 +121,16 @@ func TestBothFiles(t *testing.T) {
 	note, err := j.Note("token")
 	require.NoError(t, err)
 	require.Equal(t, "backup", note, "from one file, with its states")
+
+	require.Equal(t, uint64(5), get(t, j, "tea").Seq, "as it was, which the account may know as outdated")
+	require.Greater(t, get(t, j, "rum").Seq, uint64(seqsOfOne))
+	known := j.Starts(nil)
+	require.NoError(t, j.Close())
+	j = open(t, path, "")
+	require.NoError(t, j.Fork(known))
+	for _, c := range j.Changes(room) {
+		require.Equal(t, Copied, c.Refused, "the original has it as well")
+	}
 }
 
 func TestMerge(t *testing.T) {

@@ -80,8 +80,8 @@ func (j *Journal) Starts(elsewhere []Start) []Start {
 	if !knows(own, j.start) {
 		own = append(own, Start{j.start, j.written.seq})
 	}
-	others := slices.DeleteFunc(slices.Clone(elsewhere), func(s Start) bool { return knows(own, s.ID) })
-	return latest(append(others, own...))
+	own = slices.DeleteFunc(own, func(s Start) bool { return knows(elsewhere, s.ID) })
+	return latest(append(slices.Clone(elsewhere), own...))
 }
 
 // Fork makes the journal one of its own, with an ID that no other has, after it was found to be a copy of an

@@ -20,16 +20,16 @@ func TestForkModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		here := must(os.MkdirTemp(folder, ""))
 		path := filepath.Join(here, "memory.db")
-		original, before := goesOn(t, must(Open(path, options(""))), newModel())
+		original, shared, before := goesOn(t, must(Open(path, options(""))), nil, newModel())
 		defer func() { original.Close() }()
 		require.NoError(t, os.WriteFile(path+".copy", must(os.ReadFile(path)), 0o600))
-		original, after := goesOn(t, original, before.clone())
-		j, now := goesOn(t, must(Open(path+".copy", options(""))), before.clone())
+		original, known, after := goesOn(t, original, shared, before.clone())
+		j, other, now := goesOn(t, must(Open(path+".copy", options(""))), shared, before.clone())
 		defer func() { j.Close() }()
 		if rapid.Bool().Draw(t, "the copy was first") {
-			original, j, now = j, original, after
+			original, known, j, now = j, other, original, after
 		}
-		require.NoError(t, j.Fork(original.Starts(nil)))
+		require.NoError(t, j.Fork(known))
 		require.NotEqual(t, original.ID(), j.ID())
 		now.number = 0
 		for n, c := range now.changes {
@@ -39,15 +39,17 @@ func TestForkModel(t *testing.T) {
 			}
 		}
 		require.Empty(t, now.differs(j, map[uint64]time.Time{}))
-		j, now = goesOn(t, j, now)
+		j, _, now = goesOn(t, j, nil, now)
 		require.Empty(t, now.differs(j, map[uint64]time.Time{}))
 	})
 }
 
-// goesOn has a journal used for a while, in one start after the other. Nothing is left to be written in the end.
-func goesOn(t *rapid.T, j *Journal, now model) (*Journal, model) {
+// goesOn has a journal used for a while, in one start after the other, and returns which starts are known by then where
+// each tells those that were known before. Nothing is left to be written in the end.
+func goesOn(t *rapid.T, j *Journal, known []Start, now model) (*Journal, []Start, model) {
 	for range rapid.IntRange(0, 12).Draw(t, "steps") {
 		if rapid.IntRange(0, 3).Draw(t, "or") == 0 {
+			known = j.Starts(known)
 			require.NoError(t, j.Close())
 			j = must(Open(j.Path(), options("")))
 			continue
@@ -56,7 +58,7 @@ func goesOn(t *rapid.T, j *Journal, now model) (*Journal, model) {
 		require.NoError(t, err)
 	}
 	require.NoError(t, j.Flush())
-	return j, now
+	return j, j.Starts(known), now
 }
 
 // What can't be told apart counts as copied: in a copy that is older than all starts that the original

@@ -11,6 +11,7 @@ import (
 
 	"github.com/go-joe/matrix-memory/internal/journal"
 	"github.com/go-joe/matrix-memory/internal/session"
+	"github.com/go-joe/matrix-memory/internal/wire"
 )
 
 // A journal that was restored from a backup, or copied to another machine, holds changes that
@@ -24,7 +25,7 @@ const raiseAfter = time.Minute
 type claim struct {
 	Generation int64                        `json:"generation"`
 	Starts     []journal.Start              `json:"starts"`             // that made changes
-	Outdated   map[string]map[string]uint64 `json:"outdated,omitempty"` // by room and key: see [Rooms.outdate]
+	Outdated   map[string]map[string]uint64 `json:"outdated,omitempty"` // by room and key, as [wire.EncodeKey] names it: see [Rooms.outdate]
 }
 
 // claim finds out whether the journal is the latest there is, and sees to it that copies of it as
@@ -70,10 +71,16 @@ func (rs *Rooms) raise(ctx context.Context) error {
 		}
 		now = claim{} // it is a journal of its own by now
 	}
-	for room, seqs := range now.Outdated {
+	for room, byName := range now.Outdated {
 		r, err := rs.register(id.RoomID(room))
 		if err != nil {
 			return err
+		}
+		seqs := make(map[string]uint64, len(byName))
+		for name, seq := range byName {
+			if key, ok := wire.DecodeKey(name); ok {
+				seqs[key] = seq
+			}
 		}
 		r.done(seqs)
 	}
@@ -87,15 +94,21 @@ func (rs *Rooms) raise(ctx context.Context) error {
 // fork makes the journal, which is a copy, one of its own, and gives up what stood in it when it was copied: the
 // original has delivered it, or somebody has changed it since. It stays in the file, and counts as refused.
 func (rs *Rooms) fork(original claim) error {
-	if err := rs.Journal.Fork(original.Starts); err != nil {
+	rooms := rs.all()
+	for _, r := range rooms {
+		r.accepting.Lock() // what is given up is nothing to build upon
+	}
+	err := rs.Journal.Fork(original.Starts)
+	for _, r := range rooms {
+		r.outlook = nil
+		r.accepting.Unlock()
+	}
+	if err != nil {
 		return err
 	}
 	_, refused, _ := rs.Journal.Pending()
 	rs.Log.WithField("refused", refused).Errorf("The journal %s is a copy, or was restored from a backup: the original has delivered since. "+
 		"What stood in it then is not delivered; what was set since is, and it is a journal of its own from now on. If something is missing, set it again", rs.Journal.Path())
-	for _, r := range rs.all() {
-		r.done(nil)
-	}
 	rs.flusher.tell()
 	return nil
 }
@@ -123,7 +136,7 @@ func (rs *Rooms) outdate(ctx context.Context, room string, seqs map[string]uint6
 		now.Outdated[room] = make(map[string]uint64)
 	}
 	for key, seq := range seqs {
-		now.Outdated[room][key] = seq
+		now.Outdated[room][wire.EncodeKey(key)] = seq
 	}
 	return rs.setClaimed(ctx, now)
 }

@@ -250,6 +250,7 @@ func (r *Room) done(seqs map[string]uint64) {
 	if len(seqs) > 0 {
 		r.finished(seqs)
 		r.rooms.Journal.Done(r.id.String(), seqs)
+		r.rooms.flusher.tell()
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sync/semaphore"
+	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
 
@@ -259,13 +260,22 @@ func (r *Room) put(ctx, idle context.Context, stateKey string, content json.RawM
 		return "", commit.Unknown, err
 	case outdated != nil, errors.Is(err, session.ErrGaveWay), idle != nil && session.IsStatus(err, http.StatusTooManyRequests):
 		return "", commit.Outdated, err
-	case invalid(err), r.rooms.Journal != nil && session.IsStatus(err, http.StatusForbidden) && r.lack() == "":
-		// Homeservers may have rules of their own on what an event may hold; where the power level tells
-		// why, it is so for all that waits.
+	case invalid(err), r.rooms.Journal != nil && r.forbidsSome(ctx, stateKey, err):
 		return "", commit.Invalid, err
 	default:
 		return "", commit.Refused, err
 	}
+}
+
+// forbidsSome says of an error whether it may be about some of the changes alone: homeservers may have rules of
+// their own on what an event may hold. Where the power level tells why, or the bot may not even read, it is
+// about all of them.
+func (r *Room) forbidsSome(ctx context.Context, stateKey string, err error) bool {
+	if !session.IsStatus(err, http.StatusForbidden) || !errors.Is(err, mautrix.MForbidden) || r.lack() != "" {
+		return false
+	}
+	_, _, err = r.standing(ctx, stateKey)
+	return !session.IsStatus(err, http.StatusForbidden)
 }
 
 // standing returns what stands in the room: commit.Env's Standing.

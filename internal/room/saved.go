@@ -95,7 +95,6 @@ func (r *Room) restore() {
 	}
 	if err != nil {
 		r.log().WithError(err).Warn("What the journal says of the room can't be used; it is read from the homeserver")
-		return
 	}
 	r.mu.Lock()
 	r.access = access{encryption: known.Encryption, levels: known.Levels}
