@@ -40,6 +40,21 @@ func (p person) say(t testing.TB, room id.RoomID, text string) id.EventID {
 	return p.send(t, room, &event.MessageEventContent{MsgType: event.MsgText, Body: text})
 }
 
+// sayUnheard sends a text, and returns once sync brings it, which may be a moment after it was taken: a bot
+// that starts then does not hear it.
+func (p person) sayUnheard(t testing.TB, room id.RoomID, text string) {
+	t.Helper()
+	before, err := p.SyncRequest(t.Context(), 0, "", "", false, event.PresenceOffline)
+	require.NoError(t, err)
+	said := p.say(t, room, text)
+	eventually(t, func() bool {
+		news, err := p.SyncRequest(t.Context(), 0, before.NextBatch, "", false, event.PresenceOffline)
+		require.NoError(t, err)
+		joined := news.Rooms.Join[room]
+		return joined != nil && slices.ContainsFunc(joined.Timeline.Events, func(evt *event.Event) bool { return evt.ID == said })
+	}, "sync brings what was said")
+}
+
 // send sends a message.
 func (p person) send(t testing.TB, room id.RoomID, content *event.MessageEventContent) id.EventID {
 	t.Helper()

@@ -169,7 +169,7 @@ func TestEveryRoomRemembersItsOwn(t *testing.T) {
 	// The bot restarts politely. What is said meanwhile is not answered; what it was told
 	// before is remembered.
 	b.stop()
-	people[0].say(t, rooms[0], "what is alice #unheard")
+	people[0].sayUnheard(t, rooms[0], "what is alice #unheard")
 	b = start(t, settings)
 	for i, room := range rooms {
 		require.NoError(t, d.ask(t.Context(), people[1], room, "what is alice", fmt.Sprintf("alice-%d-2", i)))
@@ -183,7 +183,7 @@ func TestEveryRoomRemembersItsOwn(t *testing.T) {
 	kill := v.start(t)
 	d.talk(t, robot.UserID, people, rooms, 4)
 	kill()
-	people[0].say(t, rooms[0], "what is alice #unheard")
+	people[0].sayUnheard(t, rooms[0], "what is alice #unheard")
 	kill = v.start(t)
 	for i, room := range rooms {
 		require.NoError(t, d.ask(t.Context(), people[1], room, "what is alice", fmt.Sprintf("alice-%d-4", i)))

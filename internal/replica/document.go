@@ -73,7 +73,11 @@ func (d *document) mean() {
 		d.answer(wire.Dictionary{Entries: entries})
 	}
 	d.dict.Rest = d.standing.dict.Rest
-	d.dict = d.dict.NamedAs(d.standing.dict)
+	var events []wire.Dictionary // the latest first: what stands there may not be known yet
+	for _, e := range slices.Backward(d.meaning.events) {
+		events = append(events, e.dict)
+	}
+	d.dict = d.dict.NamedAs(d.standing.dict, events...)
 }
 
 // learn adds an event to those that are known, and returns it.

@@ -19,9 +19,27 @@ type Dictionary struct {
 }
 
 // NamedAs returns the dictionary with its keys under the names that they have in another
-// one, as a key that stands there already keeps its name.
-func (d Dictionary) NamedAs(o Dictionary) Dictionary {
+// one, as a key that stands there already keeps its name. A key that does not stand there is
+// named as in the first of others that holds it.
+func (d Dictionary) NamedAs(o Dictionary, others ...Dictionary) Dictionary {
 	d.names = o.names
+	if len(others) == 0 {
+		return d
+	}
+	shared := true // with o
+	for key := range d.Entries {
+		holds := func(other Dictionary) bool { _, ok := other.Entries[key]; return ok }
+		if holds(o) {
+			continue
+		}
+		if i := slices.IndexFunc(others, holds); i >= 0 {
+			if shared {
+				d.names, shared = make(map[string]string), false
+				maps.Copy(d.names, o.names)
+			}
+			d.call(key, others[i].Name(key))
+		}
+	}
 	return d
 }
 

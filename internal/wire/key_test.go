@@ -44,6 +44,11 @@ func TestKeys(t *testing.T) {
 	}
 }
 
+// own returns a dictionary that holds a key by the name that this package gives it.
+func own(key string) Dictionary {
+	return Dictionary{}.With(map[string]json.RawMessage{key: json.RawMessage(`2`)})
+}
+
 // A key that another program has stored keeps the name that it has there.
 func TestNameOfAnotherProgram(t *testing.T) {
 	for _, key := range []string{`a"b`, `a\b`, "\n", "a\x00b", "dev.joe.key:", "dev.joe.key:?", "dev.joe.key:dGVh", "dev.joe.key:AA"} {
@@ -55,6 +60,10 @@ func TestNameOfAnotherProgram(t *testing.T) {
 		require.True(t, Equal([]byte(`{"other":1,`+name+`:2}`), d.Content()), "%s", d.Content())
 		named := Dictionary{}.NamedAs(d).With(map[string]json.RawMessage{key: json.RawMessage(`3`)})
 		require.Equal(t, `{`+name+`:3}`, string(named.Content()))
+		for _, others := range [][]Dictionary{{d}, {{}, d, own(key)}} {
+			require.Equal(t, string(d.Content()), string(Dictionary{Entries: d.Entries}.NamedAs(Dictionary{}, others...).Content()))
+		}
+		require.Equal(t, string(own(key).Content()), string(own(key).NamedAs(own(key), d).Content()), "it stands there by another name")
 	}
 }
 
