@@ -173,6 +173,7 @@ func TestTooLargeInTheEnd(t *testing.T) {
 			}
 			others := rig.Opsdroid{Account: r.owner, Room: r.room, Layout: layout}
 			require.NoError(t, others.Put(t.Context(), "theirs", `"`+half+half[:5_000]+`"`))
+			delivers(t, func() bool { ok, err := room.Get("theirs", nil); return err == nil && ok }, "the bot has heard of it, and what is under way is done anew")
 			r.through()
 			r.dead(t, "large", "too large")
 			held := r.owner.Entries(t, r.room)
