@@ -372,10 +372,7 @@ func TestCloseKeepsWhatTheMemoryHeld(t *testing.T) {
 	for name, layout := range rig.Layouts {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			front := rig.Proxy(t)
-			bot, others := neighbours(t, layout)
-			conf := journalled(t, front, bot, others.Room, layout)
-			memory := rig.Open(t, conf)
+			front, others, conf, memory := besideOthers(t, layout)
 			for _, value := range []string{`1`, `2`} {
 				_, err := memory.Delete("tea")
 				require.NoError(t, err)

@@ -25,6 +25,16 @@ func neighbours(t testing.TB, layout matrix.StateKey) (bot rig.Account, others r
 	return bot, rig.Opsdroid{Account: owner, Room: owner.NewRoom(t, bot, rig.Writable), Layout: layout}
 }
 
+// besideOthers opens a memory with a journal, by way of a proxy, in a room that it shares with a
+// program as opsdroid of somebody else's.
+func besideOthers(t testing.TB, layout matrix.StateKey) (front *homeserver.Proxy, others rig.Opsdroid, conf matrix.Config, memory *matrix.Memory) {
+	t.Helper()
+	front = rig.Proxy(t)
+	bot, others := neighbours(t, layout)
+	conf = journalled(t, front, bot, others.Room, layout)
+	return front, others, conf, rig.Open(t, conf)
+}
+
 // Somebody changes keys that have a change pending, which the bot has not heard of. Its Set
 // wins, as it would have without a journal, as it was made later. Its Delete, which was about
 // another value, does not. Either is in the log, with room and key.
@@ -32,10 +42,7 @@ func TestPendingChangesMeetOthers(t *testing.T) {
 	for name, layout := range rig.Layouts {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			front := rig.Proxy(t)
-			bot, others := neighbours(t, layout)
-			conf := journalled(t, front, bot, others.Room, layout)
-			memory := rig.Open(t, conf)
+			front, others, conf, memory := besideOthers(t, layout)
 			for _, key := range []string{"tea", "milk", "sugar"} {
 				require.NoError(t, memory.Set(key, []byte(`"secret old"`)))
 			}
@@ -163,10 +170,7 @@ func TestJournalRestoredFromACopy(t *testing.T) {
 	for name, layout := range rig.Layouts {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			front := rig.Proxy(t)
-			bot, others := neighbours(t, layout)
-			conf := journalled(t, front, bot, others.Room, layout)
-			memory := rig.Open(t, conf)
+			front, others, conf, memory := besideOthers(t, layout)
 			for _, key := range []string{"tea", "milk"} {
 				require.NoError(t, memory.Set(key, []byte(`"secret first"`)))
 			}
@@ -217,10 +221,7 @@ func TestLivesOfACopy(t *testing.T) {
 	for name, layout := range rig.Layouts {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			front := rig.Proxy(t)
-			bot, others := neighbours(t, layout)
-			conf := journalled(t, front, bot, others.Room, layout)
-			memory := rig.Open(t, conf)
+			front, others, conf, memory := besideOthers(t, layout)
 			for _, key := range []string{"tea", "milk", "rum"} {
 				require.NoError(t, memory.Set(key, []byte(`"first"`)))
 			}

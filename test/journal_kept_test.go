@@ -54,10 +54,7 @@ func TestOthersAreHeardBeforeTheRoomIsRead(t *testing.T) {
 	for name, layout := range rig.Layouts {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			front := rig.Proxy(t)
-			bot, others := neighbours(t, layout)
-			conf := journalled(t, front, bot, others.Room, layout)
-			memory := rig.Open(t, conf)
+			front, others, conf, memory := besideOthers(t, layout)
 			for _, value := range []string{`"older"`, `"ours"`} {
 				require.NoError(t, memory.Set("tea", []byte(value)))
 				rig.Flush(t, memory, delivering)

@@ -67,9 +67,7 @@ func TestWhatIsThereAlreadyTakesNoEvent(t *testing.T) {
 	for name, layout := range rig.Layouts {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			front := rig.Proxy(t)
-			bot, others := neighbours(t, layout)
-			memory := rig.Open(t, journalled(t, front, bot, others.Room, layout))
+			front, others, _, memory := besideOthers(t, layout)
 			require.NoError(t, memory.Set("tea", []byte(`{"green":1,"black":2}`)))
 			rig.Flush(t, memory, delivering)
 			front.Reset()

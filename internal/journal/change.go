@@ -297,29 +297,25 @@ func (j *Journal) Last() (last uint64) {
 }
 
 // Undelivered returns how many changes wait for delivery whose Seq is no greater than last.
-func (j *Journal) Undelivered(last uint64) (n int) {
+func (j *Journal) Undelivered(last uint64) int {
+	return j.count(func(c *Change) bool { return c.Refused == "" && c.Seq <= last })
+}
+
+// Holds says whether there is a change whose Seq is no greater than last, refused or not.
+func (j *Journal) Holds(last uint64) bool {
+	return j.count(func(c *Change) bool { return c.Seq <= last }) > 0
+}
+
+// count returns how many changes there are of a kind.
+func (j *Journal) count(of func(*Change) bool) (n int) {
 	j.mu.RLock()
 	defer j.mu.RUnlock()
 	for _, changes := range j.changes {
 		for _, c := range changes {
-			if c.Refused == "" && c.Seq <= last {
+			if of(c) {
 				n++
 			}
 		}
 	}
 	return n
-}
-
-// Holds says whether there is a change whose Seq is no greater than last, refused or not.
-func (j *Journal) Holds(last uint64) bool {
-	j.mu.RLock()
-	defer j.mu.RUnlock()
-	for _, changes := range j.changes {
-		for _, c := range changes {
-			if c.Seq <= last {
-				return true
-			}
-		}
-	}
-	return false
 }

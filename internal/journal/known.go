@@ -121,17 +121,24 @@ func (j *Journal) load(bucket, key string) (record []byte, err error) {
 	if saved {
 		return record, nil
 	}
-	err = j.view(func(tx *bbolt.Tx) error {
-		raw := tx.Bucket([]byte(bucket)).Get([]byte(key))
-		if raw == nil {
-			return nil
-		}
-		if record, err = j.file.box.open(bucket, []byte(key), raw); err != nil {
-			return damaged(fmt.Errorf("the entry %q of %q: %w", key, bucket, err))
-		}
-		return nil
+	err = j.view(func(tx *bbolt.Tx) (err error) {
+		record, err = j.file.record(tx, at)
+		return err
 	})
 	return record, err
+}
+
+// record returns what stands in a slot, nil if nothing does.
+func (f *file) record(tx *bbolt.Tx, at slot) ([]byte, error) {
+	raw := tx.Bucket([]byte(at.bucket)).Get([]byte(at.key))
+	if raw == nil {
+		return nil, nil
+	}
+	record, err := f.box.open(at.bucket, []byte(at.key), raw)
+	if err != nil {
+		return nil, damaged(fmt.Errorf("the entry %q of %q: %w", at.key, at.bucket, err))
+	}
+	return record, nil
 }
 
 // view reads the file, unless that is given up.

@@ -31,18 +31,14 @@ var startsSlot = slot{inNotes, "starts"}
 // starts returns the starts that made changes.
 func (f *file) starts() (starts []Start, err error) {
 	err = f.view(func(tx *bbolt.Tx) error {
-		raw := tx.Bucket([]byte(startsSlot.bucket)).Get([]byte(startsSlot.key))
-		if raw == nil {
-			return nil
+		record, err := f.record(tx, startsSlot)
+		if err != nil || record == nil {
+			return err
 		}
-		record, err := f.box.open(startsSlot.bucket, []byte(startsSlot.key), raw)
-		if err == nil {
-			err = json.Unmarshal(record, &starts)
+		if err := json.Unmarshal(record, &starts); err != nil {
+			return damaged(fmt.Errorf("the starts that are noted in it: %w", err))
 		}
-		if err != nil {
-			err = damaged(fmt.Errorf("the starts that are noted in it: %w", err))
-		}
-		return err
+		return nil
 	})
 	return starts, err
 }
