@@ -78,6 +78,31 @@ func oneKeySetAtTheSameMoment(t *testing.T, layout matrix.StateKey, journals boo
 	}
 }
 
+// A memory that is opened right after several keys were set at the same moment has all of them: the
+// homeserver may count none of their events as later than the others.
+func TestOpenedAfterKeysWereSetAtTheSameMoment(t *testing.T) {
+	for name, layout := range rig.Layouts {
+		t.Run(name, func(t *testing.T) {
+			owner := rig.Register(t)
+			conf := owner.Config(owner.NewRoom(t))
+			conf.SingleStateKey = layout
+			setters := make([]rig.Proxied, 3)
+			for i := range setters {
+				setters[i] = rig.Behind(t, rig.Shared(t).Proxy(t), owner, conf)
+			}
+			for round := range 10 {
+				atOnce(t, setters, func(i int, r rig.Proxied) error {
+					return r.Set(fmt.Sprint(i), fmt.Append(nil, round))
+				})
+				memory := rig.Open(t, conf)
+				eventually(t, func() bool {
+					return maps.Equal(owner.Entries(t, setters[0].Room), rig.Entries(t, memory))
+				}, "round %d: what the room holds is read", round)
+			}
+		})
+	}
+}
+
 // atOnce lets all memories do something at the same moment, and returns when it is
 // acknowledged.
 func atOnce(t testing.TB, all []rig.Proxied, do func(i int, r rig.Proxied) error) {

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"maunium.net/go/mautrix"
+	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
 
 	matrix "github.com/go-joe/matrix-memory"
@@ -61,6 +63,9 @@ func (s *soak) run() {
 	problems := s.settled(time.Minute)
 	t.Logf("%v of writing, then %v until all agreed, or a minute\n%s",
 		wrote.Round(time.Second), time.Since(begin).Round(100*time.Millisecond), s.figures())
+	if problems != "" {
+		s.tell()
+	}
 	require.Empty(t, problems)
 	s.rests()
 }
@@ -278,6 +283,23 @@ func (s *soak) lastOf(key string) (may []string, ok func(string) bool) {
 	}
 	return may, func(value string) bool {
 		return len(may) == 0 && value == absent || slices.Contains(may, value) || slices.Contains(s.theirs.former[key], value)
+	}
+}
+
+// tell logs what stands in the room, and all of the memory's events, the latest first.
+func (s *soak) tell() {
+	all, err := s.owner.State(s.t.Context(), s.owner.Room)
+	require.NoError(s.t, err)
+	for stateKey, evt := range all[rig.MemoryType] {
+		s.t.Logf("under %q stands %s by %s: %s", stateKey, evt.ID, evt.Sender, evt.Content.VeryRaw)
+	}
+	filter := &mautrix.FilterPart{Types: []event.Type{rig.MemoryType}}
+	for from, page := "", (*mautrix.RespMessages)(nil); page == nil || len(page.Chunk) > 0 && from != ""; from = page.End {
+		page, err = s.owner.Messages(s.t.Context(), s.owner.Room, from, "", mautrix.DirectionBackward, filter, 100)
+		require.NoError(s.t, err)
+		for _, evt := range page.Chunk {
+			s.t.Logf("%s under %q by %s at %d, in place of %s: %s", evt.ID, evt.GetStateKey(), evt.Sender, evt.Timestamp, evt.Unsigned.ReplacesState, evt.Content.VeryRaw)
+		}
 	}
 }
 

@@ -59,13 +59,19 @@ func (s *Session) snapshot(room id.RoomID) (*Snapshot, error) {
 	if err := s.belongs(ctx, room); err != nil {
 		return nil, err
 	}
-	newest, err := s.newest(ctx, room)
+	latest, err := s.latest(ctx, room)
 	if err != nil {
 		return nil, err
 	}
+	newest := latest[0].ID
 	around, err := s.around(ctx, room, newest, 2*recentEvents)
 	if err != nil {
 		return nil, err
+	}
+	var beside []*event.Event
+	if !s.knowDendrite(around.Start) {
+		beside = s.beside(latest, around)
+		around.EventsBefore = slices.Concat(beside, around.EventsBefore)
 	}
 	snapshot := &Snapshot{Timeline: s.timeline(around), Earlier: around.Start}
 	// The homeserver may have cut the events before it filtered them, so only that the
@@ -79,7 +85,8 @@ func (s *Session) snapshot(room id.RoomID) (*Snapshot, error) {
 			return nil, err
 		}
 	}
-	for _, evt := range state {
+	slices.Reverse(beside)
+	for _, evt := range slices.Concat(state, beside) { // of access, the last one counts
 		if s.follows(evt) && !contains(snapshot.Timeline, evt.ID) {
 			snapshot.State = append(snapshot.State, evt)
 		}
@@ -111,18 +118,27 @@ func (s *Session) belongs(ctx context.Context, room id.RoomID) error {
 	return nil
 }
 
-// newest returns the room's latest event that the bot may see.
-func (s *Session) newest(ctx context.Context, room id.RoomID) (id.EventID, error) {
-	for _, limit := range []int{1, 100} { // the last ones may be of users that the bot ignores
+// latest returns the room's latest events that the bot may see, at least one, the latest first.
+func (s *Session) latest(ctx context.Context, room id.RoomID) ([]*event.Event, error) {
+	for _, limit := range []int{recentEvents, 100} { // the last ones may be of users that the bot ignores
 		page, err := s.page(ctx, room, "", nil, limit)
 		if err != nil {
-			return "", fmt.Errorf("looking for the room's latest event: %w", err)
+			return nil, fmt.Errorf("looking for the room's latest event: %w", err)
 		}
-		if len(page.Chunk) > 0 {
-			return page.Chunk[0].ID, nil
+		if events := slices.DeleteFunc(page.Chunk, func(evt *event.Event) bool { return evt == nil }); len(events) > 0 {
+			return events, nil
 		}
 	}
-	return "", errNoEvents
+	return nil, errNoEvents
+}
+
+// beside returns those of the latest events that the session follows and that are not among
+// the events around the newest, the latest first. Of events that were sent at the same moment Synapse counts
+// none as before another, and leaves the others out there, and out of the state with that one.
+func (s *Session) beside(latest []*event.Event, around *mautrix.RespContext) []*event.Event {
+	return slices.DeleteFunc(slices.Clone(latest[1:]), func(evt *event.Event) bool {
+		return !s.follows(evt) || contains(around.EventsBefore, evt.ID) || contains(around.EventsAfter, evt.ID)
+	})
 }
 
 // around reads the events around one, and the state after them: of both what the session
@@ -171,5 +187,5 @@ func (s *Session) complete(room id.RoomID, events []*event.Event) {
 }
 
 func contains(events []*event.Event, eventID id.EventID) bool {
-	return slices.ContainsFunc(events, func(evt *event.Event) bool { return evt.ID == eventID })
+	return slices.ContainsFunc(events, func(evt *event.Event) bool { return evt != nil && evt.ID == eventID })
 }
