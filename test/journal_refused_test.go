@@ -171,10 +171,18 @@ func TestTooLargeInTheEnd(t *testing.T) {
 			for i := range 5 {
 				require.NoError(t, room.Set(fmt.Sprint("small ", 5+i), 5+i))
 			}
+			var anew atomic.Bool // something was to be sent that has theirs
+			through := r.front.Inject(homeserver.Fault{Do: homeserver.RateLimitBody(200), Match: func(request *http.Request) bool {
+				if writeOf("theirs")(request) {
+					anew.Store(true)
+				}
+				return homeserver.StateWrite(request)
+			}})
+			r.through()
 			others := rig.Opsdroid{Account: r.owner, Room: r.room, Layout: layout}
 			require.NoError(t, others.Put(t.Context(), "theirs", `"`+half+half[:5_000]+`"`))
-			delivers(t, func() bool { ok, err := room.Get("theirs", nil); return err == nil && ok }, "the bot has heard of it, and what is under way is done anew")
-			r.through()
+			delivers(t, anew.Load, "what is under way is made anew with what the bot has heard")
+			through()
 			r.dead(t, "large", "too large")
 			held := r.owner.Entries(t, r.room)
 			require.Len(t, held, 12)

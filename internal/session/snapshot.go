@@ -118,12 +118,24 @@ func (s *Session) belongs(ctx context.Context, room id.RoomID) error {
 	return nil
 }
 
-// latest returns the room's latest events that the bot may see, at least one, the latest first.
+// latest returns the room's latest events that the bot may see, at least one, the latest first. With a state
+// event for each key, where one may be beside the latest, they are those that the session follows.
 func (s *Session) latest(ctx context.Context, room id.RoomID) ([]*event.Event, error) {
-	for _, limit := range []int{recentEvents, 100} { // the last ones may be of users that the bot ignores
-		page, err := s.page(ctx, room, "", nil, limit)
+	type look struct {
+		filter *mautrix.FilterPart
+		limit  int
+	}
+	looks := []look{{nil, 1}, {nil, 100}} // the last ones may be of users that the bot ignores
+	if s.PerKey && !s.dendrite.Load() {
+		looks = slices.Insert(looks, 0, look{&mautrix.FilterPart{Types: s.Types}, recentEvents})
+	}
+	for _, l := range looks {
+		page, err := s.page(ctx, room, "", l.filter, l.limit)
 		if err != nil {
 			return nil, fmt.Errorf("looking for the room's latest event: %w", err)
+		}
+		if s.knowDendrite(page.Start) && l.filter != nil {
+			continue // it cuts pages before it filters them
 		}
 		if events := slices.DeleteFunc(page.Chunk, func(evt *event.Event) bool { return evt == nil }); len(events) > 0 {
 			return events, nil
