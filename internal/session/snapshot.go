@@ -137,7 +137,11 @@ func (s *Session) latest(ctx context.Context, room id.RoomID) ([]*event.Event, e
 		if s.knowDendrite(page.Start) && l.filter != nil {
 			continue // it cuts pages before it filters them
 		}
-		if events := slices.DeleteFunc(page.Chunk, func(evt *event.Event) bool { return evt == nil }); len(events) > 0 {
+		switch events := slices.DeleteFunc(page.Chunk, func(evt *event.Event) bool { return evt == nil }); {
+		case len(events) == 0:
+		case l.filter == nil:
+			return events[:1], nil // others may be older than the events around it
+		default:
 			return events, nil
 		}
 	}
