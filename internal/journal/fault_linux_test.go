@@ -173,6 +173,9 @@ func TestFaultAtEachWrite(t *testing.T) {
 		func(j *Journal, m *model) (wrote, error) { return wrote{all: true}, j.Flush() },
 		put(large, set("tea", "3")),
 		func(j *Journal, m *model) (wrote, error) {
+			return wrote{all: m.move("!a", "!b")}, j.Move("!a", "!b", settleModelled)
+		},
+		func(j *Journal, m *model) (wrote, error) {
 			m.number = 2
 			return wrote{all: true}, j.SetGeneration(2)
 		},

@@ -41,6 +41,7 @@ func TestFull(t *testing.T) {
 		require.Equal(t, failed, must(os.ReadFile(path+failedSuffix)))
 
 		j := open(t, path, "")
+		room, _ := current(j)
 		require.NotEmpty(t, j.Changes(room))
 		h.require(t, j)
 		require.NoFileExists(t, path+failedSuffix)

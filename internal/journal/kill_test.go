@@ -44,7 +44,18 @@ func victim() {
 	os.Exit(1)
 }
 
-// run puts, attempts and removes at random, each value greater than the last. It prints a line once something was acknowledged,
+// next is a room that takes the other's place, and the other way round.
+const next = "!next:example.org"
+
+// current returns the room that a journal's changes are in, and the other one.
+func current(j *Journal) (at, other string) {
+	if len(j.Changes(next)) > 0 {
+		return next, room
+	}
+	return room, next
+}
+
+// run puts, attempts, removes and moves at random, each value greater than the last. It prints a line once something was acknowledged,
 // and before something is removed.
 func (o orders) run() error {
 	j, err := Open(o.Path, options(o.Key))
@@ -52,6 +63,7 @@ func (o orders) run() error {
 		return err
 	}
 	random := rand.New(rand.NewPCG(o.Seed, 0))
+	room, next := current(j)
 	for value := o.First; ; value++ {
 		key := fmt.Sprint("key", random.IntN(10))
 		padding := strings.Repeat(" ", random.IntN(3)*3000)
@@ -70,6 +82,12 @@ func (o orders) run() error {
 				fmt.Println("done", key, value)
 				j.Done(room, map[string]uint64{key: c.Seq})
 			}
+		}
+		if random.IntN(4) == 0 {
+			if err := j.Move(room, next, asItIs); err != nil {
+				return err
+			}
+			room, next = next, room
 		}
 	}
 }
@@ -115,6 +133,8 @@ func (h heard) last() (last int) {
 // require checks that all that was acknowledged is there, and nothing but it and one value that was under way.
 func (h heard) require(t *testing.T, j *Journal) {
 	t.Helper()
+	room, other := current(j)
+	require.Empty(t, j.Changes(other), "all were moved, or none")
 	for i := range 10 {
 		key := fmt.Sprint("key", i)
 		c, there := j.Get(room, key)
@@ -157,6 +177,7 @@ func TestKill(t *testing.T) {
 			require.Error(t, cmd.Wait())
 			j := open(t, path, key)
 			h.require(t, j)
+			room, _ := current(j)
 			for _, c := range j.Changes(room) { // what was under way is put as well
 				var value int
 				fmt.Sscan(string(c.Value), &value)

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -89,6 +90,50 @@ func (m *model) retry(room string) {
 			m.changes[n] = c
 		}
 	}
+}
+
+// move settles as settleModelled does.
+func (m *model) move(from, to string) (written bool) {
+	for n, c := range m.changes {
+		if n.room != from {
+			continue
+		}
+		written = true
+		delete(m.changes, n)
+		left, n := true, name{to, n.key}
+		there, ok := m.changes[n]
+		late := c
+		if c.Refused != Copied {
+			late.Change, left = settleModelled(c.Change)
+			late.Refused = ""
+		}
+		if !left || ok && late.Refused == Copied && there.Refused != Copied {
+			continue
+		}
+		if early := there; ok && (early.Refused != Copied || late.Refused == Copied) {
+			if early.Seq > late.Seq {
+				early, late = late, early
+			}
+			if early.Refused != Copied {
+				late.Forced = late.Forced || late.Delete && (early.Forced || !early.Delete)
+				late.oldest = min(late.oldest, early.oldest)
+			}
+		}
+		m.changes[n] = late
+	}
+	if m.depths[from] > m.depths[to] {
+		m.depths[to] = m.depths[from]
+		written = true
+	}
+	return written
+}
+
+// settleModelled takes some changes for done, and takes their attempts from others.
+func settleModelled(c Change) (Change, bool) {
+	if len(c.Value) == 30 {
+		c.Attempt = nil
+	}
+	return c, len(c.Value) != 1
 }
 
 // readIn is what becomes of a file that failed once it was read in.
@@ -202,7 +247,7 @@ func steps(t *rapid.T, m model) step {
 		}
 		return seqs
 	}
-	switch rapid.SampledFrom([]string{"put", "put", "put", "attempt", "attempt", "done", "done", "refuse", "retry", "note", "flush", "number"}).Draw(t, "step") {
+	switch rapid.SampledFrom([]string{"put", "put", "put", "attempt", "attempt", "done", "done", "refuse", "retry", "move", "note", "flush", "number"}).Draw(t, "step") {
 	case "put":
 		changes := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) Change {
 			c := Change{
@@ -244,6 +289,11 @@ func steps(t *rapid.T, m model) step {
 			m.retry(room)
 			j.Retry(room, All)
 			return wrote{}, nil
+		}
+	case "move":
+		to := rapid.SampledFrom(slices.DeleteFunc(slices.Clone(modelRooms), func(r string) bool { return r == room })).Draw(t, "to")
+		return func(j *Journal, m *model) (wrote, error) {
+			return wrote{all: m.move(room, to)}, j.Move(room, to, settleModelled)
 		}
 	case "note":
 		key, note := rapid.SampledFrom(modelKeys[:3]).Draw(t, "key"), rapid.SampledFrom([]string{"", "1", "2"}).Draw(t, "note")

@@ -32,8 +32,16 @@ func TestForkModel(t *testing.T) {
 		require.NoError(t, j.Fork(known))
 		require.NotEqual(t, original.ID(), j.ID())
 		now.number = 0
+		type made struct { // which stays what it is in whichever room
+			start string
+			seq   uint64
+		}
+		both := make(map[made]bool)
+		for _, c := range before.changes {
+			both[made{c.Start, c.Seq}] = true
+		}
 		for n, c := range now.changes {
-			if was, ok := before.changes[n]; ok && was.Seq == c.Seq && was.Start == c.Start {
+			if both[made{c.Start, c.Seq}] {
 				c.Refused = Copied
 				now.changes[n] = c
 			}
