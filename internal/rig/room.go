@@ -12,8 +12,8 @@ import (
 	"maunium.net/go/mautrix/id"
 )
 
-// A RoomOption says what a new room is like: [Encrypted], [Writable], or an
-// [Account] that is a member of it.
+// A RoomOption says what a new room is like: [Encrypted], [Writable], [Public] and the like, or
+// an [Account] that is a member of it.
 type RoomOption interface{ shape(*plan) }
 
 // A plan is what a new room is to be like.
@@ -42,9 +42,29 @@ var (
 	})
 	// Writable lets every member write the room's memory.
 	Writable RoomOption = roomOption(func(p *plan) {
-		p.PowerLevelOverride = &event.PowerLevelsEventContent{Events: map[string]int{MemoryType.Type: 0}}
+		p.levels().Events = map[string]int{MemoryType.Type: 0}
 	})
+	// Public lets everybody join a room.
+	Public RoomOption = roomOption(func(p *plan) { p.Preset = "public_chat" })
 )
+
+// Powers gives members of a room a power level each, the account that makes it included.
+func Powers(users map[id.UserID]int) RoomOption {
+	return roomOption(func(p *plan) { p.levels().Users = users })
+}
+
+// Invited invites an account to a room, which it may join by itself.
+func Invited(account Account) RoomOption {
+	return roomOption(func(p *plan) { p.Invite = append(p.Invite, account.UserID) })
+}
+
+// levels returns what is to be otherwise in the room's power levels.
+func (p *plan) levels() *event.PowerLevelsEventContent {
+	if p.PowerLevelOverride == nil {
+		p.PowerLevelOverride = &event.PowerLevelsEventContent{}
+	}
+	return p.PowerLevelOverride
+}
 
 // Crowded gives a room so many state events of 4 KB that are nobody's memory.
 func Crowded(events int) RoomOption {
@@ -60,7 +80,7 @@ func Crowded(events int) RoomOption {
 	})
 }
 
-// NewRoom makes a private room that belongs to the account.
+// NewRoom makes a room that belongs to the account, a private one if nothing else is said.
 func (a Account) NewRoom(t testing.TB, options ...RoomOption) id.RoomID {
 	t.Helper()
 	p := plan{ReqCreateRoom: mautrix.ReqCreateRoom{Preset: "private_chat"}}
