@@ -75,6 +75,12 @@ type Config struct {
 	// change is acknowledged once the homeserver has it.
 	Journal string
 
+	// FollowUpgrades says whether the memory goes along when a room is upgraded, which means
+	// that another room takes its place (Matrix spec, client-server API, "Room upgrades"), and
+	// takes what it holds along. If not, it stays, and what is set there is an [ErrUpgraded].
+	// Default: On.
+	FollowUpgrades Switch
+
 	// StorePath is the folder in which package e2ee keeps its keys.
 	StorePath string
 
@@ -161,6 +167,7 @@ func (c Config) withDefaults(botName string) Config {
 //	should_encrypt    databases  true or false
 //	event_type        either     string
 //	journal           databases  string
+//	follow_upgrades   databases  true or false
 //	timeout           either     duration ("45s", "1m30s") or number of seconds
 //	store_key         either     string
 //	recovery_key      either     string
@@ -211,6 +218,7 @@ var table = settings.Table{
 		{Key: "should_encrypt", Field: "ShouldEncrypt", In: settings.Databases, As: settings.Bool(On, Off)},
 		{Key: "event_type", Field: "EventType", In: settings.Either, As: settings.String},
 		{Key: "journal", Field: "Journal", In: settings.Databases, As: settings.String},
+		{Key: "follow_upgrades", Field: "FollowUpgrades", In: settings.Databases, As: settings.Bool(On, Off)},
 		{Key: "timeout", Field: "Timeout", In: settings.Either, As: settings.Duration},
 		{Key: "store_key", Field: "StoreKey", In: settings.Either, As: settings.Secret},
 		{Key: "recovery_key", Field: "RecoveryKey", In: settings.Either, As: settings.Secret},

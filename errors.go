@@ -34,6 +34,9 @@ var (
 	// ErrUndecryptable: the value was sent encrypted, and its key is missing or
 	// unusable.
 	ErrUndecryptable = room.ErrUndecryptable
+	// ErrUpgraded: another room has taken the room's place, and the memory did not go along;
+	// the error says why, and what to do. Nothing was stored; Get goes on answering.
+	ErrUpgraded = room.ErrUpgraded
 	// ErrNoEncryption: the room is encrypted and should_encrypt is on, or the value
 	// was sent encrypted, but encryption is not enabled: see package e2ee.
 	ErrNoEncryption = room.ErrNoEncryption

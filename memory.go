@@ -100,7 +100,7 @@ func (m *Memory) Keys() ([]string, error) {
 	defer b.End()
 	keys, err := r.Keys(&b)
 	home := m.home.Load()
-	if err != nil || r == home {
+	if err != nil || r.ID() == home.ID() {
 		return keys, fail("keys", r.ID().String(), "", err)
 	}
 	trusted, err := home.Keys(&b)

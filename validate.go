@@ -38,6 +38,9 @@ func (c Config) check(faults *settings.Faults, ownClient bool) {
 	if c.ShouldEncrypt > Off {
 		faults.Add("ShouldEncrypt", "is neither On nor Off")
 	}
+	if c.FollowUpgrades > Off {
+		faults.Add("FollowUpgrades", "is neither On nor Off")
+	}
 	switch {
 	case c.Timeout < 0:
 		faults.Add("Timeout", "%v is negative", c.Timeout)

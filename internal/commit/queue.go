@@ -47,7 +47,7 @@ const (
 
 // An Env is what a queue needs of the outside world. Its functions are called one at a
 // time, by the queue's worker and, once that has ended, by Close; but Limit, Encrypted and Opened
-// at any time, by an [Outlook] as well.
+// at any time, by an [Outlook] as well, and Seal by [Queue.Seal].
 type Env struct {
 	// Put stores a state event and returns its ID. It retries as it sees fit
 	// until the context is done. Before each attempt it calls may: if that fails, nothing may
@@ -82,6 +82,8 @@ type Env struct {
 	// no such change is sent. nil: there is no journal.
 	Attempted func(stateKey string, with replica.Attempt, changes []Change) error
 
+	// Settled is called when nothing is left that the replica needs done. It may be nil.
+	Settled func()
 	// Failed is told of work that no caller waits for and that could not be done. It
 	// is tried again later, and told of once.
 	Failed func(stateKey string, err error)
@@ -427,6 +429,9 @@ func (q *Queue) work() {
 		q.commit(writes)
 		q.chores()
 		q.gone(q.room.Loose())
+		if q.env.Settled != nil && len(q.room.Todo()) == 0 {
+			q.env.Settled()
+		}
 	}
 }
 

@@ -39,26 +39,9 @@ func (q *Queue) seal(ctx, idle context.Context, m *merge, journal []*part) (raws
 			secret = append(secret, key)
 		}
 	}
-	slices.Sort(secret)
-	for len(secret) > 0 {
-		size, n := 0, 0
-		values := make(map[string]json.RawMessage)
-		for _, key := range secret {
-			change := m.changes[key]
-			if size += memberSize(m.base.Name(key), change); n > 0 && size+2 > m.sealLimit {
-				break
-			}
-			values[key] = change.raw
-			n++
-		}
-		content := wire.Dictionary{}.NamedAs(m.base).With(values).Content()
-		eventID, err := q.env.Seal(ctx, idle, content)
-		if err != nil {
-			return nil, sent, err
-		}
-		idle = nil
+	err = q.pack(ctx, idle, m.base, secret, m.changes, func(eventID string, keys []string) {
 		again := false
-		for _, key := range secret[:n] {
+		for _, key := range keys {
 			raws[key] = wire.EncodePointer(eventID)
 			if seq, ok := seqs[key]; ok {
 				q.settle(key)
@@ -69,9 +52,54 @@ func (q *Queue) seal(ctx, idle context.Context, m *merge, journal []*part) (raws
 		if !again {
 			sent = append(sent, eventID)
 		}
-		secret = secret[n:]
+	})
+	if err != nil {
+		return nil, sent, err
 	}
 	return raws, sent, nil
+}
+
+// Seal sends values encrypted that are not set but taken along, several in one event as far as they fit, and tells of
+// each what is to stand in the state for it. If it fails, some may have been sent.
+func (q *Queue) Seal(ctx context.Context, values map[string]json.RawMessage, sealed func(key string, raw json.RawMessage)) error {
+	settings := make(map[string]setting, len(values))
+	for key, raw := range values {
+		settings[key] = setting{raw: raw, seal: true, ours: true}
+	}
+	return q.pack(ctx, nil, wire.Dictionary{}, slices.Collect(maps.Keys(values)), settings, func(eventID string, keys []string) {
+		for _, key := range keys {
+			sealed(key, wire.EncodePointer(eventID))
+		}
+	})
+}
+
+// Seals says whether a value fits in an encrypted event.
+func (q *Queue) Seals(key string, raw json.RawMessage) bool {
+	return memberSize(wire.EncodeKey(key), setting{raw: raw, ours: true})+2 <= q.env.SealLimit
+}
+
+// pack sends the values of some keys encrypted, several in one event as far as they fit, and tells of each event
+// which keys it holds. Only the first may be held back.
+func (q *Queue) pack(ctx, idle context.Context, base wire.Dictionary, keys []string, settings map[string]setting, sent func(eventID string, keys []string)) error {
+	slices.Sort(keys)
+	for len(keys) > 0 {
+		size, n := 0, 0
+		values := make(map[string]json.RawMessage)
+		for _, key := range keys {
+			if size += memberSize(base.Name(key), settings[key]); n > 0 && size+2 > q.env.SealLimit {
+				break
+			}
+			values[key] = settings[key].raw
+			n++
+		}
+		eventID, err := q.env.Seal(ctx, idle, wire.Dictionary{}.NamedAs(base).With(values).Content())
+		if err != nil {
+			return err
+		}
+		sent(eventID, keys[:n])
+		idle, keys = nil, keys[n:]
+	}
+	return nil
 }
 
 // settle gives up the event with the value of a change that is not to be attempted again, unless

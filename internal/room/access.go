@@ -3,7 +3,9 @@ package room
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -30,6 +32,10 @@ func (a *access) attach() {
 func (r *Room) note(evt *event.Event) {
 	if evt.GetStateKey() != "" {
 		return // it says nothing of the room
+	}
+	if evt.Type.Type == event.StateTombstone.Type {
+		r.tombstone(evt)
+		return
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -60,7 +66,7 @@ func (r *Room) note(evt *event.Event) {
 func (r *Room) rights() access {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	return access{encryption: r.access.encryption, levels: r.access.levels}
+	return access{encryption: r.access.encryption, levels: r.access.levels, create: r.access.create}
 }
 
 // encrypted says whether values go out encrypted: commit.Env's Encrypted.
@@ -137,4 +143,30 @@ func number(members map[string]any) {
 			number(level)
 		}
 	}
+}
+
+// moreMay says whether anybody may write the memory, or the power levels, in a room who could write neither in
+// the one that it replaces.
+func (r *Room) moreMay(old *Room) bool {
+	now, before := r.rights(), old.rights()
+	users := []id.UserID{""} // who is named nowhere
+	if now.levels != nil {
+		users = slices.AppendSeq(users, maps.Keys(now.levels.Users))
+	}
+	if now.create != nil {
+		users = append(users, now.create.Sender)
+		if content, ok := now.create.Content.Parsed.(*event.CreateEventContent); ok {
+			users = append(users, content.AdditionalCreators...)
+		}
+	}
+	return slices.ContainsFunc(users, func(user id.UserID) bool {
+		return now.lets(user, r.rooms.EventType) && !before.lets(user, r.rooms.EventType)
+	})
+}
+
+// lets says whether a user may send state events of a type, or of the power levels, so that they may let themselves.
+func (a access) lets(user id.UserID, eventType event.Type) bool {
+	have, need := a.power(user, eventType)
+	_, levels := a.power(user, event.StatePowerLevels)
+	return have >= min(need, levels)
 }

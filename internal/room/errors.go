@@ -22,6 +22,7 @@ var (
 	ErrUnknownOutcome = commit.ErrUnknownOutcome
 	ErrUndecryptable  = errors.New("undecryptable")
 	ErrNoEncryption   = errors.New("encryption is not enabled")
+	ErrUpgraded       = errors.New("the room was upgraded")
 )
 
 // A KeyError says which of several keys an operation failed on.
@@ -40,7 +41,7 @@ func (u *unsettled) Unwrap() []error { return []error{ErrUnknownOutcome, u.err} 
 // explain adds the sentinel that fits a homeserver's answer.
 func explain(err error) error {
 	switch {
-	case err == nil, errors.Is(err, ErrForbidden), errors.Is(err, ErrUnknownRoom), errors.Is(err, ErrTooLarge), errors.Is(err, ErrUndecryptable):
+	case err == nil, errors.Is(err, ErrUpgraded), errors.Is(err, ErrForbidden), errors.Is(err, ErrUnknownRoom), errors.Is(err, ErrTooLarge), errors.Is(err, ErrUndecryptable):
 		return err
 	case errors.Is(err, session.ErrClosed), errors.Is(err, journal.ErrClosed):
 		return fmt.Errorf("%w: %w", ErrClosed, err)
@@ -59,7 +60,7 @@ func explain(err error) error {
 
 // unusable says that the bot is not in a room, or may not read it.
 func unusable(err error) bool {
-	return errors.Is(err, ErrUnknownRoom) || errors.Is(err, ErrForbidden)
+	return !errors.Is(err, ErrUpgraded) && (errors.Is(err, ErrUnknownRoom) || errors.Is(err, ErrForbidden))
 }
 
 // invalid says that the homeserver refused an event on account of its content.

@@ -147,6 +147,9 @@ func (f *flusher) deliver(ctx context.Context, roomID string) {
 	case errors.Is(err, session.ErrGaveWay), !again && f.flushes > 0: // somebody waits for it now
 		delete(f.later, roomID)
 		return
+	case errors.Is(err, errReplaced): // what is to be delivered is moved
+		f.later[roomID] = &later{until: time.Now().Add(between)}
+		return
 	case !again:
 		f.later[roomID] = &later{until: time.Now().Add(between)}
 		return
@@ -184,6 +187,12 @@ func (f *flusher) deliverTo(ctx context.Context, roomID string) (again bool, err
 		}
 	}()
 	changes := r.undelivered()
+	switch err := r.stays(); {
+	case err != nil:
+		return f.unready(r, changes, err)
+	case r.isReplaced():
+		return true, errReplaced
+	}
 	if err := r.ready(ctx); err != nil {
 		return f.unready(r, changes, r.refused(err))
 	}
@@ -204,7 +213,7 @@ func (f *flusher) deliverTo(ctx context.Context, roomID string) (again bool, err
 				log.Warn("A change that was not delivered yet took the place of somebody else's, of which the bot had not heard when it was made")
 			}
 		case errors.Is(result, commit.ErrSuperseded):
-			log.Warn("A change that was not delivered yet is given up: somebody else changed the key, and did not know of it")
+			log.Warn(givenUp)
 			done[change.Key] = change.Seq
 		case errors.Is(result, commit.ErrRefused), unusable(explained), errors.Is(explained, ErrNoEncryption):
 			if r.tells(change, explained) {
@@ -219,11 +228,13 @@ func (f *flusher) deliverTo(ctx context.Context, roomID string) (again bool, err
 	return again && len(done) == 0, err // what is left goes on at once
 }
 
+const givenUp = "A change that was not delivered yet is given up: somebody else changed the key, and did not know of it"
+
 const deadLetter = "What was acknowledged can't be delivered; it stays in the journal, and is tried again when that may help, and at each start"
 
 // unready says whether what can't be delivered as the room is not ready is to be tried again.
 func (f *flusher) unready(r *Room, changes []commit.Change, err error) (again bool, _ error) {
-	if !unusable(err) {
+	if !unusable(err) && !errors.Is(err, ErrUpgraded) {
 		return true, err
 	}
 	var keys []string

@@ -96,6 +96,9 @@ func (rs *Rooms) Invited(rooms []id.RoomID) {
 	begun := rs.answering
 	rs.answering = true
 	rs.mu.Unlock()
+	for _, roomID := range rooms {
+		rs.tryAgain(roomID)
+	}
 	if !begun {
 		rs.inBackground(rs.answer)
 	}

@@ -36,7 +36,7 @@ func (r *Room) load(ctx context.Context, done func() bool) error {
 	}
 	first := !r.replica.Loaded()
 	r.replica.Expect() // first follow, then read: nothing is missed in between
-	err := r.read(ctx)
+	err := r.read(ctx, first)
 	if err != nil && first {
 		r.replica.Forget()
 	}
@@ -44,7 +44,7 @@ func (r *Room) load(ctx context.Context, done func() bool) error {
 	return err
 }
 
-func (r *Room) read(ctx context.Context) error {
+func (r *Room) read(ctx context.Context, first bool) error {
 	snapshot, err := r.rooms.Session.Snapshot(ctx, r.id)
 	if err != nil {
 		return err
@@ -62,6 +62,9 @@ func (r *Room) read(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if first {
+		r.owe() // before anything is read
+	}
 	todo, unsure := r.replica.Settle(whole)
 	if len(unsure) > 0 {
 		r.log().WithField("keys", unsure).
@@ -72,7 +75,7 @@ func (r *Room) read(ctx context.Context) error {
 		r.rooms.Session.Restart()
 	}
 	if !r.rooms.Layout.PerKey {
-		err = r.compare(ctx)
+		err = r.compare(ctx, r.rooms.Layout.StateKey)
 	}
 	if todo {
 		r.queue.Wake()
@@ -80,11 +83,10 @@ func (r *Room) read(ctx context.Context) error {
 	return err
 }
 
-// compare asks what stands in the room, and takes it over if that is no event that is
+// compare asks what stands in the room under a state key, and takes it over if that is no event that is
 // known: what Dendrite 0.13.8 gives of the room's history can lag behind, after it was killed
 // for half a minute.
-func (r *Room) compare(ctx context.Context) error {
-	stateKey := r.rooms.Layout.StateKey
+func (r *Room) compare(ctx context.Context, stateKey string) error {
 	count := r.replica.Count(stateKey)
 	content, found, err := r.standing(ctx, stateKey)
 	if err != nil {

@@ -15,13 +15,28 @@ import (
 // With a journal, a change is acknowledged once it is on disk, and the flusher delivers it.
 // Until then it stands over what the room means, and reads are answered from both.
 
-// change makes changes: in the journal where there is one and they may wait there, else in the
-// room.
+// change makes changes, in the room or in the one that replaces it, once the memory has gone there.
 func (r *Room) change(b *Budget, changes ...commit.Change) (existed int, err error) {
 	if len(changes) == 0 {
 		return 0, nil
 	}
-	if r.rooms.Journal != nil && !r.replica.Loaded() && !r.takesUnseen(changes) {
+	for {
+		r = r.latest()
+		n, err := r.changeHere(b, changes)
+		existed += n
+		if r.heir.Load() == nil && !errors.Is(err, errReplaced) || err == nil {
+			return existed, err
+		}
+		if err := r.arrive(b.Context()); err != nil {
+			return existed, &KeyError{Key: changes[0].Key, Err: explain(err)}
+		}
+	}
+}
+
+// changeHere makes changes: in the journal where there is one and they may wait there, else in the
+// room.
+func (r *Room) changeHere(b *Budget, changes []commit.Change) (existed int, err error) {
+	if r.rooms.Journal != nil && !r.loaded() && !r.takesUnseen(changes) {
 		if err := r.ready(b.Context()); err != nil {
 			return 0, &KeyError{Key: changes[0].Key, Err: r.refused(err)}
 		}
@@ -196,11 +211,17 @@ func (r *Room) takesUnseen(changes []commit.Change) bool {
 
 // accept takes changes over into the journal, all or none.
 func (r *Room) accept(b *Budget, changes []commit.Change) (existed int, err error) {
+	if err := r.stays(); err != nil {
+		return 0, &KeyError{Key: changes[0].Key, Err: err}
+	}
 	if lack := r.lack(); lack != "" {
 		return 0, &KeyError{Key: changes[0].Key, Err: fmt.Errorf("%w: %s", ErrForbidden, lack)}
 	}
 	r.accepting.Lock() // what a change is built upon and the change go together
 	defer r.accepting.Unlock()
+	if r.heir.Load() != nil {
+		return 0, errReplaced
+	}
 	blind := !r.replica.Loaded()
 	if r.outlook == nil || r.outlook.Stale() {
 		r.outlook = r.queue.Outlook(r.undelivered())
@@ -259,6 +280,8 @@ func (r *Room) pending(key string) (journal.Change, bool) {
 	if r.rooms.Journal == nil {
 		return journal.Change{}, false
 	}
+	r.moving.RLock()
+	defer r.moving.RUnlock()
 	change, ok := r.rooms.Journal.Get(r.id.String(), key)
 	return change, ok && change.Refused != journal.Copied
 }
@@ -277,6 +300,8 @@ func (r *Room) overlay() map[string]bool {
 	if r.rooms.Journal == nil {
 		return nil
 	}
+	r.moving.RLock()
+	defer r.moving.RUnlock()
 	over := make(map[string]bool)
 	for _, change := range r.rooms.Journal.Changes(r.id.String()) {
 		if change.Refused != journal.Copied {

@@ -27,7 +27,7 @@ type unpointed struct {
 // removed redacts encrypted events that no key points at any more, in the
 // background: commit.Env's Removed.
 func (r *Room) removed(eventIDs []string) {
-	if r.rooms.Cipher == nil {
+	if r.rooms.Cipher == nil || r.isReplaced() { // then the room is left as it is
 		return
 	}
 	due := time.Now().Add(redactAfter)
@@ -84,7 +84,7 @@ func (r *Room) redactAll() {
 // homeserver limits how much the account sends, and others went first.
 func (r *Room) settled(eventID string, closing bool) bool {
 	switch {
-	case r.replica.Points(eventID):
+	case r.isReplaced(), r.replica.Points(eventID):
 		return true // until that key goes
 	case !r.replica.Unused(eventID):
 		return false

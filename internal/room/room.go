@@ -31,6 +31,7 @@ type Room struct {
 	replica  *replica.Room
 	queue    *commit.Queue
 	loading  *semaphore.Weighted // held while the state is read
+	putting  *semaphore.Weighted // held while a state event is put
 	used     sync.Once           // what a room needs at its first use
 	unsealed sync.Once           // it was said that nothing can be sealed
 
@@ -41,7 +42,15 @@ type Room struct {
 	delivering *semaphore.Weighted // held while the journal's changes are delivered
 	stale      atomic.Bool         // more is known of the room than the journal keeps
 	vault      vault
-	misses     atomic.Int32 // encrypted events that Get first asked for since the last read-ahead
+
+	heir       atomic.Pointer[Room] // where the memory has gone; nil: nowhere
+	moving     sync.RWMutex         // held while it goes, so that who reads what the journal holds here sees all of it, or goes there
+	inheriting *semaphore.Weighted  // held while what the room held that this one replaces is taken along
+	owes       atomic.Bool          // that is to be done before anything is read
+	from       atomic.Pointer[Room] // the room that this one replaces, once that is done; nil: there is none
+	unmarked   atomic.Bool          // what was taken along may not stand in the room yet
+
+	misses atomic.Int32 // encrypted events that Get first asked for since the last read-ahead
 
 	mu        sync.RWMutex // owns what follows
 	access    access
@@ -51,11 +60,13 @@ type Room struct {
 	sent      map[string]encounter // what own changes that are not delivered met when they went out, by key
 	unpointed []unpointed          // to be redacted, by one goroutine
 	unsorted  int                  // how many events may be kept in the journal before some are sorted out
+	replaced  *replacement         // by another room; nil: as far as is known, none
+	resealed  map[string]resealed  // what was taken along, and sealed anew for this room, by key
 }
 
 func newRoom(rs *Rooms, roomID id.RoomID) *Room {
-	r := &Room{rooms: rs, id: roomID, replica: replica.New(rs.Layout, rs.userID().String()), loading: semaphore.NewWeighted(1), delivering: semaphore.NewWeighted(1),
-		outdated: make(map[string]bool), told: make(map[string]told), sent: make(map[string]encounter)}
+	r := &Room{rooms: rs, id: roomID, replica: replica.New(rs.Layout, rs.userID().String()), loading: semaphore.NewWeighted(1), putting: semaphore.NewWeighted(1),
+		delivering: semaphore.NewWeighted(1), inheriting: semaphore.NewWeighted(1), resealed: make(map[string]resealed), outdated: make(map[string]bool), told: make(map[string]told), sent: make(map[string]encounter)}
 	env := commit.Env{
 		Put:       r.put,
 		Standing:  r.standing,
@@ -66,7 +77,11 @@ func newRoom(rs *Rooms, roomID id.RoomID) *Room {
 		SealLimit: r.sealLimit(),
 		Opened:    r.vault.peek,
 		Removed:   r.removed,
+		Settled:   r.mark,
 		Failed: func(stateKey string, err error) {
+			if errors.Is(err, errReplaced) {
+				return
+			}
 			r.log().WithError(explain(err)).Warn("The memory could not do what no handler waits for")
 		},
 	}
@@ -74,20 +89,36 @@ func newRoom(rs *Rooms, roomID id.RoomID) *Room {
 		env.Attempted = r.attempted
 	}
 	r.queue = commit.NewQueue(r.replica, env, rs.Timeout)
-	r.restore()
 	return r
 }
 
-// ID returns the room's ID.
-func (r *Room) ID() id.RoomID { return r.id }
+// ID returns the room's ID, or that of the room that replaces it and to which the memory has gone.
+func (r *Room) ID() id.RoomID { return r.latest().id }
 
 // Loaded says whether the room's state is known.
-func (r *Room) Loaded() bool { return r.replica.Loaded() }
+func (r *Room) Loaded() bool { return r.latest().loaded() }
+
+func (r *Room) loaded() bool { return r.replica.Loaded() && !r.owes.Load() }
 
 func (r *Room) log() logrus.FieldLogger { return r.rooms.Log.WithField("room", r.id.String()) }
 
-// ready loads the room's state unless it is loaded.
+// ready makes the room ready for use.
 func (r *Room) ready(ctx context.Context) error {
+	if err := r.prepare(ctx); err != nil {
+		return err
+	}
+	if !r.isReplaced() {
+		r.used.Do(func() {
+			r.queue.Wake() // a memory under the older event type is copied now
+			r.warn()
+		})
+	}
+	return nil
+}
+
+// prepare loads the room's state unless it is loaded, and takes along what the room held that this one
+// replaces.
+func (r *Room) prepare(ctx context.Context) error {
 	if !r.replica.Loaded() {
 		if err := r.rooms.Session.Answers(ctx); err != nil {
 			return err
@@ -97,10 +128,9 @@ func (r *Room) ready(ctx context.Context) error {
 		}
 		r.save()
 	}
-	r.used.Do(func() {
-		r.queue.Wake() // a memory under the older event type is copied now
-		r.warn()
-	})
+	if r.owes.Load() {
+		return r.inherit(ctx)
+	}
 	return nil
 }
 
@@ -142,15 +172,20 @@ func (r *Room) take(events []*event.Event) (ours []replica.Event) {
 
 // Get returns the value under a key.
 func (r *Room) Get(b *Budget, key string) ([]byte, bool, error) {
-	value, ok, err := r.get(b, key)
-	return value, ok, explain(err)
+	for {
+		r = r.latest()
+		value, ok, err := r.get(b, key)
+		if r.heir.Load() == nil {
+			return value, ok, explain(err)
+		}
+	}
 }
 
 func (r *Room) get(b *Budget, key string) ([]byte, bool, error) {
 	if change, ok := r.pending(key); ok {
 		return bytes.Clone(change.Value), !change.Delete, nil
 	}
-	if !r.replica.Loaded() {
+	if !r.loaded() {
 		if err := r.ready(b.Context()); err != nil {
 			return nil, false, err
 		}
@@ -184,15 +219,25 @@ func (r *Room) get(b *Budget, key string) ([]byte, bool, error) {
 
 // Keys returns all keys, in no particular order.
 func (r *Room) Keys(b *Budget) ([]string, error) {
-	if !r.replica.Loaded() {
+	for {
+		r = r.latest()
+		keys, err := r.keys(b)
+		if r.heir.Load() == nil {
+			return keys, explain(err)
+		}
+	}
+}
+
+func (r *Room) keys(b *Budget) ([]string, error) {
+	if !r.loaded() {
 		if err := r.ready(b.Context()); err != nil {
-			return nil, explain(err)
+			return nil, err
 		}
 	}
 	over := r.overlay() // first, as a delivery takes a change out of it once the replica has it
 	keys, err := r.replica.Keys()
 	if err != nil {
-		return nil, explain(err)
+		return nil, err
 	}
 	return overlaid(keys, over), nil
 }
@@ -246,8 +291,15 @@ func (r *Room) refused(err error) error {
 
 // put stores a state event: commit.Env's Put.
 func (r *Room) put(ctx, idle context.Context, stateKey string, content json.RawMessage, may func() error) (string, commit.Outcome, error) {
+	if err := r.putting.Acquire(ctx, 1); err != nil {
+		return "", commit.Refused, err
+	}
+	defer r.putting.Release(1)
 	var outdated error
 	eventID, acted, err := r.rooms.Session.PutState(ctx, idle, r.id, r.rooms.EventType, stateKey, content, func() error {
+		if r.isReplaced() {
+			return errReplaced
+		}
 		outdated = may()
 		return outdated
 	})

@@ -9,6 +9,7 @@ package room
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"maps"
 	"slices"
 	"sync"
@@ -31,6 +32,7 @@ type Env struct {
 	OlderType string     // of those to copy where there are none of EventType; "": there is no such type
 	Layout    wire.Layout
 	Encrypt   bool                  // in encrypted rooms, values go out encrypted
+	Follow    bool                  // where another room replaces one, the memory goes there
 	Cipher    Cipher                // nil: encryption is not enabled
 	Timeout   time.Duration         // bounds one operation, and what nobody waits for
 	Journal   *journal.Journal      // nil: there is none, and changes are acknowledged once they are in the room
@@ -55,7 +57,7 @@ type Cipher interface {
 
 // Types returns the types of the state events that rooms have to hear of.
 func (e Env) Types() []event.Type {
-	types := []event.Type{e.EventType, event.StatePowerLevels, event.StateEncryption, event.StateCreate}
+	types := []event.Type{e.EventType, event.StatePowerLevels, event.StateEncryption, event.StateCreate, event.StateTombstone}
 	if e.OlderType != "" {
 		types = append(types, event.Type{Type: e.OlderType, Class: event.StateEventType})
 	}
@@ -129,16 +131,24 @@ func (rs *Rooms) Find(ctx context.Context, name string) (*Room, error) {
 	return rs.use(ctx, moved)
 }
 
-// use returns the room with an ID, ready for use.
+// use returns the room with an ID, or the one that replaces it, ready for use.
 func (rs *Rooms) use(ctx context.Context, roomID id.RoomID) (*Room, error) {
+	ctx, cancel := context.WithTimeout(ctx, rs.Timeout)
+	defer cancel()
 	r, err := rs.register(roomID)
-	if err == nil {
-		err = r.ready(ctx)
+	for err == nil {
+		r = r.latest()
+		if err = r.ready(ctx); err == nil {
+			err = r.arrive(ctx)
+		}
+		if errors.Is(err, ErrUpgraded) { // it answers all the same
+			return r, nil
+		}
+		if err == nil && r.heir.Load() == nil {
+			return r, nil
+		}
 	}
-	if err != nil {
-		return nil, explain(err)
-	}
-	return r, nil
+	return nil, explain(err)
 }
 
 // register returns the room with this ID, and makes it if need be.
@@ -148,12 +158,18 @@ func (rs *Rooms) register(roomID id.RoomID) (*Room, error) {
 	if rs.closed {
 		return nil, ErrClosed
 	}
+	return rs.room(roomID), nil
+}
+
+// room is register for who holds mu.
+func (rs *Rooms) room(roomID id.RoomID) *Room {
 	r, ok := rs.byID[roomID]
 	if !ok {
 		r = newRoom(rs, roomID)
 		rs.byID[roomID] = r
+		r.restore()
 	}
-	return r, nil
+	return r
 }
 
 // Update takes over what sync brought of a room. Rooms that nobody has asked for

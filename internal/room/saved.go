@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"maunium.net/go/mautrix/event"
+	"maunium.net/go/mautrix/id"
 
 	"github.com/go-joe/matrix-memory/internal/journal"
 )
@@ -19,6 +20,10 @@ type saved struct {
 	Encryption bool                           `json:",omitempty"`
 	Levels     *event.PowerLevelsEventContent `json:",omitempty"`
 	Create     *event.Event                   `json:",omitempty"`
+	Heir       id.RoomID                      `json:",omitempty"` // where the memory has gone
+	From       id.RoomID                      `json:",omitempty"` // the room that this one replaces, once what that held was taken along
+	Owes       bool                           `json:",omitempty"` // that is still to be done
+	Unmarked   bool                           `json:",omitempty"` // or noted
 }
 
 // encode puts what is kept into bytes: the memory follows the rest, on a line of its own. It may
@@ -56,13 +61,23 @@ func (r *Room) save() {
 	r.saving.Lock()
 	defer r.saving.Unlock()
 	r.stale.Store(false)
+	known := saved{Type: r.rooms.EventType.Type, Owes: r.owes.Load(), Unmarked: r.unmarked.Load()}
+	if heir, from := r.heir.Load(), r.from.Load(); heir != nil {
+		known.Heir = heir.id
+	} else if from != nil {
+		known.From = from.id
+	}
 	memory, err := r.replica.Save()
-	if err != nil { // it is not loaded
+	if err != nil && known.Heir == "" { // it is not loaded
 		return
 	}
+	if known.Heir == "" {
+		known.Memory = memory
+	}
 	r.mu.RLock()
-	state, err := saved{r.rooms.EventType.Type, memory, r.access.encryption, r.access.levels, r.access.create}.encode()
+	known.Encryption, known.Levels, known.Create = r.access.encryption, r.access.levels, r.access.create
 	r.mu.RUnlock()
+	state, err := known.encode()
 	if err == nil {
 		err = r.rooms.Journal.Save(journal.Known{Rooms: map[string][]byte{r.id.String(): state}})
 	}
@@ -71,7 +86,8 @@ func (r *Room) save() {
 	}
 }
 
-// restore takes over what was kept of the room, if that can be read. It is behind, then.
+// restore takes over what was kept of the room, if that can be read. It is behind, then. The caller holds
+// the rooms' lock.
 func (r *Room) restore() {
 	if r.rooms.Journal == nil {
 		return
@@ -87,7 +103,7 @@ func (r *Room) restore() {
 		err = known.decode(state)
 	}
 	switch {
-	case err != nil || known.Memory == nil:
+	case err != nil || known.Memory == nil || known.Heir != "":
 	case known.Type != r.rooms.EventType.Type:
 		err = fmt.Errorf("it is of the event type %s, and the memory's is %s now", known.Type, r.rooms.EventType.Type)
 	default:
@@ -102,6 +118,12 @@ func (r *Room) restore() {
 	if known.Create != nil {
 		r.note(known.Create)
 	}
+	r.owes.Store(known.Owes)
+	r.unmarked.Store(known.Unmarked)
+	if known.From != "" {
+		r.from.Store(r.rooms.room(known.From))
+	}
+	r.rooms.restoreHeir(r, known.Heir)
 }
 
 // HoldSealed says whether the journal holds changes of rooms that were known to be encrypted.

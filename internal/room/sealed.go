@@ -25,6 +25,9 @@ const missingFor = 5 * time.Second
 
 // seal sends values as an encrypted event: commit.Env's Seal.
 func (r *Room) seal(ctx, idle context.Context, content json.RawMessage) (string, error) {
+	if r.isReplaced() {
+		return "", errReplaced
+	}
 	encrypted, err := r.rooms.Cipher.Encrypt(ctx, r.id, event.Type{Type: r.rooms.EventType.Type, Class: event.MessageEventType}, content)
 	if err != nil {
 		return "", fmt.Errorf("encrypting the value: %w", err)
@@ -44,8 +47,20 @@ func (r *Room) seal(ctx, idle context.Context, content json.RawMessage) (string,
 	return eventID.String(), nil
 }
 
-// open returns the value that was sent encrypted under a key in an event.
+// open returns the value that was sent encrypted under a key in an event, which may be one of the room that this
+// one replaces, where it could not be sent anew.
 func (r *Room) open(ctx context.Context, key, eventID string) ([]byte, error) {
+	value, err := r.openHere(ctx, key, eventID)
+	if from := r.from.Load(); from != nil && errors.Is(err, ErrUndecryptable) {
+		if value, err := from.open(ctx, key, eventID); err == nil {
+			return value, nil
+		}
+	}
+	return value, err
+}
+
+// openHere is open for an event of this room.
+func (r *Room) openHere(ctx context.Context, key, eventID string) ([]byte, error) {
 	if value, ok, _ := r.vault.peek(eventID, key); ok {
 		return value, nil
 	}

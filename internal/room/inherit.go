@@ -1,0 +1,309 @@
+package room
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+
+	"maunium.net/go/mautrix/event"
+	"maunium.net/go/mautrix/id"
+
+	"github.com/go-joe/matrix-memory/internal/replica"
+	"github.com/go-joe/matrix-memory/internal/session"
+	"github.com/go-joe/matrix-memory/internal/wire"
+)
+
+// A room that replaces another one takes along what that held, unless the bot's data of the room say
+// that this was done before. Answers are right at once; what is missing in the room is put there as
+// mending puts what is acknowledged and does not stand. Any step may be taken anew: what the room has by
+// then stays.
+
+// resealed is a value that was taken along, and how it stands in the new room.
+type resealed struct{ from, to json.RawMessage }
+
+// predecessor returns the room that this one says to replace; "" if it says so of none.
+func (r *Room) predecessor() id.RoomID {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	if r.access.create == nil {
+		return ""
+	}
+	content, ok := r.access.create.Content.Parsed.(*event.CreateEventContent)
+	if !ok || content.Predecessor == nil {
+		return ""
+	}
+	return content.Predecessor.RoomID
+}
+
+// owe notes, while the room is loaded for the first time, that it may have to take along what another one held.
+func (r *Room) owe() {
+	old := r.predecessor()
+	r.owes.Store(r.rooms.Follow && r.from.Load() == nil && old != "" && old != r.id)
+}
+
+// inherit takes along what the room held that this one replaces, unless that is done. Where the other room
+// does not say, or can't be asked, there is nothing to take along.
+func (r *Room) inherit(ctx context.Context) error {
+	if err := r.inheriting.Acquire(ctx, 1); err != nil {
+		return fmt.Errorf("waiting for what the room that this one replaces held: %w", err)
+	}
+	defer r.inheriting.Release(1)
+	old := r.predecessor()
+	if r.from.Load() != nil || old == "" || old == r.id || !r.rooms.Follow {
+		r.owes.Store(false)
+		return nil
+	}
+	err := r.inheritFrom(ctx, old)
+	if session.IsStatus(err, http.StatusForbidden) || session.IsStatus(err, http.StatusNotFound) || errors.Is(err, session.ErrUntrusted) || unusable(err) {
+		r.log().WithField("from", old.String()).WithError(err).Warn("The room replaces another one, and what that held is not taken along")
+		err = nil
+	}
+	if err != nil {
+		return fmt.Errorf("taking along what the room %s held, which this one replaces: %w", old, err)
+	}
+	r.owes.Store(false)
+	return nil
+}
+
+func (r *Room) inheritFrom(ctx context.Context, old id.RoomID) error {
+	before, err := r.rooms.register(old)
+	if err != nil {
+		return err
+	}
+	done, err := r.isMarked(ctx, old)
+	if err != nil {
+		return err
+	}
+	if done {
+		r.from.Store(before)
+		return nil
+	}
+	upgrade, err := r.rooms.Session.Upgraded(ctx, old)
+	if err != nil || upgrade == nil || upgrade.New != r.id { // nobody says there that it goes on here
+		return err
+	}
+	before.replacedBy(upgrade.New, upgrade.Tombstone.ID) // so that nothing is put there any more
+	left, err := before.leave(ctx)
+	if err != nil {
+		return err
+	}
+	events, err := r.history(ctx)
+	if err != nil {
+		return err
+	}
+	maker := r.rights().create.Sender.String()
+	if slices.ContainsFunc(events, func(e replica.Event) bool { return e.Sender == maker && e.Time <= upgrade.Tombstone.Timestamp }) { // it may be a copy
+		earlier, err := before.history(ctx)
+		if err != nil {
+			return err
+		}
+		left.Past(earlier)
+	}
+	if r.moreMay(before) {
+		if dropped := left.Drop(r.rooms.Through); len(dropped) > 0 {
+			r.log().WithField("keys", dropped).Warn("Who may do what is not taken along from the room that this one replaces: there are users who may write here and could not there. Grant it again")
+		}
+	}
+	taken, err := r.replica.Takes(left, maker, upgrade.Tombstone.Timestamp, events)
+	if err != nil {
+		return err
+	}
+	raws, clear, err := r.reseal(ctx, before, taken)
+	if err != nil {
+		return err
+	}
+	left.Replace(raws)
+	if len(clear) > 0 {
+		left.Drop(func(key string) bool { return slices.Contains(clear, key) })
+		r.log().WithField("keys", clear).Error("These values are not taken along from the room that this one replaces, as they stand in the clear there, and are too large or of a kind that can't be encrypted for this room. They stay there")
+	}
+	if _, err := r.replica.Inherit(left, maker, upgrade.Tombstone.Timestamp, events); err != nil {
+		return err
+	}
+	r.from.Store(before)
+	r.unmarked.Store(true)
+	r.stale.Store(true)
+	r.log().WithFields(map[string]any{"from": old.String(), "keys": len(taken)}).Info("The room replaces another one, and what that held was taken along")
+	r.queue.Wake()
+	return nil
+}
+
+// leave returns what the room means, for the one that replaces it.
+func (r *Room) leave(ctx context.Context) (*replica.Heritage, error) {
+	if err := r.prepare(ctx); err != nil {
+		return nil, err
+	}
+	if err := r.putting.Acquire(ctx, 1); err != nil { // nothing is put after what is under way
+		return nil, fmt.Errorf("waiting for what is being written there: %w", err)
+	}
+	r.putting.Release(1)
+	if err := r.load(ctx, nil); err != nil {
+		return nil, err
+	}
+	for _, task := range r.replica.Todo() {
+		if task.Ask {
+			if err := r.compare(ctx, task.StateKey); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return r.replica.Leave()
+}
+
+// history returns the memory's last events in the room.
+func (r *Room) history(ctx context.Context) (events []replica.Event, err error) {
+	from := ""
+	for range maxPages {
+		page, next, err := r.rooms.Session.EarlierEvents(ctx, r.id, from)
+		if err != nil {
+			return nil, fmt.Errorf("reading the history of the room %s: %w", r.id, err)
+		}
+		for _, evt := range page {
+			events = append(events, r.stateEvent(evt))
+		}
+		if from = next; from == "" || len(events) >= maxHistory {
+			break
+		}
+	}
+	return events, nil
+}
+
+// reseal returns how values of the room that this one replaces are to stand here, where that is otherwise: encrypted
+// for this room. One that can't be decrypted stays as it is, and so does one that was sent encrypted and would stand
+// here in the clear. clear are keys that must not stand here as they do there.
+func (r *Room) reseal(ctx context.Context, before *Room, taken map[string]wire.Entry) (raws map[string]json.RawMessage, clear []string, err error) {
+	if r.isReplaced() { // they are sealed anew for the room that replaces it
+		return nil, nil, nil
+	}
+	encrypted, err := r.encrypted()
+	if err != nil {
+		return nil, nil, err
+	}
+	raws = make(map[string]json.RawMessage)
+	values := make(map[string]json.RawMessage)
+	var left []string
+	for _, key := range slices.Sorted(maps.Keys(taken)) {
+		entry := taken[key]
+		switch known, ok := r.resealing(key); {
+		case entry.Pointer == "" && !encrypted:
+			continue
+		case entry.Err != nil:
+			if encrypted {
+				clear = append(clear, key)
+			}
+			continue
+		case ok && bytes.Equal(known.from, entry.Raw):
+			raws[key] = known.to
+			continue
+		case entry.Pointer != "" && !encrypted:
+			left = append(left, key)
+			continue
+		}
+		value := entry.Value
+		if entry.Pointer != "" {
+			value, err = before.open(ctx, key, entry.Pointer)
+			switch {
+			case errors.Is(err, ErrUndecryptable), errors.Is(err, ErrNoEncryption):
+				left = append(left, key)
+				continue
+			case err != nil:
+				return nil, nil, err
+			}
+		}
+		if raw := wire.EncodeSealed(value); r.queue.Seals(key, raw) {
+			values[key] = raw
+		} else if entry.Pointer == "" {
+			clear = append(clear, key)
+		} else {
+			left = append(left, key)
+		}
+	}
+	err = r.queue.Seal(ctx, values, func(key string, pointer json.RawMessage) {
+		r.mu.Lock()
+		r.resealed[key] = resealed{taken[key].Raw, pointer}
+		r.mu.Unlock()
+		raws[key] = pointer
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	if len(left) > 0 {
+		r.log().WithField("keys", left).Warn("These values were sent encrypted to the room that this one replaces, and can't be sent anew: they can't be decrypted, or this room is not encrypted. They stay there, for as long as the bot can read that room")
+	}
+	return raws, clear, nil
+}
+
+// resealing returns how a value was sealed anew, if it was.
+func (r *Room) resealing(key string) (resealed, bool) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	known, ok := r.resealed[key]
+	return known, ok
+}
+
+// tookAlong says whether a key holds what was taken along and sealed anew.
+func (r *Room) tookAlong(key string) bool {
+	known, ok := r.resealing(key)
+	entry, there, err := r.replica.Get(key)
+	return ok && there && err == nil && bytes.Equal(entry.Raw, known.to)
+}
+
+// roomData is the bot's own data of a room: https://spec.matrix.org/v1.16/client-server-api/#client-config
+const roomData = "dev.joe.memory"
+
+// A roomRecord says of which room each memory that the account has in a room has taken along what it held,
+// so that all of it stands in the room.
+type roomRecord struct {
+	Taken map[string]id.RoomID `json:"taken"` // by [Rooms.name]
+}
+
+// name tells the memory from others that the account may have in a room.
+func (rs *Rooms) name() string {
+	if rs.Layout.PerKey {
+		return rs.EventType.Type
+	}
+	return rs.EventType.Type + "/" + rs.Layout.StateKey
+}
+
+// isMarked says whether all that another room held is known to stand here.
+func (r *Room) isMarked(ctx context.Context, old id.RoomID) (bool, error) {
+	var record roomRecord
+	_, err := r.rooms.Session.RoomData(ctx, r.id, roomData, &record)
+	return record.Taken[r.rooms.name()] == old, err
+}
+
+// mark notes that all that was taken along stands in the room, so that no later start asks the other one:
+// commit.Env's Settled.
+func (r *Room) mark() {
+	from := r.from.Load()
+	if from == nil || !r.unmarked.Load() || len(r.replica.Todo()) > 0 || r.isReplaced() || !r.unmarked.CompareAndSwap(true, false) {
+		return
+	}
+	marking := r.rooms.inBackground(func() {
+		if err := r.markAs(r.rooms.reading, from.id); err != nil {
+			r.unmarked.Store(true)
+			r.log().WithError(err).Debug("Could not note that the memory was taken along; the next start looks again")
+		}
+		r.stale.Store(true)
+	})
+	if !marking {
+		r.unmarked.Store(true)
+	}
+}
+
+func (r *Room) markAs(ctx context.Context, old id.RoomID) error {
+	var record roomRecord
+	if _, err := r.rooms.Session.RoomData(ctx, r.id, roomData, &record); err != nil {
+		return err
+	}
+	if record.Taken == nil {
+		record.Taken = make(map[string]id.RoomID)
+	}
+	record.Taken[r.rooms.name()] = old
+	return r.rooms.Session.SetRoomData(ctx, r.id, roomData, record)
+}
