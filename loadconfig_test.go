@@ -92,6 +92,7 @@ func TestLoadConfigSetsEveryField(t *testing.T) {
 		EventType:      "org.example.memory",
 		Timeout:        90 * time.Second,
 		Journal:        "memory.db",
+		FollowUpgrades: Off,
 		StorePath:      "keys",
 		StoreKey:       "a passphrase",
 		RecoveryKey:    "EsTc 1234",

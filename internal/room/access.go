@@ -1,16 +1,15 @@
 package room
 
 import (
-	"encoding/json"
 	"fmt"
 	"maps"
 	"math"
 	"slices"
-	"strconv"
-	"strings"
 
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
+
+	"github.com/go-joe/matrix-memory/internal/session"
 )
 
 // access is what a room's state says of what the bot may do there, and how.
@@ -45,17 +44,12 @@ func (r *Room) note(evt *event.Event) {
 		// https://spec.matrix.org/v1.16/client-server-api/#mroomencryption
 		r.access.encryption = true
 	case event.StateCreate.Type:
-		create := *evt
-		create.Content = event.Content{VeryRaw: evt.Content.VeryRaw}
-		content := &event.CreateEventContent{}
-		if json.Unmarshal(evt.Content.VeryRaw, content) == nil {
-			create.Content.Parsed = content
-			r.access.create = &create
+		if create, err := session.ParseCreate(evt); err == nil {
+			r.access.create = create
 			r.access.attach()
 		}
 	case event.StatePowerLevels.Type:
-		levels := &event.PowerLevelsEventContent{}
-		if json.Unmarshal(levelsAsNumbers(evt.Content.VeryRaw), levels) == nil {
+		if levels, err := session.ParseLevels(evt.Content.VeryRaw); err == nil {
 			r.access.levels = levels
 			r.access.attach()
 		}
@@ -114,34 +108,6 @@ func (a access) power(user id.UserID, eventType event.Type) (have, need int) {
 func (r *Room) warn() {
 	if lack := r.lack(); lack != "" {
 		r.log().Warn("The memory of this room can't be written: " + lack)
-	}
-}
-
-// levelsAsNumbers makes numbers of the power levels that are strings, as they may be before
-// room version 10: https://spec.matrix.org/v1.16/rooms/v9/#event-format
-func levelsAsNumbers(content json.RawMessage) json.RawMessage {
-	var members map[string]any
-	if json.Unmarshal(content, &members) != nil {
-		return content
-	}
-	number(members)
-	numbers, err := json.Marshal(members)
-	if err != nil {
-		return content
-	}
-	return numbers
-}
-
-func number(members map[string]any) {
-	for name, level := range members {
-		switch level := level.(type) {
-		case string:
-			if n, err := strconv.Atoi(strings.TrimSpace(level)); err == nil {
-				members[name] = n
-			}
-		case map[string]any:
-			number(level)
-		}
 	}
 }
 

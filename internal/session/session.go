@@ -34,6 +34,9 @@ type Options struct {
 	Names       []string          // of the rooms that the bot is to be in: names of Rooms, aliases or room IDs
 	HTTPClient  *http.Client      // the program's own; nil: there is none
 
+	// FollowUpgrades says that the bot goes along where a room that it is in is replaced by another.
+	FollowUpgrades bool
+
 	Types   []event.Type  // the state events to follow
 	Recent  event.Type    // the one of Types whose latest events a Snapshot has
 	PerKey  bool          // there is one of Recent for each key
@@ -87,6 +90,8 @@ type Session struct {
 
 	login   *semaphore.Weighted // held while logging in again; owns refusal
 	refusal refusal
+
+	following sync.Map // a semaphore by room, held while the bot follows into it
 
 	pace     *pace // of what the homeserver counts as sent
 	reads    reads
