@@ -36,6 +36,7 @@ type document struct {
 	changed int              // the room's count at the last change
 	unheard *wire.Dictionary // an answer that was no known event's content
 	loose   []string         // encrypted events that perhaps no entry points at any more
+	from    *inheritance     // what was taken over from another room; nil: nothing, or what came later counts alone
 }
 
 // keep appends to a list that holds only the last few.
@@ -76,6 +77,12 @@ func (d *document) mean() {
 	var events []wire.Dictionary // the latest first: what stands there may not be known yet
 	for _, e := range slices.Backward(d.meaning.events) {
 		events = append(events, e.dict)
+	}
+	if d.from != nil {
+		events = append(events, d.from.dict)
+		if !d.found {
+			d.dict.Rest = d.from.dict.Rest
+		}
 	}
 	d.dict = d.dict.NamedAs(d.standing.dict, events...)
 }

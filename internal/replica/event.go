@@ -14,7 +14,7 @@ type Event struct {
 	StateKey string
 	Sender   string
 	Content  json.RawMessage
-	Time     int64 // origin_server_ts, in milliseconds; only a write's depth is measured by it
+	Time     int64 // origin_server_ts, in milliseconds; only a write's depth is measured by it, and what may be a copy
 	Redacted bool
 	Bare     bool // it comes from the room's state, and so without what it replaced
 
@@ -29,6 +29,7 @@ type event struct {
 	id       string
 	replaces string
 	sender   string
+	time     int64
 	dict     wire.Dictionary
 	err      error           // why it can't be read
 	raw      json.RawMessage // that
@@ -51,7 +52,7 @@ type event struct {
 
 // newEvent takes an event for one of a dictionary. old says that it comes from the history.
 func newEvent(layout wire.Layout, e Event, old bool) *event {
-	out := &event{id: e.ID, sender: e.Sender, blank: e.Redacted}
+	out := &event{id: e.ID, sender: e.Sender, time: e.Time, blank: e.Redacted}
 	if !out.blank {
 		out.dict, out.err = layout.Decode(e.StateKey, e.Content)
 		if out.blank = out.err != nil; out.blank {

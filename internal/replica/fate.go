@@ -58,6 +58,10 @@ func (r *Room) fate(doc *document, key string, first *Attempt) Fate {
 		return doc.meaning.fate(key, first.At)
 	case first.Was == "="+doc.held(key), first.Was == doc.standing.name(), doc.found && first.Was == doc.standing.digest():
 		return Missing
+	case doc.from != nil && (first.Was == doc.from.mark || first.Was == digest(doc.from.dict.Content())): // there
+		return Missing
+	case doc.from != nil && slices.Contains(doc.mine, doc.from.mark):
+		return Ours
 	case doc.own() || doc.sentBy(r.self): // this very attempt, or an earlier one that came late
 		return Ours
 	}

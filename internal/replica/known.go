@@ -63,6 +63,9 @@ func (k *knowledge) of(key string) *known {
 
 // take adds what an event says.
 func (k *knowledge) take(e *event, r *reading) {
+	if r.copied {
+		return
+	}
 	for key, at := range r.stamps {
 		k.of(key).join(at, r.depth, e.dict.Entries[key], e.id)
 	}

@@ -98,6 +98,7 @@ func (t *track) add(doc *document, layout wire.Layout, e Event, self string) {
 		t.latest = e.ID
 	}
 	known := doc.learn(layout, e, false)
+	doc.overtakes(layout, e, known)
 	if next || !t.bare {
 		t.steps = append(t.steps, step{known.standing(), e.Sender == self})
 	}

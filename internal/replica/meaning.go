@@ -27,6 +27,7 @@ type meaning struct {
 	known map[string]wire.Stamp // the stamps that were known before
 
 	sought map[string]sought // by key
+	copies map[string]int64  // events that say nothing, as they are copies of another room's, and how deep those were
 
 	entries map[string]wire.Entry // what all mean, once it is asked for
 }
@@ -114,6 +115,9 @@ func (m *meaning) follows(id, before string) {
 
 // include takes an event that is not known.
 func (m *meaning) include(e *event, i int) {
+	if _, ok := m.copies[e.id]; ok {
+		e.copied()
+	}
 	m.byID[e.id] = e
 	m.events = slices.Insert(m.events, i, e)
 	m.changed(e)

@@ -138,6 +138,7 @@ type change struct {
 	acked bool
 	done  bool // stands in an event
 	in    []*modelEvent
+	at    *server // where it was made
 	by    string
 }
 
@@ -444,7 +445,7 @@ func (m *memory) write(set map[string]int) {
 	changes := map[string]json.RawMessage{}
 	var cs []*change
 	for _, key := range slices.Sorted(maps.Keys(set)) {
-		c := &change{key: key, value: set[key], prev: truth[key], own: m.tried[key], by: m.name}
+		c := &change{key: key, value: set[key], prev: truth[key], own: m.tried[key], at: m.hs, by: m.name}
 		m.tried[key] = c
 		w.changes = append(w.changes, c)
 		cs, truth[key] = append(cs, c), c
@@ -461,8 +462,9 @@ func (m *memory) write(set map[string]int) {
 		w.byStamp[c.key+" "+draft.dict.Write.ID] = c
 	}
 	m.puts++
+	hs := m.hs
 	land := func() *modelEvent {
-		e := m.hs.put(draft.Content, account, truth)
+		e := hs.put(draft.Content, account, truth)
 		for _, c := range cs {
 			c.done = true
 			c.in = append(c.in, e)
@@ -563,7 +565,7 @@ func (w *world) foreign(hs *server, name, account string, read *modelEvent, carr
 	if truth == nil {
 		truth = make(map[string]*change)
 	}
-	c := &change{key: key, value: value, prev: truth[key], acked: true, done: true, by: name}
+	c := &change{key: key, value: value, prev: truth[key], acked: true, done: true, at: hs, by: name}
 	w.changes = append(w.changes, c)
 	truth[key] = c
 	e := hs.put(content, account, truth)

@@ -9,6 +9,7 @@ import (
 
 // A reading is what one event says.
 type reading struct {
+	copied bool   // nothing: it is a copy of another room's event
 	own    bool   // it is what its author put, and was sent for the first time
 	base   *event // what it was built upon otherwise, unless the reading is frozen
 	sure   bool   // no other event that comes to be known makes that another one
@@ -94,7 +95,11 @@ func (m *meaning) read(e *event) *reading {
 	r := &reading{sure: first, unsure: !first}
 	e.reading = r // what refers to itself, as no honest event does, ends here
 	write := e.write
+	depth, copied := m.copies[e.id]
 	switch {
+	case copied:
+		r.copied, r.sure, r.unsure, r.depth = true, true, false, depth
+		return r
 	case e.blank:
 		if b := m.byID[e.replaces]; b != nil {
 			r.depth, r.unsure, r.sure = m.read(b).depth, m.read(b).unsure, true
@@ -136,7 +141,7 @@ func (m *meaning) read(e *event) *reading {
 func (m *meaning) settled() bool {
 	return !slices.ContainsFunc(m.events, func(e *event) bool {
 		r := e.reading
-		if e.frozen || r.sure && r.own == m.own(e) {
+		if e.frozen || r.copied || r.sure && r.own == m.own(e) {
 			return false
 		}
 		base, _ := m.base(e)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/go-joe/matrix-memory/internal/wire"
@@ -41,6 +42,14 @@ type savedDocument struct {
 	Top      int64          `json:",omitempty"`
 	Carried  int            `json:",omitempty"`
 	Loose    []string       `json:",omitempty"`
+	From     *savedFrom     `json:",omitempty"` // what was taken over from another room
+}
+
+type savedFrom struct {
+	Meant  savedContent
+	Mark   string `json:",omitempty"`
+	Copied string `json:",omitempty"`
+	Took   string `json:",omitempty"`
 }
 
 type savedStanding struct {
@@ -54,6 +63,7 @@ type savedEvent struct {
 	ID       string
 	Replaces string `json:",omitempty"`
 	Sender   string `json:",omitempty"`
+	Time     int64  `json:",omitempty"`
 	Content  savedContent
 	Blank    bool          `json:",omitempty"`
 	Stamped  bool          `json:",omitempty"` // it has a write that is not forged
@@ -84,6 +94,7 @@ type savedMeaning struct {
 	Torn   bool                   `json:",omitempty"`
 	Ruled  map[string]savedRuling `json:",omitempty"` // by name
 	Held   map[string]savedRuling `json:",omitempty"` // by name
+	Copies map[string]int64       `json:",omitempty"`
 }
 
 type savedKnown struct {
@@ -147,7 +158,7 @@ func (d *document) save(layout wire.Layout, stateKey string) savedDocument {
 		s.Meaning = d.meaning.save()
 	}
 	for _, e := range events {
-		one := savedEvent{ID: e.id, Replaces: e.replaces, Sender: e.sender, Content: in.saveEvent(e), Blank: e.blank, Stamped: e.write != nil,
+		one := savedEvent{ID: e.id, Replaces: e.replaces, Sender: e.sender, Time: e.time, Content: in.saveEvent(e), Blank: e.blank, Stamped: e.write != nil,
 			Fits: e.fits, Partial: e.partial, Bare: e.bare, Guessed: e.guessed, Acked: e.acked, Lost: e.lost}
 		if e.frozen {
 			r := e.reading
@@ -160,6 +171,9 @@ func (d *document) save(layout wire.Layout, stateKey string) savedDocument {
 		answer := in.save(d.dict, nil)
 		s.Answer = &answer
 	}
+	if d.from != nil {
+		s.From = &savedFrom{in.save(d.from.dict, nil), d.from.mark, d.from.copied, d.from.took}
+	}
 	for _, one := range d.sent {
 		s.Sent = append(s.Sent, savedSent{one.id, one.base})
 	}
@@ -170,7 +184,7 @@ func (m *meaning) save() *savedMeaning {
 	rulings := func(r map[string]ruling) map[string]savedRuling {
 		return byName(r, func(r ruling) savedRuling { return savedRuling{r.stamp, r.value.Raw} })
 	}
-	s := &savedMeaning{Past: slices.Clone(m.past), Depth: m.depth, Unsure: m.unsure, Torn: m.torn, Ruled: rulings(m.ruled), Held: rulings(m.held)}
+	s := &savedMeaning{Past: slices.Clone(m.past), Depth: m.depth, Unsure: m.unsure, Torn: m.torn, Ruled: rulings(m.ruled), Held: rulings(m.held), Copies: maps.Clone(m.copies)}
 	weaks := func(all []weak) (saved []savedWeak) {
 		for _, w := range all {
 			saved = append(saved, savedWeak{w.value.Raw, w.floor, w.at})
@@ -244,6 +258,10 @@ func restore(layout wire.Layout, self string, from []byte) (*Room, error) {
 	if err := json.Unmarshal(from, &s); err != nil {
 		return nil, err
 	}
+	return s.restore(layout, self)
+}
+
+func (s *saved) restore(layout wire.Layout, self string) (*Room, error) {
 	switch {
 	case s.Version != savedVersion:
 		return nil, fmt.Errorf("it was saved in version %d of the format, not in %d", s.Version, savedVersion)
@@ -308,6 +326,13 @@ func (s savedDocument) restore(layout wire.Layout, stateKey string) (*document, 
 			return nil, err
 		}
 	}
+	if s.From != nil {
+		meant, _, err := in.restore(s.From.Meant)
+		if err != nil {
+			return nil, err
+		}
+		d.from = &inheritance{meant, s.From.Mark, s.From.Copied, s.From.Took}
+	}
 	for _, one := range s.Sent {
 		d.sent = append(d.sent, sent{one.ID, one.Base})
 	}
@@ -315,7 +340,7 @@ func (s savedDocument) restore(layout wire.Layout, stateKey string) (*document, 
 }
 
 func (s savedEvent) restore(in *contents) (*event, error) {
-	e := &event{id: s.ID, replaces: s.Replaces, sender: s.Sender, partial: s.Partial, bare: s.Bare, guessed: s.Guessed, acked: s.Acked, lost: s.Lost}
+	e := &event{id: s.ID, replaces: s.Replaces, sender: s.Sender, time: s.Time, partial: s.Partial, bare: s.Bare, guessed: s.Guessed, acked: s.Acked, lost: s.Lost}
 	var err error
 	if e.dict, e.raw, err = in.restore(s.Content); err != nil {
 		return nil, err
@@ -340,7 +365,7 @@ func (s savedEvent) restore(in *contents) (*event, error) {
 
 func (s *savedMeaning) restore(layout wire.Layout) (*meaning, error) {
 	m := newMeaning(layout)
-	m.past, m.depth, m.unsure, m.torn = s.Past, s.Depth, s.Unsure, s.Torn
+	m.past, m.depth, m.unsure, m.torn, m.copies = s.Past, s.Depth, s.Unsure, s.Torn, s.Copies
 	rulings := func(saved map[string]savedRuling) (map[string]ruling, error) {
 		return byKey(saved, func(r savedRuling) ruling { return ruling{r.At, valueOf(r.Value)} })
 	}

@@ -66,6 +66,7 @@ func (d *document) take(s standing, disbelieved bool) {
 func (d *document) follow() {
 	if d.meaning == nil {
 		d.answer(d.standing.dict)
+		d.from = nil
 	}
 }
 
@@ -118,6 +119,7 @@ func (d *document) observe(layout wire.Layout, e Event, self string) {
 	default:
 		d.ask, d.fork = true, true
 	}
+	d.overtakes(layout, e, known)
 }
 
 // sends says whether an event is the own one that is under way.
@@ -249,6 +251,12 @@ func (d *document) wrote(draft Draft, id string) {
 	d.mine = keep(d.mine, id, maxMine)
 	d.unproved = true
 	d.top = max(d.top, draft.depth)
+	if d.from != nil && draft.dict.Write != nil && draft.dict.Write.Base == d.from.mark {
+		d.from.mark = ""
+	}
+	if draft.left && d.from != nil {
+		defer func(from *inheritance) { d.from, from.took = from, id }(d.from)
+	}
 	if draft.repeated {
 		d.attempted(draft, standing{found: true, id: id, dict: draft.dict})
 	}

@@ -36,6 +36,7 @@ type Draft struct {
 	was      string // the same, also where only its content is known
 	depth    int64
 	repeated bool
+	left     bool // it is what another room left: see [Room.Inherit]
 }
 
 // Attempt says with what the draft's changes are sent, for those that were not sent before.
@@ -103,6 +104,7 @@ func (r *Room) Draft(stateKey string, changes map[string]json.RawMessage, change
 		draft.base = doc.id
 	}
 	if doc.meaning == nil {
+		draft.left = doc.from != nil && doc.from.took == "" && len(changed) == 0
 		draft.Content = draft.dict.Content()
 		doc.sending = &draft
 		return draft, nil
@@ -110,6 +112,9 @@ func (r *Room) Draft(stateKey string, changes map[string]json.RawMessage, change
 	base := draft.base
 	if len(doc.sent) > 0 { // what these replaced is not known
 		base = ""
+	}
+	if doc.from != nil && doc.from.mark != "" {
+		base = doc.from.mark
 	}
 	unstamped := draft.dict.Content()
 	write := doc.write(changed, base, func(w wire.Write) bool {
@@ -197,6 +202,11 @@ func (d *document) contradicted() map[string]bool {
 	keys := make(map[string]bool)
 	if d.standing.found && d.standing.err == nil {
 		for _, key := range differences(d.standing.dict, d.dict) {
+			keys[key] = true
+		}
+	}
+	if d.from != nil { // others may still take it over
+		for _, key := range differences(d.from.dict, d.dict) {
 			keys[key] = true
 		}
 	}

@@ -1,0 +1,427 @@
+package replica
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	"github.com/go-joe/matrix-memory/internal/wire"
+)
+
+// A Heritage is what the memory of a room leaves to the room that takes its place: see
+// [Room.Leave] and [Room.Inherit]. The room itself stays as it was.
+type Heritage struct {
+	layout wire.Layout
+	docs   map[string]*left // by state key
+}
+
+// A left is what one document leaves.
+type left struct {
+	dict  wire.Dictionary // what it means
+	mark  string          // what stood there last
+	mine  []string        // own events that stood there
+	stood []stood         // what is known to have stood there: somebody may have copied it
+
+	// Of a dictionary with stamps.
+	keys   map[string]*known // what counts of each
+	absent known
+	next   int64           // how deep its next write would go
+	top    int64           // how deep an own attempt may be
+	heard  map[string]bool // events, and IDs of stamps
+}
+
+// A stood is what stood in the old room at some time.
+type stood struct {
+	dict  wire.Dictionary
+	depth int64
+}
+
+// Leave returns what the room leaves to the one that takes its place.
+func (r *Room) Leave() (*Heritage, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.loaded {
+		return nil, ErrNotLoaded
+	}
+	h := &Heritage{layout: r.layout, docs: make(map[string]*left)}
+	for stateKey, doc := range r.docs {
+		if err := doc.readable(); err != nil {
+			return nil, fmt.Errorf("what stands under the state key %q: %w", stateKey, err)
+		}
+		l := doc.leave(r.self)
+		for key := range l.dict.Entries {
+			if r.stateKey(key) != stateKey { // another document's counts
+				l.dict = l.dict.With(map[string]json.RawMessage{key: nil})
+			}
+		}
+		h.docs[stateKey] = l
+	}
+	return h, nil
+}
+
+func (d *document) leave(self string) *left {
+	l := &left{dict: d.dict, mark: d.id, mine: slices.Clone(d.mine), top: d.top, heard: make(map[string]bool)}
+	if m := d.meaning; l.mark == "" && m != nil && len(m.events) > 0 {
+		l.mark = m.events[len(m.events)-1].id
+	}
+	if l.mark == "" && d.from != nil {
+		l.mark = d.from.mark
+	}
+	if d.sentBy(self) {
+		l.mine = append(l.mine, d.id)
+	}
+	m := d.meaning
+	if m == nil {
+		for _, e := range d.recent {
+			l.remember(e, 0)
+		}
+		l.stood = append(l.stood, stood{dict: d.standing.dict})
+		return l
+	}
+	l.keys = make(map[string]*known)
+	for key, k := range m.mean() {
+		l.keys[key] = k.counting()
+	}
+	if d.older { // no event says so
+		for key, entry := range d.dict.Entries {
+			l.keys[key] = &known{weak: []weak{{value: entry}}}
+		}
+	}
+	l.absent, l.next = *m.all.absent.counting(), m.next()
+	for _, id := range slices.Concat(m.past, d.past, d.mine, []string{l.mark}) {
+		l.heard[id] = true
+	}
+	for _, k := range l.keys {
+		if k.stamped {
+			l.heard[k.at.ID] = true
+		}
+	}
+	for _, e := range m.events {
+		l.remember(e, e.reading.depth)
+	}
+	return l
+}
+
+// counting returns what counts of a key.
+func (k *known) counting() *known {
+	if !k.stamped || k.weakly() {
+		return &known{weak: slices.Clone(k.weak[:min(1, len(k.weak))])}
+	}
+	c := k.clone()
+	c.weak, c.rules = nil, false
+	return c
+}
+
+// remember notes an event that stood in the old room.
+func (l *left) remember(e *event, depth int64) {
+	l.heard[e.id] = true
+	if e.write != nil {
+		l.heard[e.write.ID] = true
+	}
+	if !e.blank {
+		l.stood = append(l.stood, stood{e.dict, depth})
+	}
+}
+
+// Past adds events of the old room that are older than those that its replica knows, so that
+// copies of them are told from what somebody wrote.
+func (h *Heritage) Past(events []Event) {
+	for _, e := range events {
+		l := h.docs[e.StateKey]
+		if l == nil {
+			continue
+		}
+		one := newEvent(h.layout, e, true)
+		var depth int64
+		if one.write != nil {
+			depth = one.write.Depth
+		}
+		l.remember(one, depth)
+	}
+}
+
+// Drop leaves keys out, as if they had been deleted in the old room at last: so they don't
+// come over with a copy either. It returns those that were there.
+func (h *Heritage) Drop(drop func(key string) bool) (dropped []string) {
+	for _, l := range h.docs {
+		changes := make(map[string]json.RawMessage)
+		for key := range l.dict.Entries {
+			if !drop(key) {
+				continue
+			}
+			changes[key] = nil
+			dropped = append(dropped, key)
+			if l.keys != nil {
+				at := wire.Stamp{Depth: l.next, ID: cmp.Or(l.mark, "$")} // as if an event said so
+				l.keys[key] = &known{stamped: true, at: at, said: at.Depth, from: l.mark}
+				l.heard[at.ID] = true
+			}
+		}
+		if len(changes) > 0 {
+			l.dict = l.dict.With(changes)
+			l.next++
+		}
+	}
+	slices.Sort(dropped)
+	return dropped
+}
+
+// Replace has keys stand as something else in the new room: the same value, sealed anew.
+func (h *Heritage) Replace(raws map[string]json.RawMessage) {
+	for _, l := range h.docs {
+		changes := make(map[string]json.RawMessage)
+		for key, raw := range raws {
+			if _, ok := l.dict.Entries[key]; !ok {
+				continue
+			}
+			changes[key] = raw
+			if k := l.keys[key]; k != nil && k.weakly() {
+				k.weak[0].value = wire.DecodeValue(raw)
+			} else if k != nil {
+				k.value = wire.DecodeValue(raw)
+			}
+		}
+		if len(changes) > 0 {
+			l.dict = l.dict.With(changes)
+		}
+	}
+}
+
+// An inheritance is what a document knows of the one in the old room.
+type inheritance struct {
+	dict   wire.Dictionary // what that one meant
+	mark   string          // what stood there last; "": a write that goes on from there was acknowledged
+	copied string          // where no stamp tells: the event here that is a copy
+	took   string          // and the own event that put what the old room had left
+}
+
+// A succession says how one room took the place of another.
+type succession struct {
+	maker  string // who made the new room
+	until  int64  // when the old room was said to be replaced
+	events map[string][]*event
+}
+
+func (r *Room) succession(maker string, until int64, events []Event) succession {
+	s := succession{maker, until, make(map[string][]*event)}
+	for _, e := range events {
+		if r.layout.Owns(e.StateKey) {
+			s.events[e.StateKey] = append(s.events[e.StateKey], newEvent(r.layout, e, true))
+		}
+	}
+	return s
+}
+
+// copied says whether an event of the new room is no more than a copy of what stood in the
+// old one, and how deep that was. Whoever makes a room may have the homeserver copy the
+// state, or does so by hand, before the old room says that it is replaced.
+func (s succession) copied(e *event, l *left) (depth int64, copied bool) {
+	if e.blank || e.sender != s.maker || e.time == 0 || e.time > s.until || e.replaces != "" && !e.guessed {
+		return 0, false
+	}
+	i := slices.IndexFunc(l.stood, func(o stood) bool { return equal(o.dict, e.dict) })
+	if i < 0 {
+		return 0, false
+	}
+	return l.stood[i].depth, true
+}
+
+// Takes returns what the room would take over from the old one that it does not hold: what
+// was sent encrypted has to be sealed anew for it, see [Heritage.Replace].
+func (r *Room) Takes(h *Heritage, maker string, until int64, events []Event) (map[string]wire.Entry, error) {
+	s, err := r.save()
+	if err != nil {
+		return nil, err
+	}
+	after, err := s.restore(r.layout, r.self)
+	if err != nil {
+		return nil, err
+	}
+	before := make(map[string]wire.Entry)
+	for stateKey, doc := range after.docs {
+		for key, entry := range doc.dict.Entries {
+			if after.stateKey(key) == stateKey {
+				before[key] = entry
+			}
+		}
+	}
+	after.inherit(h, after.succession(maker, until, events))
+	takes := make(map[string]wire.Entry)
+	for stateKey, doc := range after.docs {
+		for key, entry := range doc.dict.Entries {
+			if after.stateKey(key) == stateKey && !same(entry, before[key]) {
+				takes[key] = entry
+			}
+		}
+	}
+	return takes, nil
+}
+
+// Inherit takes over what the old room left: each key but those that were changed in the new
+// room, with its stamp. maker made the new room; until is when the old one said that it was replaced
+// (origin_server_ts); events are those of the new room that can be had, in any order. It reports
+// whether there is something to do.
+func (r *Room) Inherit(h *Heritage, maker string, until int64, events []Event) (todo bool, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.loaded {
+		return false, ErrNotLoaded
+	}
+	r.inherit(h, r.succession(maker, until, events))
+	return len(r.todo()) > 0, nil
+}
+
+func (r *Room) inherit(h *Heritage, s succession) {
+	if !r.layout.PerKey {
+		for stateKey, l := range h.docs {
+			r.document(stateKey).goOn(l, s, s.events[stateKey])
+			r.touch(stateKey)
+		}
+		return
+	}
+	elsewhere := make(map[string]*left) // by the state key where it goes
+	for stateKey, l := range h.docs {
+		if _, ok := r.docs[stateKey]; ok {
+			r.receive(stateKey, l, s)
+			continue
+		}
+		for key, entry := range l.dict.Entries { // what opsdroid had put elsewhere goes where it belongs
+			one := *l
+			if usual := r.layout.Of(key); usual != stateKey {
+				one.dict = wire.Dictionary{}.With(map[string]json.RawMessage{key: entry.Raw})
+			}
+			elsewhere[r.layout.Of(key)] = &one
+		}
+	}
+	for stateKey, l := range elsewhere {
+		r.receive(stateKey, l, s)
+	}
+}
+
+// receive takes over what the old room left under a state key, unless somebody has put
+// something there: {} too, which deletes a key.
+func (r *Room) receive(stateKey string, l *left, s succession) {
+	doc := r.document(stateKey)
+	copied := ""
+	if doc.found {
+		for _, e := range slices.Concat(doc.recent, s.events[stateKey]) {
+			if _, ok := s.copied(e, l); ok && e.id == doc.id {
+				copied = e.id
+			}
+		}
+		if copied == "" {
+			return
+		}
+	}
+	doc.answer(l.dict)
+	doc.from = &inheritance{dict: l.dict, mark: l.mark, copied: copied}
+	doc.mine = slices.Concat(l.mine, doc.mine)
+	doc.mine = doc.mine[max(0, len(doc.mine)-maxMine):]
+	r.touch(stateKey)
+}
+
+// goOn takes over what a dictionary of the old room left. A memory that has done so says it
+// with its first write, which names what stood in the old room as its base: what such a write
+// and those after it hold without a stamp was not set in the new room.
+func (d *document) goOn(l *left, s succession, events []*event) {
+	m := d.meaning
+	for _, e := range events {
+		if m.byID[e.id] == nil {
+			m.copy(e, l, s)
+		}
+	}
+	for _, e := range m.events {
+		m.copy(e, l, s)
+	}
+	m.worked = false
+	var copies []wire.Dictionary
+	goesOn, here := false, make(map[string]bool)
+	for _, id := range m.past {
+		here[id] = true
+	}
+	for _, e := range slices.Concat(events, m.events) {
+		if _, copied := m.copies[e.id]; copied {
+			copies = append(copies, e.dict)
+			continue
+		}
+		here[e.id] = true
+		if e.fits {
+			here[e.write.ID] = true
+			goesOn = goesOn || e.write.Base != "" && l.heard[e.write.Base]
+		}
+	}
+	now := m.mean()
+	changed := make(map[string]*known) // here
+	for key, n := range now {
+		switch {
+		case n.weakly() && !goesOn && !slices.ContainsFunc(copies, func(c wire.Dictionary) bool { return same(c.Entries[key], n.entry()) }):
+			at := wire.Stamp{Depth: max(n.weak[0].floor, 1), ID: n.weak[0].at.ID} // so that others learn of it
+			changed[key] = &known{stamped: true, at: at, value: n.entry(), from: at.ID, said: n.weak[0].at.Depth}
+		case !n.weakly() && n.stamped && !l.heard[n.at.ID] && (!goesOn || here[n.at.ID]):
+			changed[key] = nil
+		}
+	}
+	for key, o := range l.keys {
+		n := now[key]
+		if _, ok := changed[key]; ok || o.stamped && n != nil && !n.weakly() && n.at == o.at { // taken along already
+			continue
+		}
+		k := m.kept.of(key)
+		if o.stamped {
+			k.join(o.at, o.said, o.value, o.from)
+		} else if len(o.weak) > 0 {
+			k.weaken(o.weak[0])
+		}
+	}
+	for key, n := range changed {
+		if n != nil {
+			m.kept.of(key).join(n.at, n.said, n.value, n.from)
+		}
+	}
+	for _, w := range l.absent.weak {
+		m.kept.absent.weaken(w)
+	}
+	m.unsure, m.worked = max(m.unsure, l.next), false
+	d.top = max(d.top, l.top)
+	d.from = &inheritance{dict: l.dict, mark: l.mark}
+}
+
+// copy notes that an event is a copy, if it is one: it says nothing.
+func (m *meaning) copy(e *event, l *left, s succession) {
+	depth, copied := s.copied(e, l)
+	if !copied {
+		return
+	}
+	if m.copies == nil {
+		m.copies = make(map[string]int64)
+	}
+	m.copies[e.id] = depth
+	m.kept.redact(e.id)
+	e.copied()
+}
+
+// copied notes that an event, which is a copy, replaced none.
+func (e *event) copied() {
+	e.replaces, e.guessed, e.partial, e.bare = "", false, false, false
+	e.frozen, e.reading = false, nil
+}
+
+// overtakes sees to it that what was put as the old room had left it takes nothing away that
+// somebody had put in the new one, which nobody had heard of by then.
+func (d *document) overtakes(layout wire.Layout, e Event, known *event) {
+	if d.meaning != nil || d.from == nil || d.from.took == "" || d.from.took != d.id {
+		return
+	}
+	if e.ID == d.id {
+		before, ok := e.before()
+		if !ok {
+			return
+		}
+		e, known = before, newEvent(layout, before, true)
+	}
+	if e.Bare || known.blank || e.ID == d.from.copied || slices.Contains(d.mine, e.ID) {
+		return
+	}
+	d.answer(known.dict)
+}

@@ -1,0 +1,250 @@
+package replica
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"testing"
+)
+
+// An upgrade is a world whose room is replaced in the middle: memories follow at a time of
+// their own, first one and then the other half of it, and go on writing where they are until then. It
+// checks what [TestModel] does, that what was changed in the new room before anybody followed
+// stays, and that a memory which knows nothing of the old room reads the same at rest.
+type upgrade struct {
+	*world
+	upgradeKind
+	old, heir *server
+	maker     string
+	until     int64
+	begun     bool            // somebody has followed
+	early     map[string]bool // the keys that were changed in the new room before
+	unaware   map[*memory]bool
+	ready     map[*memory]*Heritage // what they have left, before they inherit it
+}
+
+type upgradeKind struct {
+	kind
+	copies  bool // the homeserver copies what stands
+	natives bool // memories begin in the new room that know nothing of the old one
+	program bool // one writes in the new room
+}
+
+func newUpgrade(k upgradeKind, seed int) *upgrade {
+	w := newWorld(k.kind, seed)
+	return &upgrade{world: w, upgradeKind: k, old: w.hs[0], heir: &server{w: w, in: map[*modelEvent]bool{}}, maker: "@upgrader:x",
+		early: map[string]bool{}, unaware: map[*memory]bool{}, ready: map[*memory]*Heritage{}}
+}
+
+// begin upgrades the room.
+func (u *upgrade) begin() {
+	u.tell("the room is upgraded")
+	u.until = u.now + int64(u.r.Intn(5)) // the old room says so a little later
+	if now := u.old.current(); now != nil && u.copies {
+		if u.r.Intn(2) == 0 {
+			u.maker = now.sender
+		}
+		u.heir.put(now.content, u.maker, now.truth)
+	}
+	u.now++
+	if u.natives {
+		for range u.r.Intn(3) {
+			m := &memory{name: fmt.Sprintf("m%d", len(u.ms)), w: u.world, hs: u.heir}
+			u.ms, u.unaware[m] = append(u.ms, m), true
+			m.start()
+		}
+	}
+	if u.program && u.heir.current() == nil {
+		for range u.r.Intn(3) {
+			read := u.heir.current()
+			if read == nil {
+				read = &modelEvent{content: json.RawMessage(`{}`)}
+			}
+			u.foreign(u.heir, "o", "@opsdroid:x", read, true, string(rune('a'+u.r.Intn(u.world.keys))))
+		}
+	}
+}
+
+// leaves is the first half of following.
+func (u *upgrade) leaves(m *memory) {
+	m.load()
+	u.ready[m] = m.leave()
+	u.tell("%s leaves", m.name)
+}
+
+func (m *memory) leave() *Heritage {
+	h, err := m.Leave()
+	if err != nil {
+		panic(err)
+	}
+	return h
+}
+
+// follows is the other half.
+func (u *upgrade) follows(m *memory, h *Heritage) {
+	u.tell("%s follows", m.name)
+	delete(u.ready, m)
+	tried := m.tried
+	m.hs, m.saved = u.heir, nil
+	m.start()
+	m.tried = tried
+	u.inherits(m, h)
+}
+
+func (u *upgrade) inherits(m *memory, h *Heritage) {
+	if !u.begun {
+		for _, c := range u.changes {
+			if c.at == u.heir && c.acked {
+				u.early[c.key] = true
+			}
+		}
+	}
+	u.begun = true
+	var events []Event
+	for _, e := range u.heir.has {
+		events = append(events, e.event())
+	}
+	takes, err := m.Takes(h, u.maker, u.until, events)
+	if err != nil {
+		panic(err)
+	}
+	before := m.values()
+	if _, err := m.Inherit(h, u.maker, u.until, events); err != nil {
+		panic(err)
+	}
+	for key, value := range m.values() {
+		if entry, ok := takes[key]; ok != (value != before[key]) || ok && string(entry.Raw) != fmt.Sprint(value) {
+			panic(fmt.Sprintf("%s takes %v, and %s was %d and is %d", m.name, takes, key, before[key], value))
+		}
+	}
+	m.tasks()
+	u.tell("%s means %v", m.name, m.values())
+}
+
+// done says whether a memory has no need to ask for the old room when it starts again.
+func (m *memory) done() bool {
+	doc := m.docs[""]
+	return doc == nil || (doc.from == nil || doc.from.mark == "") && !doc.needsMending()
+}
+
+func (u *upgrade) restarts(m *memory) {
+	u.tell("%s restarts", m.name)
+	done := m.hs == u.old || u.unaware[m] || m.done()
+	m.start()
+	if !done {
+		last := &memory{name: m.name + " in the old room", w: u.world, hs: u.old}
+		last.start()
+		u.inherits(m, last.leave())
+	}
+}
+
+func (u *upgrade) play() (bad string) {
+	w, r := u.world, u.r
+	for range 1 + r.Intn(4) {
+		w.add()
+	}
+	total := 10 + r.Intn(w.steps)
+	for step := range total {
+		w.now++
+		if step == total/3 {
+			u.begin()
+		}
+		m := w.ms[r.Intn(len(w.ms))]
+		h := u.ready[m]
+		switch {
+		case h != nil && r.Intn(6) == 0:
+			u.follows(m, h)
+			continue
+		case h != nil: // its writes wait
+			continue
+		case step >= total/3 && m.hs == u.old && r.Intn(6) == 0:
+			u.leaves(m)
+			continue
+		}
+		if w.saves && r.Intn(4) == 0 {
+			m.save()
+		}
+		key := string(rune('a' + r.Intn(w.keys)))
+		switch x := r.Intn(100); {
+		case x < 40:
+			w.values++
+			value := w.values
+			if r.Intn(4) == 0 {
+				value = 0
+			}
+			if m.value(key) != value {
+				m.write(map[string]int{key: value})
+			}
+		case x < 60:
+			m.sync(1 + r.Intn(3))
+		case x < 65:
+			twin := m.twin()
+			m.Missed()
+			m.load()
+			if bad := m.differs(twin, ""); bad != "" {
+				return bad
+			}
+		case x < 69:
+			u.restarts(m)
+		case x < 80:
+			m.mends()
+		case x < 90:
+			if len(m.late) > 0 {
+				i := r.Intn(len(m.late))
+				f := m.late[i]
+				m.late = slices.Delete(m.late, i, i+1)
+				w.tell("late from %s", m.name)
+				f()
+			}
+		case u.program && u.begun:
+			if now := u.heir.current(); now != nil && now.sender == account {
+				w.foreign(u.heir, "o", "@opsdroid:x", now, true, key)
+			}
+		}
+	}
+	for _, m := range w.ms {
+		if m.hs == u.old && u.ready[m] == nil {
+			u.leaves(m)
+		}
+		if h := u.ready[m]; h != nil {
+			u.follows(m, h)
+		}
+	}
+	for _, m := range w.ms {
+		m.delivers()
+	}
+	w.hs = []*server{u.heir}
+	if bad := w.rest(); bad != "" {
+		return bad
+	}
+	final := w.ms[0].values()
+	for key := range u.early {
+		if final[key] != 0 && !slices.ContainsFunc(w.changes, func(c *change) bool { return c.key == key && c.at == u.heir && c.value == final[key] }) {
+			return fmt.Sprintf("%s was changed in the new room, and is %d as in the old one", key, final[key])
+		}
+	}
+	if m := w.add(); !maps.Equal(m.values(), final) {
+		return fmt.Sprintf("who knows nothing of the old room means %v, and others %v", m.values(), final)
+	}
+	return ""
+}
+
+func (u *upgrade) describe() {
+	u.hs = []*server{u.old, u.heir}
+	u.world.describe()
+}
+
+func TestUpgradeModel(t *testing.T) {
+	kinds := map[string]kind{"few keys": {steps: 60}, "many keys": {keys: 26, steps: 150}, "repeats": {steps: 60, repeats: 0.1},
+		"forks": {steps: 60, repeats: 0.1, forks: 0.1}, "saved": {steps: 60, saves: true}}
+	for name, k := range kinds {
+		for also, u := range map[string]upgradeKind{"plain": {}, "copies": {copies: true}, "natives": {natives: true}, "copies and natives": {copies: true, natives: true},
+			"a program": {program: true}, "copies and a program": {copies: true, program: true}} {
+			t.Run(name+"/"+also, func(t *testing.T) {
+				u.kind = k
+				playAll(t, 60, 0, func(seed int) *upgrade { return newUpgrade(u, seed) })
+			})
+		}
+	}
+}
