@@ -52,11 +52,17 @@ type lodger struct {
 func newLodger(t testing.TB, on rig.Server, layout matrix.StateKey, options ...rig.RoomOption) *lodger {
 	t.Helper()
 	l := &lodger{owner: on.NewAccount(t), bot: on.NewAccount(t), front: on.Proxy(t)}
+	l.moveIn(t, layout, options...)
+	return l
+}
+
+// moveIn makes the room.
+func (l *lodger) moveIn(t testing.TB, layout matrix.StateKey, options ...rig.RoomOption) {
+	t.Helper()
 	l.room = l.owner.NewRoom(t, append(options, l.bot)...)
 	l.alias = l.owner.NewAlias(t, l.room)
 	l.conf = l.bot.Config(l.room)
 	l.conf.Homeserver, l.conf.SingleStateKey = l.front.URL(), layout
-	return l
 }
 
 // lodging opens the memory of one in a room that everybody may join and write.
