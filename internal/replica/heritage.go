@@ -246,7 +246,7 @@ func (r *Room) Takes(h *Heritage, maker string, until int64, events []Event) (ma
 			}
 		}
 	}
-	after.inherit(h, after.succession(maker, until, events))
+	after.inherit(h, after.succession(maker, until, events), events)
 	takes := make(map[string]wire.Entry)
 	for stateKey, doc := range after.docs {
 		for key, entry := range doc.dict.Entries {
@@ -268,12 +268,13 @@ func (r *Room) Inherit(h *Heritage, maker string, until int64, events []Event) (
 	if !r.loaded {
 		return false, ErrNotLoaded
 	}
-	r.inherit(h, r.succession(maker, until, events))
+	r.inherit(h, r.succession(maker, until, events), events)
 	return len(r.todo()) > 0, nil
 }
 
-func (r *Room) inherit(h *Heritage, s succession) {
+func (r *Room) inherit(h *Heritage, s succession, events []Event) {
 	if !r.layout.PerKey {
+		r.earlier(events)
 		for stateKey, l := range h.docs {
 			r.document(stateKey).goOn(l, s, s.events[stateKey])
 			r.touch(stateKey)
@@ -336,7 +337,7 @@ func (d *document) goOn(l *left, s succession, events []*event) {
 	}
 	m.worked = false
 	var copies []wire.Dictionary
-	goesOn, here := false, make(map[string]bool)
+	goesOn, first, here := false, int64(0), make(map[string]bool)
 	for _, id := range m.past {
 		here[id] = true
 	}
@@ -348,17 +349,37 @@ func (d *document) goOn(l *left, s succession, events []*event) {
 		here[e.id] = true
 		if e.fits {
 			here[e.write.ID] = true
-			goesOn = goesOn || e.write.Base != "" && l.heard[e.write.Base]
+			if e.write.Base != "" && l.heard[e.write.Base] && (!goesOn || e.write.Depth < first) {
+				goesOn, first = true, e.write.Depth
+			}
 		}
 	}
+	foreign := func(key string, entry wire.Entry) bool { // to the old room
+		return !slices.ContainsFunc(copies, func(c wire.Dictionary) bool { return same(c.Entries[key], entry) })
+	}
 	now := m.mean()
+	early := make(map[string]bool) // what was changed here before
+	for _, e := range m.events {
+		if !goesOn || e.reading.depth >= first {
+			continue
+		}
+		for key, entry := range e.dict.Entries {
+			if at, ok := e.reading.stamps[key]; ok && l.heard[at.ID] {
+				continue
+			}
+			early[key] = early[key] || foreign(key, entry)
+		}
+		for key, at := range e.reading.stamps {
+			early[key] = early[key] || !l.heard[at.ID]
+		}
+	}
 	changed := make(map[string]*known) // here
 	for key, n := range now {
 		switch {
-		case n.weakly() && !goesOn && !slices.ContainsFunc(copies, func(c wire.Dictionary) bool { return same(c.Entries[key], n.entry()) }):
+		case n.weakly() && !goesOn && foreign(key, n.entry()):
 			at := wire.Stamp{Depth: max(n.weak[0].floor, 1), ID: n.weak[0].at.ID} // so that others learn of it
 			changed[key] = &known{stamped: true, at: at, value: n.entry(), from: at.ID, said: n.weak[0].at.Depth}
-		case !n.weakly() && n.stamped && !l.heard[n.at.ID] && (!goesOn || here[n.at.ID]):
+		case !n.weakly() && n.stamped && !l.heard[n.at.ID] && (!goesOn || here[n.at.ID] && (n.at.Depth < first || early[key])):
 			changed[key] = nil
 		}
 	}

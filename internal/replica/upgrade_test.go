@@ -102,7 +102,7 @@ func (u *upgrade) inherits(m *memory, h *Heritage) {
 	}
 	u.begun = true
 	var events []Event
-	for _, e := range u.heir.has {
+	for _, e := range slices.Backward(u.heir.has) {
 		events = append(events, e.event())
 	}
 	takes, err := m.Takes(h, u.maker, u.until, events)
