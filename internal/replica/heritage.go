@@ -327,12 +327,7 @@ func (r *Room) receive(stateKey string, l *left, s succession) {
 // and those after it hold without a stamp was not set in the new room.
 func (d *document) goOn(l *left, s succession, events []*event) {
 	m := d.meaning
-	for _, e := range events {
-		if m.byID[e.id] == nil {
-			m.copy(e, l, s)
-		}
-	}
-	for _, e := range m.events {
+	for _, e := range slices.Concat(events, m.events) {
 		m.copy(e, l, s)
 	}
 	m.worked = false
@@ -419,7 +414,9 @@ func (m *meaning) copy(e *event, l *left, s succession) {
 	}
 	m.copies[e.id] = depth
 	m.kept.redact(e.id)
-	e.copied()
+	if known := m.byID[e.id]; known != nil {
+		known.copied()
+	}
 }
 
 // copied notes that an event, which is a copy, replaced none.
