@@ -190,11 +190,23 @@ func (h *Heritage) Replace(raws map[string]json.RawMessage) {
 
 // An inheritance is what a document knows of the one in the old room.
 type inheritance struct {
-	dict   wire.Dictionary // what that one meant
-	mark   string          // what stood there last; "": a write that goes on from there was acknowledged
-	copied string          // where no stamp tells: the event here that is a copy
-	took   string          // and the own event that put what the old room had left
+	dict wire.Dictionary // what that one meant
+	mark string          // what stood there last; "": a write that goes on from there was acknowledged
+
+	// Where no stamp tells.
+	copied string   // the event here that is a copy, or has put what stood in the old room before
+	older  []string // digests of what stood there before
+	took   string   // the own event that put what the old room had left
 }
+
+// superseded says whether a content is one that was replaced in the old room: where it is the
+// first one here, a memory has put it that had not heard of that.
+func (i *inheritance) superseded(dict wire.Dictionary) bool {
+	return len(dict.Entries) > 0 && slices.Contains(i.older, digest(dict.Content()))
+}
+
+// maxOlder is of how much that stood in the old room before a memory is told.
+const maxOlder = 32
 
 // A succession says how one room took the place of another.
 type succession struct {
@@ -287,6 +299,9 @@ func (r *Room) inherit(h *Heritage, s succession, events []Event) {
 			r.receive(stateKey, l, s)
 			continue
 		}
+		if elsewhere[stateKey] == nil && len(l.dict.Entries) == 0 { // others may put what was deleted
+			elsewhere[stateKey] = l
+		}
 		for key, entry := range l.dict.Entries { // what opsdroid had put elsewhere goes where it belongs
 			one := *l
 			if usual := r.layout.Of(key); usual != stateKey {
@@ -304,22 +319,38 @@ func (r *Room) inherit(h *Heritage, s succession, events []Event) {
 // something there: {} too, which deletes a key.
 func (r *Room) receive(stateKey string, l *left, s succession) {
 	doc := r.document(stateKey)
-	copied := ""
-	if doc.found {
-		for _, e := range slices.Concat(doc.recent, s.events[stateKey]) {
-			if _, ok := s.copied(e, l); ok && e.id == doc.id {
-				copied = e.id
-			}
-		}
-		if copied == "" {
-			return
+	from := &inheritance{dict: l.dict, mark: l.mark}
+	for _, o := range l.stood {
+		if len(from.older) < maxOlder && !equal(o.dict, l.dict) {
+			from.older = append(from.older, digest(o.dict.Content()))
 		}
 	}
+	if doc.found && !from.replaces(doc, slices.Concat(doc.recent, s.events[stateKey]), l, s) {
+		return
+	}
 	doc.answer(l.dict)
-	doc.from = &inheritance{dict: l.dict, mark: l.mark, copied: copied}
+	doc.from = from
 	doc.mine = slices.Concat(l.mine, doc.mine)
 	doc.mine = doc.mine[max(0, len(doc.mine)-maxMine):]
 	r.touch(stateKey)
+}
+
+// replaces says whether what the old room left counts, and not what stands in the new one: a copy,
+// or what a memory has put first that had not heard of what replaced it in the old room.
+func (i *inheritance) replaces(doc *document, events []*event, l *left, s succession) bool {
+	copies := []string{""}
+	for _, e := range events {
+		if _, copied := s.copied(e, l); copied {
+			copies = append(copies, e.id)
+		}
+	}
+	i.copied = doc.id
+	if doc.id == "" || slices.Contains(copies, doc.id) {
+		return doc.id != ""
+	}
+	return i.superseded(doc.standing.dict) && !slices.ContainsFunc(events, func(e *event) bool {
+		return !slices.Contains(copies, e.id) && (e.id != doc.id || !slices.Contains(copies, e.replaces))
+	})
 }
 
 // goOn takes over what a dictionary of the old room left. A memory that has done so says it
@@ -438,7 +469,7 @@ func (d *document) overtakes(layout wire.Layout, e Event, known *event) {
 		}
 		e, known = before, newEvent(layout, before, true)
 	}
-	if e.Bare || known.blank || e.ID == d.from.copied || slices.Contains(d.mine, e.ID) {
+	if e.Bare || known.blank || e.ID == d.from.copied || slices.Contains(d.mine, e.ID) || d.from.superseded(known.dict) {
 		return
 	}
 	d.answer(known.dict)
