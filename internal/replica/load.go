@@ -189,6 +189,11 @@ func (r *Room) wants() bool {
 func (r *Room) Earlier(events []Event) (more bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.earlier(events)
+	return r.wants()
+}
+
+func (r *Room) earlier(events []Event) {
 	for _, e := range events {
 		doc, ok := r.docs[e.StateKey]
 		if !ok || doc.meaning == nil {
@@ -201,7 +206,6 @@ func (r *Room) Earlier(events []Event) (more bool) {
 			doc.first = e.ID
 		}
 	}
-	return r.wants()
 }
 
 // Settle ends a load; whole says that it brought the room's first event. Whatever is still

@@ -64,10 +64,11 @@ func (d *document) take(s standing, disbelieved bool) {
 
 // follow makes what stands there what counts, where stamps don't tell.
 func (d *document) follow() {
-	if d.meaning == nil {
-		d.answer(d.standing.dict)
-		d.from = nil
+	if d.meaning != nil || d.from != nil && d.from.took == "" && d.from.superseded(d.standing.dict) {
+		return
 	}
+	d.answer(d.standing.dict)
+	d.from = nil
 }
 
 // observe takes over an event that sync brought: what it says, and what that tells of
@@ -256,6 +257,8 @@ func (d *document) wrote(draft Draft, id string) {
 	}
 	if draft.left && d.from != nil {
 		defer func(from *inheritance) { d.from, from.took = from, id }(d.from)
+	} else if d.meaning == nil {
+		d.from = nil // what was changed here counts
 	}
 	if draft.repeated {
 		d.attempted(draft, standing{found: true, id: id, dict: draft.dict})
