@@ -50,8 +50,9 @@ func (r *Room) read(ctx context.Context, first bool) error {
 		return err
 	}
 	before := r.rights()
-	more, back := r.replica.Load(replica.Snapshot{
+	more, _ := r.replica.Load(replica.Snapshot{
 		Older:    r.older(snapshot),
+		Torn:     snapshot.Torn,
 		State:    r.take(snapshot.State),
 		Timeline: r.take(snapshot.Timeline),
 	})
@@ -70,13 +71,11 @@ func (r *Room) read(ctx context.Context, first bool) error {
 		r.log().WithField("keys", unsure).
 			Warn("The homeserver does not give the events that tell when these keys were changed last; what the later event says counts")
 	}
-	if back {
-		r.log().Warn("The homeserver has gone back to what the room held before, as after it was restored from a backup; what was acknowledged since is written again")
-		r.rooms.Session.Restart()
-	}
 	if !r.rooms.Layout.PerKey {
 		err = r.compare(ctx, r.rooms.Layout.StateKey)
+		todo = todo || len(r.replica.Todo()) > 0
 	}
+	r.warnOfReset(ctx)
 	if todo {
 		r.queue.Wake()
 	}

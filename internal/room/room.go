@@ -58,6 +58,7 @@ type Room struct {
 	told      map[string]told      // what was said of refused changes, by key
 	retries   int                  // how often all that is refused was to be tried again
 	sent      map[string]encounter // what own changes that are not delivered met when they went out, by key
+	lacking   string               // what the bot lacks to put back what a reset took, as was said
 	unpointed []unpointed          // to be redacted, by one goroutine
 	unsorted  int                  // how many events may be kept in the journal before some are sorted out
 	replaced  *replacement         // by another room; nil: as far as is known, none
@@ -78,12 +79,7 @@ func newRoom(rs *Rooms, roomID id.RoomID) *Room {
 		Opened:    r.vault.peek,
 		Removed:   r.removed,
 		Settled:   r.mark,
-		Failed: func(stateKey string, err error) {
-			if errors.Is(err, errReplaced) {
-				return
-			}
-			r.log().WithError(explain(err)).Warn("The memory could not do what no handler waits for")
-		},
+		Failed:    r.failed,
 	}
 	if rs.Journal != nil {
 		env.Attempted = r.attempted
@@ -291,6 +287,7 @@ func (r *Room) refused(err error) error {
 
 // put stores a state event: commit.Env's Put.
 func (r *Room) put(ctx, idle context.Context, stateKey string, content json.RawMessage, may func() error) (string, commit.Outcome, error) {
+	r.warnOfReset(ctx)
 	if err := r.putting.Acquire(ctx, 1); err != nil {
 		return "", commit.Refused, err
 	}

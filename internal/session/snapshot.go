@@ -15,10 +15,11 @@ import (
 
 // A Snapshot is what the homeserver says of a room's memory. Callers share it.
 type Snapshot struct {
-	State    []*event.Event // of Options.Types: what stands, but for events that are in Timeline
-	Timeline []*event.Event // the latest events of Options.Recent, about ten, oldest first
-	Limited  bool           // the room may have earlier events of Options.Recent: see EarlierEvents
-	Earlier  string         // from where EarlierEvents goes on. It may bring events of Timeline once more
+	State    []*event.Event    // of Options.Types: what stands, but for events that are in Timeline
+	Timeline []*event.Event    // the latest events of Options.Recent, about ten, oldest first
+	Limited  bool              // the room may have earlier events of Options.Recent: see EarlierEvents
+	Torn     map[string]string // of Options.Recent, what stands under a state key where that is not the last of Timeline: its ID
+	Earlier  string            // from where EarlierEvents goes on. It may bring events of Timeline once more
 }
 
 // recentEvents is how many events before the room's latest a snapshot looks at.
@@ -86,6 +87,7 @@ func (s *Session) snapshot(room id.RoomID) (*Snapshot, error) {
 		}
 	}
 	slices.Reverse(beside)
+	snapshot.Torn = s.torn(state, snapshot.Timeline)
 	for _, evt := range slices.Concat(state, beside) { // of access, the last one counts
 		if s.follows(evt) && !contains(snapshot.Timeline, evt.ID) {
 			snapshot.State = append(snapshot.State, evt)
@@ -94,6 +96,20 @@ func (s *Session) snapshot(room id.RoomID) (*Snapshot, error) {
 	s.complete(room, snapshot.Timeline)
 	s.complete(room, snapshot.State)
 	return snapshot, nil
+}
+
+// torn returns what stands under state keys where that is not the last of the timeline.
+func (s *Session) torn(state, timeline []*event.Event) map[string]string {
+	torn, last := make(map[string]string), make(map[string]id.EventID)
+	for _, evt := range timeline {
+		last[evt.GetStateKey()] = evt.ID
+	}
+	for _, evt := range state {
+		if s.follows(evt) && evt.Type.Type == s.Recent.Type && last[evt.GetStateKey()] != "" && last[evt.GetStateKey()] != evt.ID {
+			torn[evt.GetStateKey()] = evt.ID.String()
+		}
+	}
+	return torn
 }
 
 // belongs says that the bot is not in a room, if so. Some rooms can be read from outside.
