@@ -366,3 +366,224 @@ func TestSealedAnew(t *testing.T) {
 		})
 	}
 }
+
+func TestInheritKeys(t *testing.T) {
+	layout := wire.Layout{PerKey: true}
+	event := func(id, sender, key, content, replaces string, at int64) Event {
+		return Event{ID: id, StateKey: key, Sender: sender, Content: json.RawMessage(content), Replaces: replaces, Time: at}
+	}
+	for name, test := range map[string]struct {
+		old  []Event
+		here []Event
+		want string // "": nothing
+		mend bool
+	}{
+		"nothing is there":          {[]Event{event("$1", account, "a", `{"a":1}`, "", 1)}, nil, "1", true},
+		"it was deleted":            {[]Event{event("$1", account, "a", `{"a":1}`, "", 1), event("$2", account, "a", `{}`, "$1", 2)}, nil, "", false},
+		"a copy is there":           {[]Event{event("$1", account, "a", `{"a":1}`, "", 1)}, []Event{event("$n", maker, "a", `{"a":1}`, "", 3)}, "1", false},
+		"changed since the copy":    {[]Event{event("$1", account, "a", `{"a":1}`, "", 1), event("$2", account, "a", `{"a":2}`, "$1", 4)}, []Event{event("$n", maker, "a", `{"a":1}`, "", 3)}, "2", true},
+		"deleted since the copy":    {[]Event{event("$1", account, "a", `{"a":1}`, "", 1), event("$2", account, "a", `{}`, "$1", 4)}, []Event{event("$n", maker, "a", `{"a":1}`, "", 3)}, "", true},
+		"set here":                  {[]Event{event("$1", account, "a", `{"a":1}`, "", 1)}, []Event{event("$n", "@b:x", "a", `{"a":9}`, "", 3)}, "9", false},
+		"set upon the copy":         {[]Event{event("$1", account, "a", `{"a":1}`, "", 1)}, []Event{event("$n", maker, "a", `{"a":1}`, "", 3), event("$m", "@b:x", "a", `{"a":9}`, "$n", 4)}, "9", false},
+		"deleted here":              {[]Event{event("$1", account, "a", `{"a":1}`, "", 1)}, []Event{event("$n", "@b:x", "a", `{}`, "$before", 3)}, "", false},
+		"deleted upon the copy":     {[]Event{event("$1", account, "a", `{"a":1}`, "", 1)}, []Event{event("$n", maker, "a", `{"a":1}`, "", 3), event("$m", maker, "a", `{}`, "$n", 4)}, "", false},
+		"something else is there":   {[]Event{event("$1", account, "a", `{"a":1}`, "", 1)}, []Event{event("$n", "@b:x", "a", `{"theirs":1}`, "", 3)}, "", false},
+		"by a slow memory":          {[]Event{event("$1", account, "a", `{"a":1}`, "", 1), event("$2", account, "a", `{"a":2}`, "$1", 4)}, []Event{event("$n", "@b:x", "a", `{"a":1}`, "", until+1)}, "2", true},
+		"by one as slow":            {[]Event{event("$1", account, "a", `{"a":1}`, "", 1)}, []Event{event("$n", "@b:x", "a", `{"a":1}`, "", until+1)}, "1", false},
+		"set back to what was":      {[]Event{event("$1", account, "a", `{"a":1}`, "", 1), event("$2", account, "a", `{"a":2}`, "$1", 4)}, []Event{event("$n", "@b:x", "a", `{"a":3}`, "", until+1), event("$m", "@b:x", "a", `{"a":1}`, "$n", until+2)}, "1", false},
+		"set to that before it was": {[]Event{event("$1", account, "a", `{"a":1}`, "", 1), event("$2", account, "a", `{"a":2}`, "$1", 4)}, []Event{event("$n", "@b:x", "a", `{"a":1}`, "", 3)}, "1", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := loaded(layout, test.here...)
+			inherit(t, r, heritage(t, loaded(layout, test.old...)), test.here...)
+			for range 2 { // and after a start
+				entry, _, err := r.Get("a")
+				if err != nil || string(entry.Raw) != test.want {
+					t.Errorf("it holds %s (%v), not %s", entry.Raw, err, test.want)
+				}
+				saved, err := r.Save()
+				if err != nil {
+					t.Fatal(err)
+				}
+				r = New(layout, account)
+				if err := r.Restore(saved); err != nil {
+					t.Fatal(err)
+				}
+				r.Expect()
+				r.Load(Snapshot{Timeline: test.here})
+				r.Settle(true)
+				r.Apply(Update{Timeline: []Event{event("$o", account, "other", `{"other":1}`, "", until+1)}})
+			}
+			if made := mend(t, r, "$mended "); len(made) > 0 != test.mend {
+				t.Errorf("it puts %v", made)
+			}
+			r.Apply(Update{Timeline: []Event{event("$later", "@b:x", "a", `{"a":7}`, r.docs["a"].id, until+5)}})
+			if entry, _, _ := r.Get("a"); string(entry.Raw) != "7" {
+				t.Errorf("after somebody has set it, it holds %s", entry.Raw)
+			}
+		})
+	}
+}
+
+// What opsdroid has put under a state key of its own goes where it belongs, unless that was
+// copied.
+func TestInheritKeysElsewhere(t *testing.T) {
+	layout := wire.Layout{PerKey: true}
+	there := Event{ID: "$1", StateKey: "", Sender: account, Content: json.RawMessage(`{".":"theirs"}`), Time: 1}
+	h := heritage(t, loaded(layout, there))
+	for name, here := range map[string][]Event{"nothing": nil, "a copy": {copyOf(there, "$n")}} {
+		r := loaded(layout, here...)
+		inherit(t, r, h, here...)
+		holds(t, r, map[string]string{".": `"theirs"`})
+		made := mend(t, r, "$mended ")
+		if here == nil && (len(made) != 1 || made[0].StateKey != layout.Of(".")) || here != nil && made != nil {
+			t.Errorf("with %s there it puts %v", name, made)
+		}
+		holds(t, r, map[string]string{".": `"theirs"`})
+	}
+}
+
+// What stands under the older event type only goes along, and the new room's copy of that says
+// nothing more.
+func TestInheritOlderType(t *testing.T) {
+	for name, test := range map[string]struct {
+		layout wire.Layout
+		older  Event
+	}{
+		"a dictionary": {wire.Layout{}, Event{ID: "$1", Sender: account, Content: json.RawMessage(`{"a":1}`)}},
+		"a key each":   {wire.Layout{PerKey: true}, Event{ID: "$1", StateKey: "a", Sender: account, Content: json.RawMessage(`{"a":1}`)}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			load := func(older ...Event) *Room {
+				r := New(test.layout, account)
+				r.Expect()
+				r.Load(Snapshot{Older: older})
+				r.Settle(true)
+				return r
+			}
+			old := load(test.older)
+			want := map[string]string{"a": "1"}
+			if test.layout.PerKey { // there the content is the value
+				want["a"] = `{"a":1}`
+			}
+			r := load()
+			inherit(t, r, heritage(t, old))
+			holds(t, r, want)
+			mend(t, r, "$mended ")
+			copied := load(test.older)
+			inherit(t, copied, heritage(t, load()))
+			holds(t, copied, want)
+		})
+	}
+}
+
+// A memory takes a key along while another one sets it: that counts, in whatever way the
+// first one hears of it.
+func TestSetWhileTakenAlong(t *testing.T) {
+	layout := wire.Layout{PerKey: true}
+	old := loaded(layout)
+	copied := copyOf(set(t, old, "$old", "a", `1`), "$copy")
+	set(t, old, "$old2", "a", `2`)
+	theirs := Event{ID: "$theirs", StateKey: "a", Sender: "@b:x", Content: json.RawMessage(`{"a":7}`), Time: until + 1}
+	deleted := theirs
+	deleted.Content = json.RawMessage(`{}`)
+	slow := theirs
+	slow.Content = json.RawMessage(`{"a":1}`)
+	for name, test := range map[string]struct {
+		here   []Event
+		theirs Event
+		want   string
+	}{
+		"set":                         {nil, theirs, "7"},
+		"set upon a copy":             {[]Event{copied}, theirs, "7"},
+		"deleted":                     {[]Event{copied}, deleted, ""},
+		"taken along by a slower one": {nil, slow, "2"},
+	} {
+		for how, hear := range map[string]func(r *Room, theirs, ours Event){
+			"both come down sync": func(r *Room, theirs, ours Event) {
+				r.Apply(Update{Timeline: []Event{theirs}})
+				r.Apply(Update{Timeline: []Event{ours}})
+			},
+			"after a gap": func(r *Room, theirs, ours Event) {
+				r.Missed()
+				r.Expect()
+				r.Load(Snapshot{Timeline: []Event{theirs, ours}})
+				r.Settle(false)
+			},
+			"only the own event does": func(r *Room, theirs, ours Event) {
+				ours.Before, ours.BeforeFrom = theirs.Content, theirs.Sender
+				r.Apply(Update{Timeline: []Event{ours}})
+			},
+			"after a start": func(r *Room, theirs, ours Event) {
+				saved, _ := r.Save()
+				again := New(layout, account)
+				if err := again.Restore(saved); err != nil {
+					panic(err)
+				}
+				r.docs, r.behind = again.docs, 1
+				r.Expect()
+				r.Load(Snapshot{Timeline: []Event{theirs, ours}})
+				r.Settle(false)
+			},
+		} {
+			t.Run(name+", "+how, func(t *testing.T) {
+				r := loaded(layout, test.here...)
+				inherit(t, r, heritage(t, old), test.here...)
+				ours := mend(t, r, "$ours ")[0]
+				theirs := test.theirs
+				theirs.Replaces, ours.Replaces = ours.Replaces, theirs.ID
+				hear(r, theirs, ours)
+				for range 2 { // it asks, and then it mends
+					if task, ok := r.Task("a"); ok && task.Ask {
+						r.Answer("a", ours.Content, true, r.Count("a"), nil)
+					}
+				}
+				if entry, _, _ := r.Get("a"); string(entry.Raw) != test.want {
+					t.Errorf("it holds %s, not %s", entry.Raw, test.want)
+				}
+				made := mend(t, r, "$again ")
+				if got := len(made) > 0; got != (test.want != "2") {
+					t.Errorf("it puts %v", made)
+				}
+				if entry, _, _ := r.Get("a"); string(entry.Raw) != test.want {
+					t.Errorf("it holds %s then, not %s", entry.Raw, test.want)
+				}
+			})
+		}
+	}
+}
+
+// What was sent in the old room and of which nobody knows whether it arrived is looked for in what
+// that has left.
+func TestFateAfterAnUpgrade(t *testing.T) {
+	for name, layout := range layouts {
+		t.Run(name, func(t *testing.T) {
+			old := loaded(layout)
+			set(t, old, "$1", "a", `1`)
+			changes := map[string]json.RawMessage{"a": json.RawMessage(`2`)}
+			draft, err := old.Draft(layout.Of("a"), changes, sentFirst(changes), 60_000)
+			if err != nil {
+				t.Fatal(err)
+			}
+			first := draft.Attempt()
+			after := func() *Room {
+				r := loaded(layout)
+				inherit(t, r, heritage(t, old))
+				return r
+			}
+			if fate := after().Fate("a", &first); fate != Missing {
+				t.Errorf("of what has not arrived the fate is %v", fate)
+			}
+			old.Commit(layout.Of("a"), draft, "$2")
+			if fate := after().Fate("a", &first); layout.PerKey && fate != Ours || !layout.PerKey && fate != Arrived {
+				t.Errorf("of what has arrived the fate is %v", fate)
+			}
+			set(t, old, "$3", "a", `3`)
+			if !layout.PerKey {
+				if fate := after().Fate("a", &first); fate != Replaced {
+					t.Errorf("of what was replaced the fate is %v", fate)
+				}
+			}
+		})
+	}
+}
