@@ -205,7 +205,7 @@ func (i *inheritance) superseded(dict wire.Dictionary) bool {
 	return len(dict.Entries) > 0 && slices.Contains(i.older, digest(dict.Content()))
 }
 
-// maxOlder is of how much that stood in the old room before a memory is told.
+// maxOlder is how many of the contents that stood in the old room before are known again.
 const maxOlder = 32
 
 // A succession says how one room took the place of another.
@@ -279,7 +279,7 @@ func (r *Room) Takes(h *Heritage, maker string, until int64, events []Event) (ma
 
 // Inherit takes over what the old room left: each key but those that were changed in the new
 // room, with its stamp. maker made the new room; until is when the old one said that it was replaced
-// (origin_server_ts); events are those of the new room that can be had, in any order. It reports
+// (origin_server_ts); events are those of the new room that can be had, the latest first. It reports
 // whether there is something to do.
 func (r *Room) Inherit(h *Heritage, maker string, until int64, events []Event) (todo bool, err error) {
 	r.mu.Lock()

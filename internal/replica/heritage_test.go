@@ -412,8 +412,8 @@ func TestInheritKeys(t *testing.T) {
 				r.Expect()
 				r.Load(Snapshot{Timeline: test.here})
 				r.Settle(true)
-				r.Apply(Update{Timeline: []Event{event("$o", account, "other", `{"other":1}`, "", until+1)}})
 			}
+			r.Apply(Update{Timeline: []Event{event("$o", account, "other", `{"other":1}`, "", until+1)}})
 			if made := mend(t, r, "$mended "); len(made) > 0 != test.mend {
 				t.Errorf("it puts %v", made)
 			}
