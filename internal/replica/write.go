@@ -107,7 +107,7 @@ func (r *Room) Draft(stateKey string, changes map[string]json.RawMessage, change
 		draft.base = doc.id
 	}
 	if doc.meaning == nil {
-		draft.left = doc.from != nil && doc.from.took == "" && len(changed) == 0
+		draft.left = doc.from != nil && len(changed) == 0
 		draft.Content = draft.dict.Content()
 		doc.sending = &draft
 		return draft, nil
