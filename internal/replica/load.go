@@ -12,7 +12,7 @@ type Snapshot struct {
 	State    []Event           // what stands there, or stood there before Timeline
 	Timeline []Event           // the last events, oldest first
 	Older    []Event           // the state events of the older type
-	Torn     map[string]string // what stands under a state key where that is not the last of Timeline: its ID
+	Torn     map[string]string // what stands under a state key where that is not the last of Timeline: its ID; "": nothing
 }
 
 // Expect announces that a snapshot is about to be read: from now on, what sync brings
@@ -60,7 +60,8 @@ func (r *Room) Load(s Snapshot) (more, back bool) {
 		before := doc.id
 		back = doc.load(tracks[stateKey], doc.changed > r.began, seen) || back
 		doc.again = doc.again && doc.id == before
-		doc.ask = doc.ask || doc.again || s.Torn[stateKey] != ""
+		_, torn := s.Torn[stateKey]
+		doc.ask = doc.ask || doc.again || torn
 		if doc.id != before { // an answer that is on its way may be older
 			r.touch(stateKey)
 		} else {

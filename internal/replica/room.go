@@ -163,6 +163,14 @@ func (r *Room) Lost() []string {
 	return lost
 }
 
+// Stands says whether a state event stands under a state key, as far as is known.
+func (r *Room) Stands(stateKey string) bool {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	doc, ok := r.docs[stateKey]
+	return ok && doc.found
+}
+
 // Forget drops all that is known, as after leaving the room.
 func (r *Room) Forget() {
 	r.mu.Lock()

@@ -109,7 +109,7 @@ func (r *Room) leftBy(ctx context.Context, before *Room) (left *replica.Heritage
 		return nil, nil, err
 	}
 	before.replacedBy(upgrade.New, upgrade.Tombstone.ID) // so that nothing is put there any more
-	left, err = before.leave(ctx)
+	left, err = before.legacy(ctx)
 	return left, upgrade.Tombstone, err
 }
 
@@ -156,8 +156,8 @@ func (r *Room) takeOver(ctx context.Context, before *Room, left *replica.Heritag
 	return nil
 }
 
-// leave returns what the room means, for the one that replaces it.
-func (r *Room) leave(ctx context.Context) (*replica.Heritage, error) {
+// legacy returns what the room means, for the one that replaces it.
+func (r *Room) legacy(ctx context.Context) (*replica.Heritage, error) {
 	if err := r.prepare(ctx); err != nil {
 		return nil, err
 	}

@@ -2,6 +2,7 @@ package room
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"reflect"
@@ -37,9 +38,13 @@ func (r *Room) load(ctx context.Context, done func() bool) error {
 	first := !r.replica.Loaded()
 	r.replica.Expect() // first follow, then read: nothing is missed in between
 	err := r.read(ctx, first)
-	if err != nil && first {
+	switch {
+	case errors.Is(err, ErrUnknownRoom) && !first:
+		r.leave("")
+	case err != nil && first:
 		r.replica.Forget()
 	}
+	err = r.outside(err)
 	r.stale.Store(true)
 	return err
 }

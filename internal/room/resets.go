@@ -49,6 +49,9 @@ func (r *Room) failed(_ string, err error) {
 	r.mu.RLock()
 	lacking := r.lacking
 	r.mu.RUnlock()
+	if errors.Is(err, ErrUnknownRoom) && !r.replica.Loaded() { // leave says so
+		return
+	}
 	if errors.Is(err, errReplaced) || lacking != "" && errors.Is(err, ErrForbidden) && lacking == r.lack() {
 		return
 	}

@@ -18,7 +18,7 @@ type Snapshot struct {
 	State    []*event.Event    // of Options.Types: what stands, but for events that are in Timeline
 	Timeline []*event.Event    // the latest events of Options.Recent, about ten, oldest first
 	Limited  bool              // the room may have earlier events of Options.Recent: see EarlierEvents
-	Torn     map[string]string // of Options.Recent, what stands under a state key where that is not the last of Timeline: its ID
+	Torn     map[string]string // of Options.Recent, what stands under a state key where that is not the last of Timeline: its ID; "": nothing
 	Earlier  string            // from where EarlierEvents goes on. It may bring events of Timeline once more
 }
 
@@ -57,7 +57,7 @@ var errNoEvents = errors.New("the bot is in the room, but the homeserver does no
 // snapshot reads a snapshot.
 func (s *Session) snapshot(room id.RoomID) (*Snapshot, error) {
 	ctx := context.Background() // each request is bounded
-	if err := s.belongs(ctx, room); err != nil {
+	if err := s.Belongs(ctx, room); err != nil {
 		return nil, err
 	}
 	latest, err := s.latest(ctx, room)
@@ -98,22 +98,28 @@ func (s *Session) snapshot(room id.RoomID) (*Snapshot, error) {
 	return snapshot, nil
 }
 
-// torn returns what stands under state keys where that is not the last of the timeline.
+// torn returns what stands under state keys where that is not the last of the timeline; "": nothing does.
 func (s *Session) torn(state, timeline []*event.Event) map[string]string {
-	torn, last := make(map[string]string), make(map[string]id.EventID)
+	last, torn := make(map[string]id.EventID), make(map[string]string)
 	for _, evt := range timeline {
-		last[evt.GetStateKey()] = evt.ID
+		last[evt.GetStateKey()], torn[evt.GetStateKey()] = evt.ID, ""
 	}
 	for _, evt := range state {
-		if s.follows(evt) && evt.Type.Type == s.Recent.Type && last[evt.GetStateKey()] != "" && last[evt.GetStateKey()] != evt.ID {
-			torn[evt.GetStateKey()] = evt.ID.String()
+		stateKey := evt.GetStateKey()
+		switch {
+		case !s.follows(evt) || evt.Type.Type != s.Recent.Type:
+		case last[stateKey] == evt.ID:
+			delete(torn, stateKey)
+		case last[stateKey] != "":
+			torn[stateKey] = evt.ID.String()
 		}
 	}
 	return torn
 }
 
-// belongs says that the bot is not in a room, if so. Some rooms can be read from outside.
-func (s *Session) belongs(ctx context.Context, room id.RoomID) error {
+// Belongs says that the bot is not in a room, if so, and why, as far as the homeserver says. Some rooms can be
+// read from outside.
+func (s *Session) Belongs(ctx context.Context, room id.RoomID) error {
 	const advice = "%w: the bot is not in it; invite it and let it join"
 	var member event.MemberEventContent
 	_, err := s.Try(ctx, func(ctx context.Context) error {
@@ -128,6 +134,8 @@ func (s *Session) belongs(ctx context.Context, room id.RoomID) error {
 		return fmt.Errorf(advice+": %w", ErrUnknownRoom, err)
 	case err != nil:
 		return fmt.Errorf("asking whether the bot is in the room: %w", err)
+	case member.Membership != event.MembershipJoin && member.Reason != "":
+		return fmt.Errorf(advice+" (membership %s, for the reason %q)", ErrUnknownRoom, member.Membership, member.Reason)
 	case member.Membership != event.MembershipJoin:
 		return fmt.Errorf(advice, ErrUnknownRoom)
 	}
