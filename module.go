@@ -162,7 +162,6 @@ func (m *Memory) roomEnv() room.Env {
 		EventType: event.Type{Type: m.conf.EventType, Class: event.StateEventType},
 		Layout:    wire.Layout{StateKey: string(m.conf.SingleStateKey)},
 		Encrypt:   m.conf.ShouldEncrypt == On,
-		Follow:    m.conf.FollowUpgrades == On,
 		Timeout:   m.conf.Timeout,
 		Log:       m.log,
 		Journal:   m.journal,

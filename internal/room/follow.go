@@ -90,7 +90,7 @@ func (r *Room) replacedBy(by id.RoomID, tombstone id.EventID) {
 	r.mu.Unlock()
 	switch {
 	case now == nil:
-	case !r.rooms.Follow:
+	case !r.rooms.Session.FollowUpgrades:
 		r.stay(now, errors.New("follow_upgrades is off: name the new room in the settings, or switch it on"))
 	default:
 		r.rooms.inBackground(func() { r.follow(now) })
@@ -308,7 +308,7 @@ func (r *Room) fates(ctx context.Context) map[string]uint64 {
 // restoreHeir makes a room that the memory has left ask its heir, as far as the journal knows. The caller
 // holds the rooms' lock.
 func (rs *Rooms) restoreHeir(r *Room, heir id.RoomID) {
-	if heir == "" || heir == r.id || !rs.Follow {
+	if heir == "" || heir == r.id || !rs.Session.FollowUpgrades {
 		return
 	}
 	r.replaced = newReplacement(heir, "")

@@ -43,7 +43,7 @@ func (r *Room) predecessor() id.RoomID {
 // owe notes, while the room is loaded for the first time, that it may have to take along what another one held.
 func (r *Room) owe() {
 	old := r.predecessor()
-	r.owes.Store(r.rooms.Follow && r.from.Load() == nil && old != "" && old != r.id)
+	r.owes.Store(r.rooms.Session.FollowUpgrades && r.from.Load() == nil && old != "" && old != r.id)
 }
 
 // inherit takes along what the room held that this one replaces, unless that is done. Where the other room
@@ -54,7 +54,7 @@ func (r *Room) inherit(ctx context.Context) error {
 	}
 	defer r.inheriting.Release(1)
 	old := r.predecessor()
-	if r.from.Load() != nil || old == "" || old == r.id || !r.rooms.Follow {
+	if r.from.Load() != nil || old == "" || old == r.id || !r.rooms.Session.FollowUpgrades {
 		r.owes.Store(false)
 		return nil
 	}

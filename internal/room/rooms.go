@@ -32,7 +32,6 @@ type Env struct {
 	OlderType string     // of those to copy where there are none of EventType; "": there is no such type
 	Layout    wire.Layout
 	Encrypt   bool                  // in encrypted rooms, values go out encrypted
-	Follow    bool                  // where another room replaces one, the memory goes there
 	Cipher    Cipher                // nil: encryption is not enabled
 	Timeout   time.Duration         // bounds one operation, and what nobody waits for
 	Journal   *journal.Journal      // nil: there is none, and changes are acknowledged once they are in the room
@@ -179,7 +178,7 @@ func (rs *Rooms) Update(u session.Update) {
 	r := rs.byID[u.Room]
 	rs.mu.RUnlock()
 	switch {
-	case r == nil:
+	case r == nil, r.heir.Load() != nil: // nobody asks it any more
 	case u.Left:
 		r.leave(u.Why)
 	default:
