@@ -41,7 +41,7 @@ func (l *lodger) stays(t testing.TB, made id.RoomID, want map[string]string, say
 	got := rig.Entries(t, l.memory)
 	delete(got, "late") // it may have been written before, and the bot could not take it back
 	require.Equal(t, want, got)
-	warned(t, l.kept, append(says, l.room.String(), made.String())...)
+	warned(t, l.kept, append(says, "The room was upgraded", l.room.String(), made.String())...)
 }
 
 // The homeserver does not let the bot join the new room. It writes no more, says what to do, and follows once it is invited,
@@ -129,7 +129,8 @@ func TestUpgradedBySomebodyWhoMayNot(t *testing.T) {
 			l.open(t)
 			want := map[string]string{"tea": `"green"`}
 			l.set(t, want)
-			theirs := mallory.UpgradeByHand(t, l.room, rig.Public, rig.Writable, rig.Invited(l.bot))
+			theirs := mallory.NewRoom(t, rig.Public, rig.Writable, rig.Replacing(l.room), rig.Invited(l.bot))
+			mallory.Bury(t, l.room, theirs)
 			l.stays(t, theirs, want)
 			require.False(t, l.bot.IsIn(t, theirs))
 			require.Empty(t, mallory.Entries(t, theirs))

@@ -190,11 +190,23 @@ func (h *Heritage) Replace(raws map[string]json.RawMessage) {
 
 // An inheritance is what a document knows of the one in the old room.
 type inheritance struct {
-	dict   wire.Dictionary // what that one meant
-	mark   string          // what stood there last; "": a write that goes on from there was acknowledged
-	copied string          // where no stamp tells: the event here that is a copy
-	took   string          // and the own event that put what the old room had left
+	dict wire.Dictionary // what that one meant
+	mark string          // what stood there last; "": a write that goes on from there was acknowledged
+
+	// Where no stamp tells.
+	copied string   // the event here that is a copy, or has put what stood in the old room before
+	older  []string // digests of what stood there before
+	took   string   // the own event that put what the old room had left
 }
+
+// superseded says whether a content is one that was replaced in the old room: where it is the
+// first one here, a memory has put it that had not heard of that.
+func (i *inheritance) superseded(dict wire.Dictionary) bool {
+	return len(dict.Entries) > 0 && slices.Contains(i.older, digest(dict.Content()))
+}
+
+// maxOlder is how many of the contents that stood in the old room before are known again.
+const maxOlder = 32
 
 // A succession says how one room took the place of another.
 type succession struct {
@@ -227,8 +239,9 @@ func (s succession) copied(e *event, l *left) (depth int64, copied bool) {
 	return l.stood[i].depth, true
 }
 
-// Takes returns what the room would take over from the old one that it does not hold: what
-// was sent encrypted has to be sealed anew for it, see [Heritage.Replace].
+// Takes returns what the room would take over from the old one that it does not hold, and what
+// it holds that was sent encrypted for the old room: that has to be sealed anew for this one, see
+// [Heritage.Replace].
 func (r *Room) Takes(h *Heritage, maker string, until int64, events []Event) (map[string]wire.Entry, error) {
 	s, err := r.save()
 	if err != nil {
@@ -246,11 +259,17 @@ func (r *Room) Takes(h *Heritage, maker string, until int64, events []Event) (ma
 			}
 		}
 	}
-	after.inherit(h, after.succession(maker, until, events))
+	after.inherit(h, after.succession(maker, until, events), events)
+	sealed := make(map[string]bool) // for the old room
+	for _, l := range h.docs {
+		for _, entry := range l.dict.Entries {
+			sealed[entry.Pointer] = entry.Pointer != ""
+		}
+	}
 	takes := make(map[string]wire.Entry)
 	for stateKey, doc := range after.docs {
 		for key, entry := range doc.dict.Entries {
-			if after.stateKey(key) == stateKey && !same(entry, before[key]) {
+			if after.stateKey(key) == stateKey && (sealed[entry.Pointer] || !same(entry, before[key])) {
 				takes[key] = entry
 			}
 		}
@@ -260,7 +279,7 @@ func (r *Room) Takes(h *Heritage, maker string, until int64, events []Event) (ma
 
 // Inherit takes over what the old room left: each key but those that were changed in the new
 // room, with its stamp. maker made the new room; until is when the old one said that it was replaced
-// (origin_server_ts); events are those of the new room that can be had, in any order. It reports
+// (origin_server_ts); events are those of the new room that can be had, the latest first. It reports
 // whether there is something to do.
 func (r *Room) Inherit(h *Heritage, maker string, until int64, events []Event) (todo bool, err error) {
 	r.mu.Lock()
@@ -268,12 +287,13 @@ func (r *Room) Inherit(h *Heritage, maker string, until int64, events []Event) (
 	if !r.loaded {
 		return false, ErrNotLoaded
 	}
-	r.inherit(h, r.succession(maker, until, events))
+	r.inherit(h, r.succession(maker, until, events), events)
 	return len(r.todo()) > 0, nil
 }
 
-func (r *Room) inherit(h *Heritage, s succession) {
+func (r *Room) inherit(h *Heritage, s succession, events []Event) {
 	if !r.layout.PerKey {
+		r.earlier(events)
 		for stateKey, l := range h.docs {
 			r.document(stateKey).goOn(l, s, s.events[stateKey])
 			r.touch(stateKey)
@@ -285,6 +305,9 @@ func (r *Room) inherit(h *Heritage, s succession) {
 		if _, ok := r.docs[stateKey]; ok {
 			r.receive(stateKey, l, s)
 			continue
+		}
+		if elsewhere[stateKey] == nil && len(l.dict.Entries) == 0 { // others may put what was deleted
+			elsewhere[stateKey] = l
 		}
 		for key, entry := range l.dict.Entries { // what opsdroid had put elsewhere goes where it belongs
 			one := *l
@@ -303,22 +326,37 @@ func (r *Room) inherit(h *Heritage, s succession) {
 // something there: {} too, which deletes a key.
 func (r *Room) receive(stateKey string, l *left, s succession) {
 	doc := r.document(stateKey)
-	copied := ""
-	if doc.found {
-		for _, e := range slices.Concat(doc.recent, s.events[stateKey]) {
-			if _, ok := s.copied(e, l); ok && e.id == doc.id {
-				copied = e.id
-			}
-		}
-		if copied == "" {
-			return
+	from := &inheritance{dict: l.dict, mark: l.mark}
+	for _, o := range l.stood {
+		if len(from.older) < maxOlder && !equal(o.dict, l.dict) {
+			from.older = append(from.older, digest(o.dict.Content()))
 		}
 	}
+	if doc.found && !from.replaces(doc, slices.Concat(doc.recent, s.events[stateKey]), l, s) {
+		return
+	}
 	doc.answer(l.dict)
-	doc.from = &inheritance{dict: l.dict, mark: l.mark, copied: copied}
+	doc.from = from
 	doc.mine = slices.Concat(l.mine, doc.mine)
 	doc.mine = doc.mine[max(0, len(doc.mine)-maxMine):]
 	r.touch(stateKey)
+}
+
+// replaces says whether what the old room left counts, and not what stands in the new one: a copy,
+// or what memories have put that had not heard of what replaced it in the old room.
+func (i *inheritance) replaces(doc *document, events []*event, l *left, s succession) bool {
+	known, copied, set := map[string]bool{"": true}, false, false
+	for _, e := range events {
+		known[e.id] = true
+		_, copy := s.copied(e, l)
+		copied = copied || copy && e.id == doc.id
+		set = set || !copy && (e.blank || e.time != 0 && e.time <= s.until || !i.superseded(e.dict))
+	}
+	for _, e := range events { // one that is not known may have been set here
+		set = set || !known[e.replaces]
+	}
+	i.copied = doc.id
+	return doc.id != "" && (copied || !set && i.superseded(doc.standing.dict))
 }
 
 // goOn takes over what a dictionary of the old room left. A memory that has done so says it
@@ -326,17 +364,12 @@ func (r *Room) receive(stateKey string, l *left, s succession) {
 // and those after it hold without a stamp was not set in the new room.
 func (d *document) goOn(l *left, s succession, events []*event) {
 	m := d.meaning
-	for _, e := range events {
-		if m.byID[e.id] == nil {
-			m.copy(e, l, s)
-		}
-	}
-	for _, e := range m.events {
+	for _, e := range slices.Concat(events, m.events) {
 		m.copy(e, l, s)
 	}
 	m.worked = false
 	var copies []wire.Dictionary
-	goesOn, here := false, make(map[string]bool)
+	goesOn, first, here := false, int64(0), make(map[string]bool)
 	for _, id := range m.past {
 		here[id] = true
 	}
@@ -348,17 +381,37 @@ func (d *document) goOn(l *left, s succession, events []*event) {
 		here[e.id] = true
 		if e.fits {
 			here[e.write.ID] = true
-			goesOn = goesOn || e.write.Base != "" && l.heard[e.write.Base]
+			if e.write.Base != "" && l.heard[e.write.Base] && (!goesOn || e.write.Depth < first) {
+				goesOn, first = true, e.write.Depth
+			}
 		}
 	}
+	foreign := func(key string, entry wire.Entry) bool { // to the old room
+		return !slices.ContainsFunc(copies, func(c wire.Dictionary) bool { return same(c.Entries[key], entry) })
+	}
 	now := m.mean()
+	early := make(map[string]bool) // what was changed here before
+	for _, e := range m.events {
+		if !goesOn || e.reading.depth >= first {
+			continue
+		}
+		for key, entry := range e.dict.Entries {
+			if at, ok := e.reading.stamps[key]; ok && l.heard[at.ID] {
+				continue
+			}
+			early[key] = early[key] || foreign(key, entry)
+		}
+		for key, at := range e.reading.stamps {
+			early[key] = early[key] || !l.heard[at.ID]
+		}
+	}
 	changed := make(map[string]*known) // here
 	for key, n := range now {
 		switch {
-		case n.weakly() && !goesOn && !slices.ContainsFunc(copies, func(c wire.Dictionary) bool { return same(c.Entries[key], n.entry()) }):
+		case n.weakly() && !goesOn && foreign(key, n.entry()):
 			at := wire.Stamp{Depth: max(n.weak[0].floor, 1), ID: n.weak[0].at.ID} // so that others learn of it
 			changed[key] = &known{stamped: true, at: at, value: n.entry(), from: at.ID, said: n.weak[0].at.Depth}
-		case !n.weakly() && n.stamped && !l.heard[n.at.ID] && (!goesOn || here[n.at.ID]):
+		case !n.weakly() && n.stamped && !l.heard[n.at.ID] && (!goesOn || here[n.at.ID] && (n.at.Depth < first || early[key])):
 			changed[key] = nil
 		}
 	}
@@ -398,7 +451,9 @@ func (m *meaning) copy(e *event, l *left, s succession) {
 	}
 	m.copies[e.id] = depth
 	m.kept.redact(e.id)
-	e.copied()
+	if known := m.byID[e.id]; known != nil {
+		known.copied()
+	}
 }
 
 // copied notes that an event, which is a copy, replaced none.
@@ -420,7 +475,7 @@ func (d *document) overtakes(layout wire.Layout, e Event, known *event) {
 		}
 		e, known = before, newEvent(layout, before, true)
 	}
-	if e.Bare || known.blank || e.ID == d.from.copied || slices.Contains(d.mine, e.ID) {
+	if e.Bare || known.blank || e.ID == d.from.copied || slices.Contains(d.mine, e.ID) || d.from.superseded(known.dict) {
 		return
 	}
 	d.answer(known.dict)

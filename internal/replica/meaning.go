@@ -62,6 +62,7 @@ func (m *meaning) add(e Event, old bool) *event {
 		case !e.Bare && (have.partial || have.acked || e.Replaces != "" && (have.guessed || have.replaces == "")):
 			first := have.first()
 			have.place(e, old)
+			have.time = e.Time
 			m.worked = m.worked && !first // else what was read of it would count for sure
 			m.changed()
 			m.before(e)
@@ -91,7 +92,7 @@ func (m *meaning) before(e Event) {
 		have.bare = false
 	} else if ok && !slices.Contains(m.past, before.ID) {
 		one := newEvent(m.layout, before, true)
-		one.partial = true
+		one.partial, one.time = true, 0 // when that was is not told
 		m.include(one, slices.Index(m.events, m.byID[e.ID]))
 	}
 }

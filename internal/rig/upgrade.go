@@ -35,6 +35,14 @@ func (a Account) UpgradeByHand(t testing.TB, room id.RoomID, options ...RoomOpti
 	t.Helper()
 	made := a.NewRoom(t, append(options, Replacing(room))...)
 	a.Bury(t, room, made)
+	aliases, err := a.GetAliases(t.Context(), room)
+	require.NoError(t, err)
+	for _, alias := range aliases.Aliases {
+		_, err := a.DeleteAlias(t.Context(), alias)
+		require.NoError(t, err)
+		_, err = a.CreateAlias(t.Context(), alias, made)
+		require.NoError(t, err)
+	}
 	return made
 }
 
@@ -46,20 +54,12 @@ func Replacing(room id.RoomID) RoomOption {
 	})
 }
 
-// Bury has the tombstone of a room name the one that replaces it, and then moves its aliases there.
+// Bury has the tombstone of a room name the one that replaces it.
 func (a Account) Bury(t testing.TB, room, replacement id.RoomID) {
 	t.Helper()
-	aliases, err := a.GetAliases(t.Context(), room)
-	require.NoError(t, err)
 	tombstone := &event.TombstoneEventContent{Body: "This room has been replaced", ReplacementRoom: replacement}
-	_, err = a.SendStateEvent(t.Context(), room, event.StateTombstone, "", tombstone)
+	_, err := a.SendStateEvent(t.Context(), room, event.StateTombstone, "", tombstone)
 	require.NoError(t, err)
-	for _, alias := range aliases.Aliases {
-		_, err := a.DeleteAlias(t.Context(), alias)
-		require.NoError(t, err)
-		_, err = a.CreateAlias(t.Context(), alias, replacement)
-		require.NoError(t, err)
-	}
 }
 
 // InviteTo invites somebody to a room.

@@ -186,6 +186,15 @@ func (s *Session) Follow(ctx context.Context, u *Upgrade) error {
 	return err
 }
 
+// Revisit joins a room that another one says to replace, which maker has created, so that it can be asked
+// what it says of that. The bot may have been away while a room was upgraded more than once.
+func (s *Session) Revisit(ctx context.Context, old id.RoomID, maker id.UserID) error {
+	if err := s.joinBy(ctx, old, maker.Homeserver(), domain(old)); err != nil {
+		return fmt.Errorf("joining it: %w", err)
+	}
+	return nil
+}
+
 // confirm checks that the new room names the old one.
 func (s *Session) confirm(ctx context.Context, u *Upgrade) error {
 	old, maker, err := s.Predecessor(ctx, u.New)
