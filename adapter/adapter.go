@@ -72,7 +72,7 @@ func New(memory *matrix.Memory, opts ...Option) joe.Module {
 	a.encrypted.ever = func(room id.RoomID, now bool) (bool, error) { return bridge.Encrypted(memory, room, now) }
 	a.invitations.standing = make(map[id.RoomID]context.CancelFunc)
 	a.invitations.joins = make(chan struct{}, maxJoins)
-	a.upgrades = upgrades{ahead: make(map[id.RoomID]*session.Upgrade), there: make(map[id.RoomID]bool)}
+	a.upgrades = upgrades{ahead: make(map[id.RoomID]*session.Upgrade), there: make(map[id.RoomID]bool), heirs: make(map[id.RoomID]id.RoomID)}
 	a.ctx, a.cancel = context.WithCancel(a.session.Life())
 	for _, opt := range opts {
 		opt(&a.options)

@@ -17,7 +17,8 @@
 //     form, Raw, spelled as joe's own are, as Matrix has no short codes.
 //   - joe.UserTypingEvent when somebody begins to type. ID is the user ID, Name
 //     its local part, RealName the display name.
-//   - [EditEvent], [RedactionEvent], [JoinEvent], [LeaveEvent], [InvitationEvent].
+//   - [EditEvent], [RedactionEvent], [JoinEvent], [LeaveEvent], [InvitationEvent],
+//     [UpgradeEvent].
 //
 // People can put anything into an event. What is of a wrong type in it, as mentions that
 // are no list, is passed over: in Content.Parsed of the *event.Event it is left out, and in
@@ -86,8 +87,29 @@
 // [WithInvitesFromAnyone] change that. It also joins the rooms of Config.Rooms and
 // the default room, whoever invites it there. Any other invitation it rejects, which is
 // logged once for each inviter, or leaves until the next start if the homeserver does not
-// take that. It joins up to eight rooms at the same time, and rejects one
-// invitation at a time, when there are none to follow.
+// take that; see below for those to rooms that take the place of others. It joins up to eight
+// rooms at the same time, and rejects one invitation at a time, when there are none to follow.
+//
+// # Upgraded rooms
+//
+// When a room is upgraded, which means that another room takes its place (Matrix spec,
+// client-server API, "Room upgrades"), the bot follows there, unless Config.FollowUpgrades is off. It
+// follows if whoever sent the room's tombstone could change the power levels there, and if
+// the new room itself says which one it replaces; else it stays, and the log says why. An
+// [UpgradeEvent] tells the bot once that it has followed, before it hears anything else from the new
+// room. Where a room was upgraded while the bot was not running, it follows at its start; if it
+// is in the new room by then, it is told nothing.
+//
+// If the bot has to be invited to the new room, the log says so, and it accepts that
+// invitation, whoever sends it. It may also be invited before the old room's tombstone is sent, as
+// where people upgrade a room by hand: an invitation to a room that says it replaces
+// one that the bot is in is not rejected, and the bot joins once the tombstone says the same. What
+// else keeps it from joining and may pass, as that a homeserver can't be reached, makes it
+// try again every ten minutes.
+//
+// What the bot says to a name or an alias of the old room goes to the new one from then on. Under
+// the old room's ID that is meant itself, so that who still asks there is answered there, if the
+// room lets the bot.
 //
 // # Encrypted rooms
 //

@@ -53,7 +53,7 @@ type UpgradeEvent struct {
 }
 
 // An InvitationEvent says that the bot was invited to a room, and has joined, rejected the
-// invitation or failed to do either.
+// invitation or failed to do either; or leaves it for now, as the room is to replace one that the bot is in.
 type InvitationEvent struct {
 	AuthorID string // who invited it
 	Joined   bool   // whether it has joined; if not, the log says why

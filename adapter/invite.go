@@ -150,7 +150,7 @@ func (a *adapter) choose(others []invitation) (welcome []invitation) {
 	for _, i := range others {
 		u, asked := upgraded[i.replaces]
 		switch {
-		case slices.Contains(named, i.room), a.isAhead(i.room, u):
+		case slices.Contains(named, i.room), a.calls(i.room, u):
 			welcome = append(welcome, i)
 		case slices.Contains(joined, i.room): // by now, perhaps, as a room of the memory
 			a.answered(i, true)
@@ -245,9 +245,13 @@ func (a *adapter) hasCome(i invitation, u *session.Upgrade, joining *joining) {
 	}
 }
 
-// reject rejects an invitation, unless it was withdrawn, or the bot is in the room by now,
-// as by another device of its account.
+// reject rejects an invitation, unless the bot is to be in the room after all, or is so by now, as
+// by another device of its account, or the invitation was withdrawn.
 func (a *adapter) reject(i invitation) {
+	if a.calls(i.room, nil) {
+		a.accept(i)
+		return
+	}
 	a.mu.Lock()
 	r, ok := a.rooms[i.room]
 	joined := ok && r.in

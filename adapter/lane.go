@@ -17,7 +17,8 @@ type room struct {
 	busy  bool   // its lane runs; owned by adapter.mu
 	in    bool   // the bot is in the room, as of the last sync; owned by adapter.mu
 
-	buried bool // another room replaces it, to which the bot is to follow; owned by adapter.mu
+	buried  bool // another room replaces it, to which the bot is to follow; owned by adapter.mu
+	retries bool // the bot could not follow, and tries again; owned by adapter.mu
 
 	// The rest is owned by the lane.
 	known   bool // its timeline was followed before

@@ -21,7 +21,7 @@ import (
 // Config.Timeout is over.
 func (a *adapter) Send(text, channel string) error {
 	err := a.busy(func(ctx context.Context) error {
-		room, err := a.session.Resolve(ctx, channel)
+		room, err := a.destination(ctx, channel)
 		if err != nil {
 			return err
 		}

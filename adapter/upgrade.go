@@ -2,11 +2,14 @@ package adapter
 
 import (
 	"cmp"
+	"context"
 	"encoding/json"
 	"errors"
 	"slices"
+	"strings"
 	"time"
 
+	"github.com/sirupsen/logrus"
 	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
@@ -18,6 +21,7 @@ import (
 type upgrades struct {
 	ahead map[id.RoomID]*session.Upgrade // by the new room: the bot is on its way, or waits for an invitation
 	there map[id.RoomID]bool             // new rooms that the bot has come to, which was told, or was in from the start
+	heirs map[id.RoomID]id.RoomID        // by the old room: the new one that the bot has come to; "": it is not checked
 }
 
 // followAgain is how long the bot waits after it could not follow for a reason that may pass. A
@@ -52,7 +56,7 @@ func (a *adapter) bury(rooms map[id.RoomID]*mautrix.SyncJoinedRoom) {
 		}
 		r, there := a.room(roomID), a.rooms[replacement]
 		if !r.in && (rooms[replacement] != nil || there != nil && there.in) && !a.session.HasFollowed(replacement) {
-			a.upgrades.there[replacement] = true // that was long ago
+			a.upgrades.there[replacement], a.upgrades.heirs[roomID] = true, "" // that was long ago
 			continue
 		}
 		r.buried = true
@@ -81,6 +85,7 @@ func (a *adapter) comeAlong(u *session.Upgrade) error {
 	n := news{joining: &joining{}}
 	a.mu.Lock()
 	if a.upgrades.there[u.New] {
+		a.upgrades.heirs[u.Old] = ""
 		a.mu.Unlock()
 		return nil
 	}
@@ -111,7 +116,7 @@ func (a *adapter) arrive(u *session.Upgrade, joining *joining) error {
 	if err != nil {
 		return err
 	}
-	a.upgrades.there[u.New] = true
+	a.upgrades.there[u.New], a.upgrades.heirs[u.Old] = true, u.New
 	a.log(u.Old).WithField("replacement", u.New.String()).Info("The room was upgraded, and the bot has followed to the one that replaces it")
 	body, _ := u.Tombstone.Content.Raw["body"].(string)
 	joining.upgrade = &UpgradeEvent{
@@ -131,13 +136,26 @@ func (a *adapter) stays(old id.RoomID, err error) {
 	switch {
 	case a.ctx.Err() != nil:
 	case session.MayPass(err):
-		log.Warnf("The room was upgraded, and the bot could not follow to the one that replaces it; it tries again in %s", followAgain)
+		level := logrus.WarnLevel
+		if a.triesAgain(old) {
+			level = logrus.DebugLevel
+		}
+		log.Logf(level, "The room was upgraded, and the bot could not follow to the one that replaces it; it tries again every %s", followAgain)
 		a.lanes.Go(func() { a.followLater(old) })
 	case errors.Is(err, session.ErrUntrusted):
 		log.Warn("The room was upgraded, it is said, and the bot does not follow to the one that is to replace it; if it should, invite it there")
 	default:
 		log.Warn("The room was upgraded, and the bot could not follow to the one that replaces it; invite it there")
 	}
+}
+
+// triesAgain notes that the bot tries again to follow a room's upgrade, and says whether it does so already.
+func (a *adapter) triesAgain(old id.RoomID) (already bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	r := a.room(old)
+	already, r.retries = r.retries, true
+	return already
 }
 
 // followLater has the room's lane follow again after a while.
@@ -173,13 +191,56 @@ func (a *adapter) upgraded(others []invitation, joined []id.RoomID) map[id.RoomI
 	return upgraded
 }
 
-// isAhead says whether the bot is called to a room that replaces one that it is in, of which it may
-// hear by an invitation first.
-func (a *adapter) isAhead(room id.RoomID, u *session.Upgrade) bool {
+// calls says whether the bot is to go to a room, or has just gone there, as that replaces one that it
+// is in. It may hear of that upgrade by an invitation first.
+func (a *adapter) calls(room id.RoomID, u *session.Upgrade) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if u != nil && u.New == room && !a.upgrades.there[room] {
 		a.upgrades.ahead[room] = u
 	}
-	return a.upgrades.ahead[room] != nil
+	return a.upgrades.ahead[room] != nil || a.session.HasFollowed(room)
+}
+
+// destination returns the room that is meant by a name, an alias or an ID. Where what a name or an alias
+// means was upgraded, that is the room that the bot has followed to. Under its ID a room is
+// meant itself, as who goes on to ask there wants the answer there.
+func (a *adapter) destination(ctx context.Context, channel string) (id.RoomID, error) {
+	room, err := a.session.Resolve(ctx, channel)
+	if err != nil || strings.HasPrefix(channel, "!") || !a.session.FollowUpgrades {
+		return room, err
+	}
+	for seen := make(map[id.RoomID]bool); !seen[room]; {
+		seen[room] = true
+		heir, err := a.heir(ctx, room)
+		if heir == "" || err != nil {
+			return room, err
+		}
+		room = heir
+	}
+	return room, nil
+}
+
+// heir returns the room that has replaced one, and that the bot has followed to, or "".
+func (a *adapter) heir(ctx context.Context, room id.RoomID) (id.RoomID, error) {
+	a.mu.Lock()
+	heir, known := a.upgrades.heirs[room]
+	a.mu.Unlock()
+	if !known || heir != "" {
+		return heir, nil
+	}
+	u, err := a.session.Upgraded(ctx, room)
+	if err == nil && u != nil {
+		err = a.session.Follow(ctx, u)
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	switch {
+	case err == nil && u != nil:
+		a.upgrades.heirs[room] = u.New
+	case err == nil || !session.MayPass(err):
+		delete(a.upgrades.heirs, room)
+		return "", nil
+	}
+	return a.upgrades.heirs[room], err
 }

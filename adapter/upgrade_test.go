@@ -147,11 +147,7 @@ func TestFollowsNobodyWhoMayNot(t *testing.T) {
 	robot, alice, mallory := register(t), register(t), register(t)
 	room := alice.newRoom(t, robot.Account, mallory.Account)
 	other := alice.newRoom(t, robot.Account)
-	var levels event.PowerLevelsEventContent
-	require.NoError(t, alice.StateEvent(t.Context(), room, event.StatePowerLevels, "", &levels))
-	levels.SetEventLevel(event.StateTombstone, 0)
-	_, err := alice.SendStateEvent(t.Context(), room, event.StatePowerLevels, "", &levels)
-	require.NoError(t, err)
+	alice.allow(t, room, event.StateTombstone)
 	f := startFollower(t, setup{user: robot})
 
 	replacement := mallory.UpgradeByHand(t, room, rig.Public)
@@ -312,7 +308,7 @@ func TestFollowsLater(t *testing.T) {
 	t.Cleanup(f.stop)
 	repair := proxy.Inject(homeserver.Fault{Match: joins, Do: homeserver.Status(http.StatusBadGateway, nil, `{"errcode":"M_UNKNOWN","error":"no server can be reached"}`)})
 	replacement := alice.UpgradeByHand(t, room, rig.Public)
-	eventually(t, func() bool { return strings.Contains(f.log.String(), "it tries again in 1s") }, "nothing is said")
+	eventually(t, func() bool { return strings.Contains(f.log.String(), "it tries again every 1s") }, "nothing is said")
 	alice.say(t, room, "meanwhile")
 	f.messages.wait(t, 1)
 	repair()
@@ -340,4 +336,82 @@ func TestFollowsAfterAGap(t *testing.T) {
 	require.Equal(t, replacement.String(), f.told.wait(t, 1)[0].Channel)
 	eventually(t, func() bool { return len(f.messages.list()) == 22 }, "something was not heard")
 	require.False(t, slices.ContainsFunc(f.messages.list(), func(evt joe.ReceiveMessageEvent) bool { return evt.Channel != room.String() }))
+}
+
+// What is said to a name or an alias goes where the bot has followed, also after a restart; what is said to a
+// room's ID goes there.
+func TestSaysWhereItHasFollowed(t *testing.T) {
+	robot, alice := register(t), register(t)
+	room := alice.newRoom(t, robot.Account)
+	alias := alice.NewAlias(t, room)
+	f := startFollower(t, setup{user: robot, home: robot.newRoom(t), config: func(conf *matrix.Config) { conf.Rooms["ops"] = room.String() }})
+	require.NoError(t, f.Adapter.Send("before", alias.String()))
+	second := alice.UpgradeByHand(t, room, rig.Public)
+	f.told.wait(t, 1)
+	third := alice.UpgradeByHand(t, second, rig.Public)
+	f.told.wait(t, 2)
+	say := func(text string) {
+		for _, channel := range []string{"ops", alias.String(), room.String()} {
+			require.NoError(t, f.Adapter.Send(text+" to "+channel, channel))
+		}
+	}
+	say("after")
+	f.again(t)
+	say("again")
+	require.Equal(t, []string{"after to ops", "after to " + alias.String(), "again to ops", "again to " + alias.String()}, bodies(alice.answers(t, third, robot.UserID, 4)))
+	require.Equal(t, []string{"before", "after to " + room.String(), "again to " + room.String()}, bodies(alice.answers(t, room, robot.UserID, 3)))
+	require.Empty(t, alice.messages(t, second, robot.UserID))
+}
+
+// What is said to a name does not go where somebody who may not upgrade the room would lead it.
+func TestSaysNothingWhereNobodyMayLead(t *testing.T) {
+	robot, alice, mallory := register(t), register(t), register(t)
+	room := alice.newRoom(t, robot.Account, mallory.Account)
+	alice.allow(t, room, event.StateTombstone)
+	replacement := mallory.newRoom(t, rig.Replacing(room), robot.Account)
+	mallory.Bury(t, room, replacement)
+	f := startFollower(t, setup{user: robot, config: func(conf *matrix.Config) { conf.Rooms["ops"] = room.String() }})
+	require.NoError(t, f.Adapter.Send("hello", "ops"))
+	require.Len(t, alice.answers(t, room, robot.UserID, 1), 1)
+	f.stop()
+	require.Empty(t, f.told.list())
+	require.Empty(t, mallory.messages(t, replacement, robot.UserID))
+}
+
+// allow lets everybody send a room's state events of a type.
+func (p person) allow(t testing.TB, room id.RoomID, eventType event.Type) {
+	t.Helper()
+	var levels event.PowerLevelsEventContent
+	require.NoError(t, p.StateEvent(t.Context(), room, event.StatePowerLevels, "", &levels))
+	levels.SetEventLevel(eventType, 0)
+	_, err := p.SendStateEvent(t.Context(), room, event.StatePowerLevels, "", &levels)
+	require.NoError(t, err)
+}
+
+// An invitation to a room that the bot has followed to meanwhile is not rejected: that would be to leave it.
+func TestInvitedWhereItHasFollowed(t *testing.T) {
+	robot, alice, proxy := register(t), register(t), rig.Proxy(t)
+	room := alice.newRoom(t, robot.Account)
+	f := startFollower(t, setup{user: robot, homeserver: proxy.URL()})
+	t.Cleanup(f.stop)
+	reached, release := make(chan struct{}), make(chan struct{})
+	proxy.Inject(homeserver.Fault{
+		Match: func(r *http.Request) bool { return strings.HasSuffix(r.URL.Path, "/joined_rooms") },
+		Times: 1, Do: homeserver.PauseAfter(reached, release),
+	})
+	replacement := alice.newRoom(t, rig.Replacing(room), rig.Invited(robot.Account))
+	<-reached // the homeserver has said that the bot is not in the room
+	proxy.Inject(homeserver.Fault{Match: rig.FollowUp, Do: homeserver.Edit(func(answer any) { // and sync does not say so in time
+		rooms, _ := answer.(map[string]any)["rooms"].(map[string]any)
+		joined, _ := rooms["join"].(map[string]any)
+		delete(joined, replacement.String())
+	})})
+	alice.say(t, room, "ends the sync that is under way, which is as it is")
+	f.messages.wait(t, 1)
+	alice.Bury(t, room, replacement)
+	f.told.wait(t, 1)
+	close(release)
+	require.True(t, f.invited.wait(t, 1)[0].Joined)
+	require.True(t, robot.IsIn(t, replacement))
+	require.Zero(t, proxy.Count(homeserver.Seen(rejections)))
 }

@@ -138,7 +138,7 @@ func (s *Session) create(ctx context.Context, room id.RoomID) (*event.Event, err
 // A way leads to a room that replaces another.
 type way struct {
 	turn *semaphore.Weighted // who comes next finds the bot in the room
-	gone atomic.Bool         // the bot has joined by it
+	gone atomic.Bool         // the bot has joined by it, and not left at once
 }
 
 func (s *Session) way(room id.RoomID) *way {
@@ -177,7 +177,9 @@ func (s *Session) Follow(ctx context.Context, u *Upgrade) error {
 	}
 	way.gone.Store(true)
 	if err = s.confirm(ctx, u); errors.Is(err, ErrUntrusted) {
-		if leaveErr := s.RejectInvite(ctx, u.New); leaveErr != nil {
+		if leaveErr := s.RejectInvite(ctx, u.New); leaveErr == nil {
+			way.gone.Store(false)
+		} else {
 			err = fmt.Errorf("%w; the bot has joined it, and could not leave it again: %w", err, leaveErr)
 		}
 	}
