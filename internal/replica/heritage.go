@@ -191,7 +191,7 @@ func (h *Heritage) Replace(raws map[string]json.RawMessage) {
 // An inheritance is what a document knows of the one in the old room.
 type inheritance struct {
 	dict wire.Dictionary // what that one meant
-	mark string          // what stood there last; "": a write that goes on from there was acknowledged
+	mark string          // what stood there last
 
 	// Where no stamp tells.
 	copied string   // the event here that is a copy, or has put what stood in the old room before
@@ -390,6 +390,13 @@ func (d *document) goOn(l *left, s succession, events []*event) {
 		return !slices.ContainsFunc(copies, func(c wire.Dictionary) bool { return same(c.Entries[key], entry) })
 	}
 	now := m.mean()
+	whole := m.whole()
+	gone := func(n, o *known) bool { // it was taken along and deleted so long ago that no stamp tells
+		if n == nil {
+			n = &m.all.absent
+		}
+		return !whole && !goesOn && !n.stamped && slices.ContainsFunc(n.weak, func(w weak) bool { return w.floor >= o.at.Depth && w.value.Raw == nil })
+	}
 	early := make(map[string]bool) // what was changed here before
 	for _, e := range m.events {
 		if !goesOn || e.reading.depth >= first {
@@ -417,7 +424,9 @@ func (d *document) goOn(l *left, s succession, events []*event) {
 	}
 	for key, o := range l.keys {
 		n := now[key]
-		if _, ok := changed[key]; ok || o.stamped && n != nil && !n.weakly() && n.at == o.at { // taken along already
+		_, here := changed[key]
+		taken := o.stamped && n != nil && !n.weakly() && n.at == o.at // it was taken along before
+		if here || taken || o.stamped && gone(n, o) {
 			continue
 		}
 		k := m.kept.of(key)

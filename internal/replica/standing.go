@@ -253,7 +253,7 @@ func (d *document) wrote(draft Draft, id string) {
 	d.unproved = true
 	d.top = max(d.top, draft.depth)
 	if d.from != nil && draft.dict.Write != nil && draft.dict.Write.Base == d.from.mark {
-		d.from.mark = ""
+		d.from = nil // all is here
 	}
 	if draft.left && d.from != nil {
 		defer func(from *inheritance) { d.from, from.took = from, id }(d.from)
