@@ -64,11 +64,10 @@ func (d *document) take(s standing, disbelieved bool) {
 
 // follow makes what stands there what counts, where stamps don't tell.
 func (d *document) follow() {
-	if d.meaning != nil || d.from != nil && d.from.took == "" && d.from.superseded(d.standing.dict) {
-		return
+	if d.meaning == nil && !d.disbelieved() {
+		d.answer(d.standing.dict)
+		d.from = nil
 	}
-	d.answer(d.standing.dict)
-	d.from = nil
 }
 
 // observe takes over an event that sync brought: what it says, and what that tells of
@@ -121,6 +120,9 @@ func (d *document) observe(layout wire.Layout, e Event, self string) {
 		d.ask, d.fork = true, true
 	}
 	d.overtakes(layout, e, known)
+	if d.from != nil && d.from.took == e.ID && !d.ask && !d.needsMending() {
+		d.from = nil // nobody has put anything there meanwhile
+	}
 }
 
 // sends says whether an event is the own one that is under way.
