@@ -80,7 +80,7 @@ func (in *contents) save(dict wire.Dictionary, raw json.RawMessage) savedContent
 // restore returns a content; raw is one that is no dictionary.
 func (in *contents) restore(s savedContent) (dict wire.Dictionary, raw json.RawMessage, err error) {
 	switch {
-	case s.Unreadable != nil:
+	case len(s.Unreadable) > 0:
 		if _, err = in.layout.Decode(in.stateKey, s.Unreadable); err == nil {
 			return wire.Dictionary{}, nil, errors.New("it could not be read by the version that saved it, and can be now")
 		}

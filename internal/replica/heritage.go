@@ -100,6 +100,7 @@ func (d *document) leave(self string) *left {
 	for _, e := range m.events {
 		l.remember(e, e.reading.depth)
 	}
+	delete(l.heard, "")
 	return l
 }
 
@@ -191,22 +192,33 @@ func (h *Heritage) Replace(raws map[string]json.RawMessage) {
 // An inheritance is what a document knows of the one in the old room.
 type inheritance struct {
 	dict wire.Dictionary // what that one meant
-	mark string          // what stood there last; "": a write that goes on from there was acknowledged
+	mark string          // what stood there last
 
 	// Where no stamp tells.
+	until  int64    // when the old room was said to be replaced
 	copied string   // the event here that is a copy, or has put what stood in the old room before
 	older  []string // digests of what stood there before
 	took   string   // the own event that put what the old room had left
 }
 
-// superseded says whether a content is one that was replaced in the old room: where it is the
-// first one here, a memory has put it that had not heard of that.
-func (i *inheritance) superseded(dict wire.Dictionary) bool {
-	return len(dict.Entries) > 0 && slices.Contains(i.older, digest(dict.Content()))
+const (
+	// maxOlder is how many of the contents that stood in the old room before are known again.
+	maxOlder = 32
+	// slow is for how long, in milliseconds, others may put what they had left in the old room, though
+	// it was replaced there.
+	slow = 60_000
+)
+
+// superseded says whether an event holds what was replaced in the old room, so that a memory may
+// have put it which had not heard of that.
+func (i *inheritance) superseded(e *event) bool {
+	return e.time > i.until && e.time <= i.until+slow && len(e.dict.Entries) > 0 && slices.Contains(i.older, digest(e.dict.Content()))
 }
 
-// maxOlder is how many of the contents that stood in the old room before are known again.
-const maxOlder = 32
+// disbelieved says whether what stands in the room is that, and does not count.
+func (d *document) disbelieved() bool {
+	return d.from != nil && d.from.took == "" && slices.ContainsFunc(d.recent, func(e *event) bool { return e.id == d.id && d.from.superseded(e) })
+}
 
 // A succession says how one room took the place of another.
 type succession struct {
@@ -326,7 +338,7 @@ func (r *Room) inherit(h *Heritage, s succession, events []Event) {
 // something there: {} too, which deletes a key.
 func (r *Room) receive(stateKey string, l *left, s succession) {
 	doc := r.document(stateKey)
-	from := &inheritance{dict: l.dict, mark: l.mark}
+	from := &inheritance{dict: l.dict, mark: l.mark, until: s.until}
 	for _, o := range l.stood {
 		if len(from.older) < maxOlder && !equal(o.dict, l.dict) {
 			from.older = append(from.older, digest(o.dict.Content()))
@@ -345,90 +357,48 @@ func (r *Room) receive(stateKey string, l *left, s succession) {
 // replaces says whether what the old room left counts, and not what stands in the new one: a copy,
 // or what memories have put that had not heard of what replaced it in the old room.
 func (i *inheritance) replaces(doc *document, events []*event, l *left, s succession) bool {
-	known, copied, set := map[string]bool{"": true}, false, false
+	known, copied, slower, set := map[string]bool{"": true}, false, false, false
 	for _, e := range events {
 		known[e.id] = true
-		_, copy := s.copied(e, l)
-		copied = copied || copy && e.id == doc.id
-		set = set || !copy && (e.blank || e.time != 0 && e.time <= s.until || !i.superseded(e.dict))
+		switch _, copy := s.copied(e, l); {
+		case copy:
+			copied = copied || e.id == doc.id
+		case i.superseded(e):
+			slower = slower || e.id == doc.id
+		default:
+			set = true
+		}
 	}
 	for _, e := range events { // one that is not known may have been set here
 		set = set || !known[e.replaces]
 	}
 	i.copied = doc.id
-	return doc.id != "" && (copied || !set && i.superseded(doc.standing.dict))
+	return copied || slower && !set
 }
 
-// goOn takes over what a dictionary of the old room left. A memory that has done so says it
-// with its first write, which names what stood in the old room as its base: what such a write
-// and those after it hold without a stamp was not set in the new room.
+// goOn takes over what a dictionary of the old room left.
 func (d *document) goOn(l *left, s succession, events []*event) {
 	m := d.meaning
-	for _, e := range slices.Concat(events, m.events) {
+	events = slices.Concat(events, m.events)
+	for _, e := range events {
 		m.copy(e, l, s)
 	}
 	m.worked = false
-	var copies []wire.Dictionary
-	goesOn, first, here := false, int64(0), make(map[string]bool)
-	for _, id := range m.past {
-		here[id] = true
-	}
-	for _, e := range slices.Concat(events, m.events) {
-		if _, copied := m.copies[e.id]; copied {
-			copies = append(copies, e.dict)
-			continue
-		}
-		here[e.id] = true
-		if e.fits {
-			here[e.write.ID] = true
-			if e.write.Base != "" && l.heard[e.write.Base] && (!goesOn || e.write.Depth < first) {
-				goesOn, first = true, e.write.Depth
-			}
-		}
-	}
-	foreign := func(key string, entry wire.Entry) bool { // to the old room
-		return !slices.ContainsFunc(copies, func(c wire.Dictionary) bool { return same(c.Entries[key], entry) })
-	}
-	now := m.mean()
-	early := make(map[string]bool) // what was changed here before
-	for _, e := range m.events {
-		if !goesOn || e.reading.depth >= first {
-			continue
-		}
-		for key, entry := range e.dict.Entries {
-			if at, ok := e.reading.stamps[key]; ok && l.heard[at.ID] {
-				continue
-			}
-			early[key] = early[key] || foreign(key, entry)
-		}
-		for key, at := range e.reading.stamps {
-			early[key] = early[key] || !l.heard[at.ID]
-		}
-	}
-	changed := make(map[string]*known) // here
-	for key, n := range now {
-		switch {
-		case n.weakly() && !goesOn && foreign(key, n.entry()):
-			at := wire.Stamp{Depth: max(n.weak[0].floor, 1), ID: n.weak[0].at.ID} // so that others learn of it
-			changed[key] = &known{stamped: true, at: at, value: n.entry(), from: at.ID, said: n.weak[0].at.Depth}
-		case !n.weakly() && n.stamped && !l.heard[n.at.ID] && (!goesOn || here[n.at.ID] && (n.at.Depth < first || early[key])):
-			changed[key] = nil
-		}
-	}
+	now, changed := m.mean(), m.changedHere(l, events)
 	for key, o := range l.keys {
 		n := now[key]
-		if _, ok := changed[key]; ok || o.stamped && n != nil && !n.weakly() && n.at == o.at { // taken along already
+		_, stays := changed[key]
+		if stays || o.stamped && n != nil && !n.weakly() && n.at == o.at { // somebody has taken it along
 			continue
 		}
-		k := m.kept.of(key)
 		if o.stamped {
-			k.join(o.at, o.said, o.value, o.from)
+			m.kept.of(key).join(o.at, o.said, o.value, o.from)
 		} else if len(o.weak) > 0 {
-			k.weaken(o.weak[0])
+			m.kept.of(key).weaken(o.weak[0])
 		}
 	}
 	for key, n := range changed {
-		if n != nil {
+		if n.stamped {
 			m.kept.of(key).join(n.at, n.said, n.value, n.from)
 		}
 	}
@@ -438,6 +408,73 @@ func (d *document) goOn(l *left, s succession, events []*event) {
 	m.unsure, m.worked = max(m.unsure, l.next), false
 	d.top = max(d.top, l.top)
 	d.from = &inheritance{dict: l.dict, mark: l.mark}
+}
+
+// changedHere returns the keys that stay as they are in the new room, as they were changed there by
+// who knew nothing of the old one; with a stamp where others could not tell that. Whoever has
+// taken the old room's along says so with its first write, which names what stood there as its
+// base. What such a write and those after it hold comes from the old room too: there stamps tell.
+func (m *meaning) changedHere(l *left, events []*event) map[string]*known {
+	var copies []wire.Dictionary
+	ids := make(map[string]bool) // of events and writes
+	for _, id := range m.past {
+		ids[id] = true
+	}
+	goesOn, first := false, int64(0) // how deep the first such write is
+	for _, e := range events {
+		if _, copied := m.copies[e.id]; copied {
+			copies = append(copies, e.dict)
+			continue
+		}
+		ids[e.id] = true
+		if !e.fits {
+			continue
+		}
+		ids[e.write.ID] = true
+		if l.heard[e.write.Base] && (!goesOn || e.write.Depth < first) {
+			goesOn, first = true, e.write.Depth
+		}
+	}
+	copied := func(key string, entry wire.Entry) bool {
+		return slices.ContainsFunc(copies, func(c wire.Dictionary) bool { return same(c.Entries[key], entry) })
+	}
+	early := make(map[string]bool) // keys that were changed before that write
+	for _, e := range m.events {
+		if !goesOn || e.reading.depth >= first {
+			continue
+		}
+		for key, at := range e.reading.stamps {
+			early[key] = early[key] || !l.heard[at.ID]
+		}
+		for key, entry := range e.dict.Entries {
+			if _, stamped := e.reading.stamps[key]; !stamped && !copied(key, entry) {
+				early[key] = true
+			}
+		}
+	}
+	changed := make(map[string]*known)
+	for key, n := range m.all.keys {
+		switch {
+		case n.weakly() && !goesOn && !copied(key, n.entry()):
+			at := wire.Stamp{Depth: max(n.weak[0].floor, 1), ID: n.weak[0].at.ID}
+			changed[key] = &known{stamped: true, at: at, value: n.entry(), from: at.ID, said: n.weak[0].at.Depth}
+		case !n.weakly() && n.stamped && !l.heard[n.at.ID] && (!goesOn || ids[n.at.ID] && (n.at.Depth < first || early[key])):
+			changed[key] = &known{}
+		}
+	}
+	if goesOn || m.whole() {
+		return changed
+	}
+	for key, o := range l.keys { // it may have been taken along and deleted so long ago that no stamp tells
+		n := m.all.keys[key]
+		if n == nil {
+			n = &m.all.absent
+		}
+		if o.stamped && !n.stamped && slices.ContainsFunc(n.weak, func(w weak) bool { return w.floor >= o.at.Depth && w.value.Raw == nil }) {
+			changed[key] = &known{}
+		}
+	}
+	return changed
 }
 
 // copy notes that an event is a copy, if it is one: it says nothing.
@@ -475,7 +512,7 @@ func (d *document) overtakes(layout wire.Layout, e Event, known *event) {
 		}
 		e, known = before, newEvent(layout, before, true)
 	}
-	if e.Bare || known.blank || e.ID == d.from.copied || slices.Contains(d.mine, e.ID) || d.from.superseded(known.dict) {
+	if e.Bare || known.blank || e.ID == d.from.copied || slices.Contains(d.mine, e.ID) || d.from.superseded(known) {
 		return
 	}
 	d.answer(known.dict)

@@ -2,6 +2,7 @@ package replica
 
 import (
 	"encoding/json"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -585,5 +586,44 @@ func TestFateAfterAnUpgrade(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A memory that follows late and can't read what was long ago brings nothing back that was
+// deleted in the new room.
+func TestLateHeir(t *testing.T) {
+	layout := wire.Layout{}
+	old := loaded(layout)
+	for i := range 40 {
+		set(t, old, fmt.Sprintf("$old%d", i), fmt.Sprintf("key %d", i), `1`)
+	}
+	h := heritage(t, old)
+	first := loaded(layout)
+	inherit(t, first, h)
+	events := mend(t, first, "$new")
+	events = append(events, set(t, first, "$deleted", "key 3", ``))
+	for i := range 2 * maxEvents {
+		events = append(events, set(t, first, fmt.Sprintf("$later%d", i), fmt.Sprintf("key %d", 5+i%30), fmt.Sprint(i)))
+	}
+	for _, n := range []int{1, 5, 20, len(events)} {
+		recent := slices.Clone(events[len(events)-n:])
+		late := New(layout, account)
+		late.Expect()
+		late.Load(Snapshot{Timeline: recent})
+		late.Settle(false)
+		slices.Reverse(recent)
+		inherit(t, late, h, recent...)
+		for late.Behind("") { // older events can't be had
+			late.Missed()
+			late.Expect()
+			late.Load(Snapshot{Timeline: events[len(events)-n:]})
+			late.Settle(false)
+		}
+		if entry, ok, _ := late.Get("key 3"); ok {
+			t.Errorf("with %d events known, what was deleted holds %s", n, entry.Raw)
+		}
+		if todo := late.Todo(); len(todo) > 0 {
+			t.Errorf("with %d events known, %v is to be done", n, todo)
+		}
 	}
 }

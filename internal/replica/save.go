@@ -48,6 +48,7 @@ type savedDocument struct {
 type savedFrom struct {
 	Meant  savedContent
 	Mark   string   `json:",omitempty"`
+	Until  int64    `json:",omitempty"`
 	Copied string   `json:",omitempty"`
 	Older  []string `json:",omitempty"`
 	Took   string   `json:",omitempty"`
@@ -173,7 +174,7 @@ func (d *document) save(layout wire.Layout, stateKey string) savedDocument {
 		s.Answer = &answer
 	}
 	if d.from != nil {
-		s.From = &savedFrom{in.save(d.from.dict, nil), d.from.mark, d.from.copied, slices.Clone(d.from.older), d.from.took}
+		s.From = &savedFrom{in.save(d.from.dict, nil), d.from.mark, d.from.until, d.from.copied, slices.Clone(d.from.older), d.from.took}
 	}
 	for _, one := range d.sent {
 		s.Sent = append(s.Sent, savedSent{one.id, one.base})
@@ -332,7 +333,7 @@ func (s savedDocument) restore(layout wire.Layout, stateKey string) (*document, 
 		if err != nil {
 			return nil, err
 		}
-		d.from = &inheritance{meant, s.From.Mark, s.From.Copied, s.From.Older, s.From.Took}
+		d.from = &inheritance{meant, s.From.Mark, s.From.Until, s.From.Copied, s.From.Older, s.From.Took}
 	}
 	for _, one := range s.Sent {
 		d.sent = append(d.sent, sent{one.ID, one.Base})

@@ -342,6 +342,26 @@ func FuzzRestore(f *testing.F) {
 		}
 		f.Add(saved, room.layout.PerKey)
 	}
+	for _, layout := range layouts {
+		if layout.StateKey != "" {
+			continue
+		}
+		old, heir := loadedRoom(layout, map[string]string{layout.Of("a"): `{"a":1}`, layout.Of("b"): `{"b":2}`}), New(layout, account)
+		heir.Expect()
+		heir.Settle(true)
+		h, err := old.Leave()
+		if err != nil {
+			f.Fatal(err)
+		}
+		if _, err := heir.Inherit(h, maker, until, nil); err != nil {
+			f.Fatal(err)
+		}
+		saved, err := heir.Save()
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(saved, layout.PerKey)
+	}
 	w := newWorld(plays["a program and forks"], 3)
 	w.play()
 	saved, err := w.ms[0].Save()

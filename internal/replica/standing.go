@@ -65,11 +65,10 @@ func (d *document) take(s standing, disbelieved bool) {
 
 // follow makes what stands there what counts, where stamps don't tell.
 func (d *document) follow() {
-	if d.meaning != nil || d.from != nil && d.from.took == "" && d.from.superseded(d.standing.dict) {
-		return
+	if d.meaning == nil && !d.disbelieved() {
+		d.answer(d.standing.dict)
+		d.from = nil
 	}
-	d.answer(d.standing.dict)
-	d.from = nil
 }
 
 // observe takes over an event that sync brought: what it says, and what that tells of
@@ -125,6 +124,9 @@ func (d *document) observe(layout wire.Layout, e Event, self string) {
 		d.ask, d.fork = true, true
 	}
 	d.overtakes(layout, e, known)
+	if d.from != nil && d.from.took == e.ID && !d.ask && !d.needsMending() {
+		d.from = nil // nobody has put anything there meanwhile
+	}
 }
 
 // sends says whether an event is the own one that is under way.
@@ -284,7 +286,7 @@ func (d *document) wrote(draft Draft, id string) {
 	d.unproved = true
 	d.top = max(d.top, draft.depth)
 	if d.from != nil && draft.dict.Write != nil && draft.dict.Write.Base == d.from.mark {
-		d.from.mark = ""
+		d.from = nil // all is here
 	}
 	if draft.left && d.from != nil {
 		defer func(from *inheritance) { d.from, from.took = from, id }(d.from)

@@ -105,6 +105,7 @@ func (u *upgrade) inherits(m *memory, h *Heritage) {
 	for _, e := range slices.Backward(u.heir.has) {
 		events = append(events, e.event())
 	}
+	events = events[:min(len(events), u.world.look)]
 	takes, err := m.Takes(h, u.maker, u.until, events)
 	if err != nil {
 		panic(err)
@@ -125,7 +126,7 @@ func (u *upgrade) inherits(m *memory, h *Heritage) {
 // done says whether a memory has no need to ask for the old room when it starts again.
 func (m *memory) done() bool {
 	doc := m.docs[""]
-	return doc == nil || (doc.from == nil || doc.from.mark == "") && !doc.needsMending()
+	return doc == nil || doc.from == nil && !doc.needsMending()
 }
 
 func (u *upgrade) restarts(m *memory) {
@@ -243,6 +244,7 @@ const tripleRace = 25
 
 func TestUpgradeModel(t *testing.T) {
 	few, many, repeats := kind{steps: 60}, kind{keys: 26, steps: 150}, kind{steps: 60, repeats: 0.1}
+	little := kind{keys: 26, steps: 200, look: 8}
 	forks, saves := kind{steps: 60, repeats: 0.1, forks: 0.1}, kind{steps: 60, saves: true}
 	for name, k := range map[string]struct {
 		upgradeKind
@@ -257,6 +259,8 @@ func TestUpgradeModel(t *testing.T) {
 		"copies, many keys":         {upgradeKind{kind: many, copies: true}, 0},
 		"copies, forks":             {upgradeKind{kind: forks, copies: true}, 0},
 		"copies, saved":             {upgradeKind{kind: saves, copies: true}, 0},
+		"little can be had":         {upgradeKind{kind: little}, 0},
+		"copies, little can be had": {upgradeKind{kind: little, copies: true}, 0},
 		"natives":                   {upgradeKind{kind: few, natives: true}, tripleRace},
 		"natives, forks":            {upgradeKind{kind: forks, natives: true}, tripleRace},
 		"natives, many keys":        {upgradeKind{kind: many, natives: true}, tripleRace},

@@ -116,7 +116,7 @@ func (r *Room) Draft(stateKey string, changes map[string]json.RawMessage, change
 	if len(doc.sent) > 0 { // what these replaced is not known
 		base = ""
 	}
-	if doc.from != nil && doc.from.mark != "" {
+	if doc.from != nil {
 		base = doc.from.mark
 	}
 	unstamped := draft.dict.Content()
@@ -208,7 +208,7 @@ func (d *document) contradicted() map[string]bool {
 			keys[key] = true
 		}
 	}
-	if d.from != nil { // others may still take it over
+	if d.from != nil { // others may be taking it over as well
 		for _, key := range differences(d.from.dict, d.dict) {
 			keys[key] = true
 		}
