@@ -200,6 +200,8 @@ func (m *Memory) sessionOptions() session.Options {
 		Invited:     m.rooms.Invited,
 		Anew:        m.rooms.Anew,
 		Learnt:      m.learnt,
+
+		FollowUpgrades: m.conf.FollowUpgrades == On,
 	}
 }
 

@@ -48,6 +48,7 @@ type adapter struct {
 	sends  sync.WaitGroup
 
 	invitations invitations
+	upgrades    upgrades
 
 	mu      sync.Mutex // owns what follows
 	rooms   map[id.RoomID]*room
@@ -71,6 +72,7 @@ func New(memory *matrix.Memory, opts ...Option) joe.Module {
 	a.encrypted.ever = func(room id.RoomID, now bool) (bool, error) { return bridge.Encrypted(memory, room, now) }
 	a.invitations.standing = make(map[id.RoomID]context.CancelFunc)
 	a.invitations.joins = make(chan struct{}, maxJoins)
+	a.upgrades = upgrades{ahead: make(map[id.RoomID]*session.Upgrade), there: make(map[id.RoomID]bool)}
 	a.ctx, a.cancel = context.WithCancel(a.session.Life())
 	for _, opt := range opts {
 		opt(&a.options)

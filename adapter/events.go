@@ -42,6 +42,16 @@ type LeaveEvent struct {
 	Data     *event.Event
 }
 
+// An UpgradeEvent says that a room was upgraded, which is to say replaced by another one, and that
+// the bot has followed.
+type UpgradeEvent struct {
+	AuthorID   string // who upgraded it
+	Text       string // what the old room says to people who still look there, "" if nothing
+	Channel    string // the new room
+	OldChannel string
+	Data       *event.Event // the m.room.tombstone; some homeservers don't say its ID
+}
+
 // An InvitationEvent says that the bot was invited to a room, and has joined, rejected the
 // invitation or failed to do either.
 type InvitationEvent struct {

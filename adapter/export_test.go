@@ -1,5 +1,7 @@
 package adapter
 
+import "time"
+
 // Bound makes gaps begin and end sooner, and what was seen be forgotten sooner, so
 // that a test needs fewer messages.
 func Bound(timeline, onePage, most, pages int) (restore func()) {
@@ -15,4 +17,11 @@ func Waiting(most int) (restore func()) {
 	before := maxWaiting
 	maxWaiting = most
 	return func() { maxWaiting = before }
+}
+
+// FollowAgain is how long the bot waits after it could not follow where a room was upgraded.
+func FollowAgain(after time.Duration) (restore func()) {
+	before := followAgain
+	followAgain = after
+	return func() { followAgain = before }
 }

@@ -12,13 +12,14 @@ import (
 // heard are the types of the events that the adapter follows in a timeline.
 var heard = []event.Type{
 	event.EventMessage, event.EventEncrypted, event.EventReaction, event.EventRedaction,
-	event.StateMember, event.StateEncryption,
+	event.StateMember, event.StateEncryption, event.StateTombstone,
 }
 
 // widen lets a filter through what the adapter needs.
 func widen(filter *mautrix.RoomFilter) {
 	filter.Timeline.Types = append(filter.Timeline.Types, heard...)
 	filter.Timeline.Limit = timelineLimit
+	filter.State.Types = append(filter.State.Types, event.StateTombstone) // which may be from before the start
 	filter.Ephemeral = &mautrix.FilterPart{Types: []event.Type{event.EphemeralEventTyping}}
 }
 
@@ -28,6 +29,9 @@ func passes(filter *mautrix.Filter) error {
 		return nil
 	}
 	if err := lets(filter.Room.Timeline, "timeline", heard...); err != nil {
+		return err
+	}
+	if err := lets(filter.Room.State, "state", event.StateTombstone); err != nil {
 		return err
 	}
 	return lets(filter.Room.Ephemeral, "ephemeral", event.EphemeralEventTyping)

@@ -40,4 +40,6 @@ func TestWhichFiltersPass(t *testing.T) {
 		}
 	}
 	require.NoError(t, passes(&mautrix.Filter{}))
+	require.NoError(t, passes(&mautrix.Filter{Room: &mautrix.RoomFilter{State: &mautrix.FilterPart{Types: types("m.room.tombstone")}}}))
+	require.ErrorContains(t, passes(&mautrix.Filter{Room: &mautrix.RoomFilter{State: &mautrix.FilterPart{Types: types("m.room.member")}}}), "m.room.tombstone")
 }

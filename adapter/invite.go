@@ -34,9 +34,10 @@ type invitations struct {
 
 // An invitation is a room's that the bot was invited to.
 type invitation struct {
-	room   id.RoomID
-	invite *event.Event    // the bot's member event
-	ctx    context.Context // ends when it is withdrawn, and with the adapter's
+	room     id.RoomID
+	invite   *event.Event    // the bot's member event
+	replaces id.RoomID       // the room that this one says it replaces, or ""
+	ctx      context.Context // ends when it is withdrawn, and with the adapter's
 }
 
 // pushInvitation takes over an invitation. It is called with a.mu held.
@@ -54,7 +55,16 @@ func (a *adapter) pushInvitation(roomID id.RoomID, state []*event.Event) {
 	a.invitations.withdraw(roomID) // it is another by now
 	ctx, withdraw := context.WithCancel(a.ctx)
 	a.invitations.standing[roomID] = withdraw
-	a.invitations.waiting = append(a.invitations.waiting, invitation{roomID, state[i], ctx})
+	a.invitations.waiting = append(a.invitations.waiting, invitation{roomID, state[i], replaced(state), ctx})
+}
+
+// replaced returns the room that a room says it replaces, by what comes with an invitation, or "".
+func replaced(state []*event.Event) id.RoomID {
+	i := lastIndex(state, func(evt *event.Event) bool { return evt.Type == event.StateCreate })
+	if i < 0 || parse(state[i]) != nil {
+		return ""
+	}
+	return state[i].Content.AsCreate().GetPredecessor().RoomID
 }
 
 // withdraw notes that an invitation, if there is one, does not stand any more. It is
@@ -136,13 +146,18 @@ func (a *adapter) choose(others []invitation) (welcome []invitation) {
 	if err = errors.Join(err, joinedErr); err != nil && a.ctx.Err() == nil {
 		a.session.Log.WithError(err).Warn("The bot was invited, and it could not be found out whether to a room that it is to be in; where it is not, the invitation stands until the next start")
 	}
+	upgraded := a.upgraded(others, joined)
 	for _, i := range others {
+		u, asked := upgraded[i.replaces]
 		switch {
-		case slices.Contains(named, i.room):
+		case slices.Contains(named, i.room), a.isAhead(i.room, u):
 			welcome = append(welcome, i)
 		case slices.Contains(joined, i.room): // by now, perhaps, as a room of the memory
 			a.answered(i, true)
 		case err != nil:
+			a.answered(i, false)
+		case asked && u == nil: // by hand, the tombstone that names a room comes after it
+			a.log(i.room).WithField("inviter", i.invite.Sender.String()).Debug("The bot was invited to a room that is to replace one that it is in, and follows if that is upgraded")
 			a.answered(i, false)
 		default:
 			a.invitations.unwelcome = append(a.invitations.unwelcome, i)
@@ -151,16 +166,27 @@ func (a *adapter) choose(others []invitation) (welcome []invitation) {
 	return welcome
 }
 
-// A joining is what the room's lane waits for while the bot joins a room.
+// A joining is what the room's lane waits for while the bot joins a room, and then tells.
 type joining struct {
-	event InvitationEvent
-	over  bool // owned by adapter.mu; event is, too, until then
+	invitation *InvitationEvent // nil: none that the bot would have answered
+	upgrade    *UpgradeEvent    // nil: the bot has not come along from a room that this one replaces
+	over       bool             // owned by adapter.mu; the others are, too, until then
+}
+
+func (a *adapter) tell(j *joining) {
+	if j.invitation != nil {
+		a.outlet.emit(*j.invitation)
+	}
+	if j.upgrade != nil {
+		a.outlet.emit(*j.upgrade)
+	}
 }
 
 // accept joins a room, beside others. The room's lane emits the InvitationEvent, after what
 // came before the invitation and before what the bot hears there.
 func (a *adapter) accept(i invitation) {
-	n := news{joining: &joining{event: i.event(false)}}
+	told := i.event(false)
+	n := news{joining: &joining{invitation: &told}}
 	a.mu.Lock()
 	a.push(i.room, n)
 	a.mu.Unlock()
@@ -187,12 +213,35 @@ func (a *adapter) join(i invitation, joining *joining) {
 	case err == nil:
 		log.Info("The bot was invited and has joined")
 		a.mu.Lock()
-		joining.event.Joined = true
+		joining.invitation.Joined = true
+		u := a.upgrades.ahead[i.room]
 		a.mu.Unlock()
+		if u != nil {
+			a.hasCome(i, u, joining)
+		}
 	case i.ctx.Err() != nil:
 		log.Info("The bot was invited, but the invitation was withdrawn before it could join")
 	default:
 		log.WithError(err).Warn("The bot was invited, but could not join; invite it again")
+	}
+}
+
+// hasCome completes the upgrade of a room to the one that the bot has joined as it was invited there.
+func (a *adapter) hasCome(i invitation, u *session.Upgrade, joining *joining) {
+	err := a.arrive(u, joining)
+	if err == nil {
+		return
+	}
+	a.stays(u.Old, err)
+	if !errors.Is(err, session.ErrUntrusted) || a.invites.allow(a.client.UserID, i.invite.Sender) {
+		return
+	}
+	if err := a.session.RejectInvite(a.ctx, i.room); err == nil { // as the upgrade alone has called it there
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		joining.invitation.Joined = false
+	} else if a.ctx.Err() == nil {
+		a.log(i.room).WithError(err).Warn("The bot was invited by a user who may not invite it, has joined, and could not leave again")
 	}
 }
 

@@ -17,6 +17,8 @@ type room struct {
 	busy  bool   // its lane runs; owned by adapter.mu
 	in    bool   // the bot is in the room, as of the last sync; owned by adapter.mu
 
+	buried bool // another room replaces it, to which the bot is to follow; owned by adapter.mu
+
 	// The rest is owned by the lane.
 	known   bool // its timeline was followed before
 	seen    recent[id.EventID]
@@ -38,7 +40,7 @@ type news struct {
 	typing    []*event.Event
 	left      bool
 
-	joining *joining     // the bot was invited, and joins
+	joining *joining     // the bot joins, as it was invited, or the room replaces another
 	key     id.SessionID // for which messages were set aside; it has come, or is given up
 }
 
@@ -50,6 +52,7 @@ func (a *adapter) synced(_ context.Context, response *mautrix.RespSync, since st
 	initial := since == "" && !a.primed // a sync that begins anew later has a gap at most
 	resumed := since != "" && !a.primed
 	a.primed = true
+	a.bury(response.Rooms.Join)
 	for roomID, joined := range response.Rooms.Join {
 		a.encrypted.note(roomID, joined)
 		a.push(roomID, news{
@@ -100,9 +103,12 @@ func (a *adapter) push(roomID id.RoomID, n news) {
 		return
 	}
 	r := a.room(roomID)
-	r.in = n.joining == nil && !n.left
-	if r.in && !n.initial && !n.resumed && !n.spare() {
-		return // it brings nothing to the adapter
+	if n.joining == nil {
+		r.in = !n.left
+	}
+	if n.joining == nil && !n.left && !n.initial && !n.resumed && !n.spare() {
+		a.wake(r)
+		return // it brings nothing to the adapter, but perhaps that it was upgraded
 	}
 	r.queue = append(r.queue, n)
 	if r.waiting() > maxWaiting {
@@ -173,10 +179,13 @@ func (a *adapter) wake(r *room) {
 	}
 }
 
-// ready says whether there is something to do for the lane: what comes after the bot was
-// invited waits until it has joined. It is called with adapter.mu held.
+// ready says whether there is something to do for the lane: what comes while the bot joins
+// waits until it has joined. It is called with adapter.mu held.
 func (r *room) ready() bool {
-	return len(r.queue) > 0 && (r.queue[0].joining == nil || r.queue[0].joining.over)
+	if len(r.queue) == 0 {
+		return r.buried
+	}
+	return r.queue[0].joining == nil || r.queue[0].joining.over
 }
 
 // drain is the room's lane: it handles what is queued, one after another.
@@ -188,6 +197,12 @@ func (a *adapter) drain(r *room) {
 			a.drop(r)
 			a.mu.Unlock()
 			return
+		}
+		if len(r.queue) == 0 {
+			r.buried = false
+			a.mu.Unlock()
+			a.follow(r)
+			continue
 		}
 		next := r.queue[0]
 		r.queue = r.queue[1:]
@@ -212,7 +227,7 @@ func (a *adapter) handle(r *room, n news) {
 		a.bringBack(r, n.key)
 	case n.joining != nil:
 		if a.ctx.Err() == nil { // else it may have been cut short, and the invitation stands
-			a.outlet.emit(n.joining.event)
+			a.tell(n.joining)
 		}
 	case n.left:
 		if !n.initial {

@@ -35,6 +35,8 @@ type document struct {
 	carried int              // how many events in a row carry a write along, or have none
 	changed int              // the room's count at the last change
 	unheard *wire.Dictionary // an answer that was no known event's content
+	again   bool             // the same is to be asked for once more, as its events don't tell of it
+	lost    []string         // events that stood there until the homeserver has gone back, with no event to explain it
 	loose   []string         // encrypted events that perhaps no entry points at any more
 	from    *inheritance     // what was taken over from another room; nil: nothing, or what came later counts alone
 }

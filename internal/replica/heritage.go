@@ -205,7 +205,7 @@ func (i *inheritance) superseded(dict wire.Dictionary) bool {
 	return len(dict.Entries) > 0 && slices.Contains(i.older, digest(dict.Content()))
 }
 
-// maxOlder is of how much that stood in the old room before a memory is told.
+// maxOlder is how many of the contents that stood in the old room before are known again.
 const maxOlder = 32
 
 // A succession says how one room took the place of another.
@@ -239,8 +239,9 @@ func (s succession) copied(e *event, l *left) (depth int64, copied bool) {
 	return l.stood[i].depth, true
 }
 
-// Takes returns what the room would take over from the old one that it does not hold: what
-// was sent encrypted has to be sealed anew for it, see [Heritage.Replace].
+// Takes returns what the room would take over from the old one that it does not hold, and what
+// it holds that was sent encrypted for the old room: that has to be sealed anew for this one, see
+// [Heritage.Replace].
 func (r *Room) Takes(h *Heritage, maker string, until int64, events []Event) (map[string]wire.Entry, error) {
 	s, err := r.save()
 	if err != nil {
@@ -259,10 +260,16 @@ func (r *Room) Takes(h *Heritage, maker string, until int64, events []Event) (ma
 		}
 	}
 	after.inherit(h, after.succession(maker, until, events), events)
+	sealed := make(map[string]bool) // for the old room
+	for _, l := range h.docs {
+		for _, entry := range l.dict.Entries {
+			sealed[entry.Pointer] = entry.Pointer != ""
+		}
+	}
 	takes := make(map[string]wire.Entry)
 	for stateKey, doc := range after.docs {
 		for key, entry := range doc.dict.Entries {
-			if after.stateKey(key) == stateKey && !same(entry, before[key]) {
+			if after.stateKey(key) == stateKey && (sealed[entry.Pointer] || !same(entry, before[key])) {
 				takes[key] = entry
 			}
 		}
@@ -272,7 +279,7 @@ func (r *Room) Takes(h *Heritage, maker string, until int64, events []Event) (ma
 
 // Inherit takes over what the old room left: each key but those that were changed in the new
 // room, with its stamp. maker made the new room; until is when the old one said that it was replaced
-// (origin_server_ts); events are those of the new room that can be had, in any order. It reports
+// (origin_server_ts); events are those of the new room that can be had, the latest first. It reports
 // whether there is something to do.
 func (r *Room) Inherit(h *Heritage, maker string, until int64, events []Event) (todo bool, err error) {
 	r.mu.Lock()
@@ -336,21 +343,20 @@ func (r *Room) receive(stateKey string, l *left, s succession) {
 }
 
 // replaces says whether what the old room left counts, and not what stands in the new one: a copy,
-// or what a memory has put first that had not heard of what replaced it in the old room.
+// or what memories have put that had not heard of what replaced it in the old room.
 func (i *inheritance) replaces(doc *document, events []*event, l *left, s succession) bool {
-	copies := []string{""}
+	known, copied, set := map[string]bool{"": true}, false, false
 	for _, e := range events {
-		if _, copied := s.copied(e, l); copied {
-			copies = append(copies, e.id)
-		}
+		known[e.id] = true
+		_, copy := s.copied(e, l)
+		copied = copied || copy && e.id == doc.id
+		set = set || !copy && (e.blank || e.time != 0 && e.time <= s.until || !i.superseded(e.dict))
+	}
+	for _, e := range events { // one that is not known may have been set here
+		set = set || !known[e.replaces]
 	}
 	i.copied = doc.id
-	if doc.id == "" || slices.Contains(copies, doc.id) {
-		return doc.id != ""
-	}
-	return i.superseded(doc.standing.dict) && !slices.ContainsFunc(events, func(e *event) bool {
-		return !slices.Contains(copies, e.id) && (e.id != doc.id || !slices.Contains(copies, e.replaces))
-	})
+	return doc.id != "" && (copied || !set && i.superseded(doc.standing.dict))
 }
 
 // goOn takes over what a dictionary of the old room left. A memory that has done so says it

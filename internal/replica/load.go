@@ -9,9 +9,10 @@ import (
 
 // A Snapshot is what the homeserver says of the memory's state events in a room.
 type Snapshot struct {
-	State    []Event // what stands there, or stood there before Timeline
-	Timeline []Event // the last events, oldest first
-	Older    []Event // the state events of the older type
+	State    []Event           // what stands there, or stood there before Timeline
+	Timeline []Event           // the last events, oldest first
+	Older    []Event           // the state events of the older type
+	Torn     map[string]string // what stands under a state key where that is not the last of Timeline: its ID; "": nothing
 }
 
 // Expect announces that a snapshot is about to be read: from now on, what sync brings
@@ -50,7 +51,7 @@ func (r *Room) Load(s Snapshot) (more, back bool) {
 		seen[e.ID] = true
 		t := tracks[e.StateKey]
 		if t == nil {
-			t = &track{bare: e.Bare}
+			t = &track{bare: e.Bare, torn: s.Torn[e.StateKey]}
 			tracks[e.StateKey] = t
 		}
 		t.add(r.document(e.StateKey), r.layout, e, r.self)
@@ -58,6 +59,9 @@ func (r *Room) Load(s Snapshot) (more, back bool) {
 	for stateKey, doc := range r.docs {
 		before := doc.id
 		back = doc.load(tracks[stateKey], doc.changed > r.began, seen) || back
+		doc.again = doc.again && doc.id == before
+		_, torn := s.Torn[stateKey]
+		doc.ask = doc.ask || doc.again || torn
 		if doc.id != before { // an answer that is on its way may be older
 			r.touch(stateKey)
 		} else {
@@ -72,6 +76,7 @@ type track struct {
 	steps  []step // what stood there one after the other; the last one does
 	unsure bool   // or another one does
 	bare   bool   // the first one comes from the state
+	torn   string // what stands there by the state, where that is not the last of the timeline
 	latest string // the last event of the timeline
 }
 
@@ -121,25 +126,27 @@ func (d *document) load(t *track, news bool, seen map[string]bool) (back bool) {
 	if !news { // else sync goes on from what it brought
 		d.last = cmp.Or(t.latest, d.last, now.id)
 	}
+	fork := t.unsure && !slices.Contains(d.past, cmp.Or(t.torn, now.id)) // else the homeserver has gone back
 	at := slices.IndexFunc(t.steps, func(s step) bool { return s.id == d.id })
 	switch {
 	case news, d.ahead(): // there may be later news than the snapshot
 		d.ask = d.ask || now.id != d.id || t.unsure
 	case now.id == d.id:
-		d.ask, d.fork = t.unsure, t.unsure
+		d.ask, d.fork = t.unsure, fork
 		changed := !equal(d.standing.dict, now.dict)
 		d.standing = now
 		if changed { // else it may be a late own request, which is not followed
 			d.follow()
 		}
 	case d.found && d.id != "" && !seen[d.id] && slices.Contains(d.past, now.id):
+		d.lose()
 		d.take(now, true) // what is known is put back
 		d.sent = nil
 		return true
 	case t.unsure && d.found && at < 0:
-		d.ask, d.fork = true, true
+		d.ask, d.fork = true, fork
 	default:
-		d.ask, d.fork = t.unsure, t.unsure
+		d.ask, d.fork = t.unsure, fork
 		for _, s := range t.steps[at+1:] {
 			d.take(s.standing, d.late(s.standing, s.own))
 		}

@@ -58,6 +58,7 @@ type Room struct {
 	caught   int      // the same when loading began
 	early    []Update // what sync brought while loading for the first time
 	gone     []string // what was redacted meanwhile
+	lost     []string // events that the homeserver has gone back from: see Lost
 }
 
 // New returns the replica of a room that is not loaded yet. self is the bot's user ID.
@@ -150,6 +151,24 @@ func (r *Room) Unproved() []string {
 		}
 	}
 	return unproved
+}
+
+// Lost returns, once, the events that stood in the room until the homeserver went back to what stood
+// there before, with no event to explain it. What is known counts, and is put back.
+func (r *Room) Lost() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	lost := r.lost
+	r.lost = nil
+	return lost
+}
+
+// Stands says whether a state event stands under a state key, as far as is known.
+func (r *Room) Stands(stateKey string) bool {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	doc, ok := r.docs[stateKey]
+	return ok && doc.found
 }
 
 // Forget drops all that is known, as after leaving the room.

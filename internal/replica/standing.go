@@ -11,6 +11,7 @@ import (
 type standing struct {
 	found bool
 	id    string // "": it is not known which event that is
+	alike bool   // or that is only one of the same content
 	dict  wire.Dictionary
 	err   error           // why it can't be read
 	raw   json.RawMessage // that
@@ -75,7 +76,7 @@ func (d *document) follow() {
 // what stands in the room. Where events were sent at the same moment, neither their order
 // nor anything else here tells which one does, so that it has to be asked for.
 func (d *document) observe(layout wire.Layout, e Event, self string) {
-	said := e.Replaces != "" || !d.found
+	said, state := e.Replaces != "" || !d.found, e.Bare
 	d.told = d.told || e.Replaces != ""
 	e.Silent = e.Silent && d.found && !d.start // else it is the first one
 	switch {
@@ -108,6 +109,7 @@ func (d *document) observe(layout wire.Layout, e Event, self string) {
 			d.emptied()
 		}
 	case slices.Contains(d.past, e.ID):
+		d.ask = d.ask || state // it may stand there again
 	case e.Replaces == d.id && (d.id != "" || !d.found) && !e.Bare && (said || d.sends(s, e.Sender == self)):
 		late := d.late(s, e.Sender == self)
 		if d.sends(s, e.Sender == self) && d.id != d.sending.base {
@@ -117,6 +119,8 @@ func (d *document) observe(layout wire.Layout, e Event, self string) {
 		d.take(s, late)
 	case d.id == "" && d.found && equal(d.standing.dict, s.dict):
 		d.id = s.id
+	case d.alike && !e.Bare && equal(d.standing.dict, s.dict): // it explains why that stands there
+		d.take(s, d.lateAttempt(s, e.Sender == self) >= 0)
 	default:
 		d.ask, d.fork = true, true
 	}
@@ -185,6 +189,8 @@ func (d *document) hear(s standing, unchanged bool, self string) (heard bool) {
 		return true
 	}
 	match, own := "", true // an answer does not say who sent it
+	again := d.again
+	d.again = false
 	known := d.found && equal(d.standing.dict, s.dict)
 	if known {
 		match = d.id
@@ -202,6 +208,9 @@ func (d *document) hear(s standing, unchanged bool, self string) (heard bool) {
 	d.unproved = d.unproved && match == ""
 	back := match != d.id && !d.fork && slices.Contains(d.past, match)
 	first := d.unheard == nil || !equal(*d.unheard, s.dict)
+	if back {
+		first = !again
+	}
 	switch {
 	case known, match != "" && match == d.id:
 		d.ask, d.fork, d.sent = false, false, nil
@@ -210,13 +219,31 @@ func (d *document) hear(s standing, unchanged bool, self string) (heard bool) {
 	case match == "" && d.meaning != nil && d.stored(s):
 		d.settle(s, false)
 	case first && (back || d.lateAttempt(s, own) >= 0 || match == "" && d.meaning != nil): // the events tell more
-		d.unheard = &s.dict
+		d.unheard, d.again, d.ask = &s.dict, back, d.ask || back
 		return false
 	default: // where the events were loaded again, it does not come down sync
-		s.id = match
+		if back && !d.ahead() {
+			d.lose()
+		}
+		s.id, s.alike = match, back
 		d.settle(s, d.late(s, own) || back) // or the homeserver has gone back
 	}
 	return true
+}
+
+// after takes over what the homeserver says stands there after all that sync brought.
+func (d *document) after(s standing) {
+	switch {
+	case s.id == d.id:
+		d.ask, d.fork = false, false
+	case d.ahead() && slices.Contains(d.past, s.id): // sync lags behind
+	case !d.fork && slices.Contains(d.past, s.id): // the same, or the homeserver has gone back
+		d.ask = true
+	case d.ahead():
+		d.ask, d.fork = true, true
+	default:
+		d.settle(s, false)
+	}
 }
 
 // settle takes the homeserver's answer for what stands in the room.
@@ -243,9 +270,13 @@ func (d *document) stored(s standing) bool {
 // vanish notes that the homeserver no longer has the state event. Matrix has no such
 // thing, so what was known is put back.
 func (d *document) vanish() {
+	d.lose()
 	d.stands(standing{})
 	d.sent = nil
 }
+
+// lose notes that the homeserver has gone back from what stands there.
+func (d *document) lose() { d.lost = append(d.lost, d.id) }
 
 // wrote notes an acknowledged write.
 func (d *document) wrote(draft Draft, id string) {

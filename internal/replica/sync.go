@@ -58,8 +58,7 @@ func (r *Room) apply(u Update) {
 	for _, e := range bare(u.After) {
 		if r.layout.Owns(e.StateKey) {
 			doc := r.document(e.StateKey)
-			doc.ask = false
-			doc.take(doc.learn(r.layout, e, false).standing(), false)
+			doc.after(doc.learn(r.layout, e, false).standing())
 			changed[e.StateKey] = true
 		}
 	}
@@ -81,6 +80,7 @@ func (r *Room) refresh(stateKey string, doc *document) {
 	doc.mean()
 	r.repoint(doc.counted, doc.dict)
 	doc.counted = doc.dict
+	r.lost, doc.lost = append(r.lost, doc.lost...), nil
 	r.see(stateKey, doc)
 }
 

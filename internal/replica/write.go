@@ -96,6 +96,9 @@ func (r *Room) Draft(stateKey string, changes map[string]json.RawMessage, change
 			return Draft{}, ErrHeard
 		}
 	}
+	if doc.again { // nothing else tells, and what stands there is written over
+		doc.again, r.lost = false, append(r.lost, doc.id)
+	}
 	draft := Draft{dict: doc.dict.With(changes), sender: r.self, was: doc.standing.name()}
 	if r.layout.PerKey && len(draft.dict.Entries) == 0 {
 		draft.dict = wire.Dictionary{} // as opsdroid deletes a key; with other members it would be nobody's
@@ -104,7 +107,7 @@ func (r *Room) Draft(stateKey string, changes map[string]json.RawMessage, change
 		draft.base = doc.id
 	}
 	if doc.meaning == nil {
-		draft.left = doc.from != nil && doc.from.took == "" && len(changed) == 0
+		draft.left = doc.from != nil && len(changed) == 0
 		draft.Content = draft.dict.Content()
 		doc.sending = &draft
 		return draft, nil

@@ -59,10 +59,6 @@ func (r *Room) inherit(ctx context.Context) error {
 		return nil
 	}
 	err := r.inheritFrom(ctx, old)
-	if session.IsStatus(err, http.StatusForbidden) || session.IsStatus(err, http.StatusNotFound) || errors.Is(err, session.ErrUntrusted) || unusable(err) {
-		r.log().WithField("from", old.String()).WithError(err).Warn("The room replaces another one, and what that held is not taken along")
-		err = nil
-	}
 	if err != nil {
 		return fmt.Errorf("taking along what the room %s held, which this one replaces: %w", old, err)
 	}
@@ -71,33 +67,60 @@ func (r *Room) inherit(ctx context.Context) error {
 }
 
 func (r *Room) inheritFrom(ctx context.Context, old id.RoomID) error {
-	before, err := r.rooms.register(old)
+	before, err := r.rooms.register(old) // so that its tombstone is heard, if that comes later
 	if err != nil {
 		return err
 	}
 	done, err := r.isMarked(ctx, old)
-	if err != nil {
+	switch {
+	case err != nil:
 		return err
-	}
-	if done {
+	case done:
 		r.from.Store(before)
 		return nil
 	}
-	upgrade, err := r.rooms.Session.Upgraded(ctx, old)
-	if err != nil || upgrade == nil || upgrade.New != r.id { // nobody says there that it goes on here
+	left, tombstone, err := r.leftBy(ctx, before)
+	switch {
+	case lasting(err), unusable(err):
+		r.log().WithField("from", old.String()).WithError(err).Warn("The room replaces another one, and what that held can't be taken along")
+		return nil
+	case err != nil || left == nil:
 		return err
+	}
+	return r.takeOver(ctx, before, left, tombstone)
+}
+
+// leftBy returns what the room leaves that this one replaces, as its tombstone says; nil if none says so.
+func (r *Room) leftBy(ctx context.Context, before *Room) (left *replica.Heritage, tombstone *event.Event, err error) {
+	old := before.id
+	maker := r.rights().create.Sender
+	upgrade, err := r.rooms.Session.Upgraded(ctx, old)
+	visits := session.IsStatus(err, http.StatusForbidden)
+	if visits {
+		if err := r.rooms.Session.Revisit(ctx, old, maker); err != nil {
+			return nil, nil, err
+		}
+		upgrade, err = r.rooms.Session.Upgraded(ctx, old)
+	}
+	if err != nil || upgrade == nil || upgrade.New != r.id { // nobody says there that it goes on here
+		if visits && (err == nil || lasting(err)) {
+			_ = r.rooms.Session.RejectInvite(ctx, old) // it was of no use; the bot stays where this fails
+		}
+		return nil, nil, err
 	}
 	before.replacedBy(upgrade.New, upgrade.Tombstone.ID) // so that nothing is put there any more
-	left, err := before.leave(ctx)
-	if err != nil {
-		return err
-	}
+	left, err = before.legacy(ctx)
+	return left, upgrade.Tombstone, err
+}
+
+// takeOver takes over what the room left that this one replaces.
+func (r *Room) takeOver(ctx context.Context, before *Room, left *replica.Heritage, tombstone *event.Event) error {
+	maker, until := r.rights().create.Sender.String(), tombstone.Timestamp
 	events, err := r.history(ctx)
 	if err != nil {
 		return err
 	}
-	maker := r.rights().create.Sender.String()
-	if slices.ContainsFunc(events, func(e replica.Event) bool { return e.Sender == maker && e.Time <= upgrade.Tombstone.Timestamp }) { // it may be a copy
+	if slices.ContainsFunc(events, func(e replica.Event) bool { return e.Sender == maker && e.Time <= until }) { // it may be a copy
 		earlier, err := before.history(ctx)
 		if err != nil {
 			return err
@@ -109,7 +132,7 @@ func (r *Room) inheritFrom(ctx context.Context, old id.RoomID) error {
 			r.log().WithField("keys", dropped).Warn("Who may do what is not taken along from the room that this one replaces: there are users who may write here and could not there. Grant it again")
 		}
 	}
-	taken, err := r.replica.Takes(left, maker, upgrade.Tombstone.Timestamp, events)
+	taken, err := r.replica.Takes(left, maker, until, events)
 	if err != nil {
 		return err
 	}
@@ -122,19 +145,19 @@ func (r *Room) inheritFrom(ctx context.Context, old id.RoomID) error {
 		left.Drop(func(key string) bool { return slices.Contains(clear, key) })
 		r.log().WithField("keys", clear).Error("These values are not taken along from the room that this one replaces, as they stand in the clear there, and are too large or of a kind that can't be encrypted for this room. They stay there")
 	}
-	if _, err := r.replica.Inherit(left, maker, upgrade.Tombstone.Timestamp, events); err != nil {
+	if _, err := r.replica.Inherit(left, maker, until, events); err != nil {
 		return err
 	}
 	r.from.Store(before)
 	r.unmarked.Store(true)
 	r.stale.Store(true)
-	r.log().WithFields(map[string]any{"from": old.String(), "keys": len(taken)}).Info("The room replaces another one, and what that held was taken along")
+	r.log().WithFields(map[string]any{"from": before.id.String(), "keys": len(taken)}).Info("The room replaces another one, and what that held was taken along")
 	r.queue.Wake()
 	return nil
 }
 
-// leave returns what the room means, for the one that replaces it.
-func (r *Room) leave(ctx context.Context) (*replica.Heritage, error) {
+// legacy returns what the room means, for the one that replaces it.
+func (r *Room) legacy(ctx context.Context) (*replica.Heritage, error) {
 	if err := r.prepare(ctx); err != nil {
 		return nil, err
 	}

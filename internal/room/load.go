@@ -2,6 +2,7 @@ package room
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"reflect"
@@ -37,9 +38,13 @@ func (r *Room) load(ctx context.Context, done func() bool) error {
 	first := !r.replica.Loaded()
 	r.replica.Expect() // first follow, then read: nothing is missed in between
 	err := r.read(ctx, first)
-	if err != nil && first {
+	switch {
+	case errors.Is(err, ErrUnknownRoom) && !first:
+		r.leave("")
+	case err != nil && first:
 		r.replica.Forget()
 	}
+	err = r.outside(err)
 	r.stale.Store(true)
 	return err
 }
@@ -50,8 +55,9 @@ func (r *Room) read(ctx context.Context, first bool) error {
 		return err
 	}
 	before := r.rights()
-	more, back := r.replica.Load(replica.Snapshot{
+	more, _ := r.replica.Load(replica.Snapshot{
 		Older:    r.older(snapshot),
+		Torn:     snapshot.Torn,
 		State:    r.take(snapshot.State),
 		Timeline: r.take(snapshot.Timeline),
 	})
@@ -70,13 +76,11 @@ func (r *Room) read(ctx context.Context, first bool) error {
 		r.log().WithField("keys", unsure).
 			Warn("The homeserver does not give the events that tell when these keys were changed last; what the later event says counts")
 	}
-	if back {
-		r.log().Warn("The homeserver has gone back to what the room held before, as after it was restored from a backup; what was acknowledged since is written again")
-		r.rooms.Session.Restart()
-	}
 	if !r.rooms.Layout.PerKey {
 		err = r.compare(ctx, r.rooms.Layout.StateKey)
+		todo = todo || len(r.replica.Todo()) > 0
 	}
+	r.warnOfReset(ctx)
 	if todo {
 		r.queue.Wake()
 	}

@@ -58,6 +58,9 @@ type Room struct {
 	told      map[string]told      // what was said of refused changes, by key
 	retries   int                  // how often all that is refused was to be tried again
 	sent      map[string]encounter // what own changes that are not delivered met when they went out, by key
+	out       bool                 // the bot is no longer in the room, as was said
+	why       string               // it was removed, in the words of who did that
+	lacking   string               // what the bot lacks to put back what a reset took, as was said
 	unpointed []unpointed          // to be redacted, by one goroutine
 	unsorted  int                  // how many events may be kept in the journal before some are sorted out
 	replaced  *replacement         // by another room; nil: as far as is known, none
@@ -78,12 +81,7 @@ func newRoom(rs *Rooms, roomID id.RoomID) *Room {
 		Opened:    r.vault.peek,
 		Removed:   r.removed,
 		Settled:   r.mark,
-		Failed: func(stateKey string, err error) {
-			if errors.Is(err, errReplaced) {
-				return
-			}
-			r.log().WithError(explain(err)).Warn("The memory could not do what no handler waits for")
-		},
+		Failed:    r.failed,
 	}
 	if rs.Journal != nil {
 		env.Attempted = r.attempted
@@ -291,6 +289,7 @@ func (r *Room) refused(err error) error {
 
 // put stores a state event: commit.Env's Put.
 func (r *Room) put(ctx, idle context.Context, stateKey string, content json.RawMessage, may func() error) (string, commit.Outcome, error) {
+	r.warnOfReset(ctx)
 	if err := r.putting.Acquire(ctx, 1); err != nil {
 		return "", commit.Refused, err
 	}
@@ -303,6 +302,7 @@ func (r *Room) put(ctx, idle context.Context, stateKey string, content json.RawM
 		outdated = may()
 		return outdated
 	})
+	err = r.expelled(ctx, err)
 	switch {
 	case err == nil && acted:
 		return eventID.String(), commit.Repeated, nil
@@ -310,6 +310,8 @@ func (r *Room) put(ctx, idle context.Context, stateKey string, content json.RawM
 		return eventID.String(), commit.Stored, nil
 	case acted:
 		return "", commit.Unknown, err
+	case errors.Is(err, ErrUnknownRoom):
+		return "", commit.Refused, err
 	case outdated != nil, errors.Is(err, session.ErrGaveWay), idle != nil && session.IsStatus(err, http.StatusTooManyRequests):
 		return "", commit.Outdated, err
 	case invalid(err), r.rooms.Journal != nil && r.forbidsSome(ctx, stateKey, err):
@@ -332,7 +334,11 @@ func (r *Room) forbidsSome(ctx context.Context, stateKey string, err error) bool
 
 // standing returns what stands in the room: commit.Env's Standing.
 func (r *Room) standing(ctx context.Context, stateKey string) (json.RawMessage, bool, error) {
-	return r.rooms.Session.Standing(ctx, r.id, r.rooms.EventType, stateKey)
+	content, found, err := r.rooms.Session.Standing(ctx, r.id, r.rooms.EventType, stateKey)
+	if err == nil && !found && r.replica.Stands(stateKey) { // of a room that was purged homeservers say the same
+		err = r.belongs(ctx)
+	}
+	return content, found, r.expelled(ctx, err)
 }
 
 func (r *Room) limit(stateKey string) int {

@@ -181,8 +181,7 @@ func (rs *Rooms) Update(u session.Update) {
 	switch {
 	case r == nil:
 	case u.Left:
-		r.replica.Forget()
-		r.log().Warn("The bot is no longer in the room: it has left, or was removed or banned; its memory is of use again once it is invited and joins")
+		r.leave(u.Why)
 	default:
 		r.apply(u)
 	}

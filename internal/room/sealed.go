@@ -34,7 +34,7 @@ func (r *Room) seal(ctx, idle context.Context, content json.RawMessage) (string,
 	}
 	eventID, err := r.rooms.Session.Send(ctx, idle, r.id, event.EventEncrypted, encrypted)
 	if err != nil {
-		return "", fmt.Errorf("sending the encrypted value: %w", err)
+		return "", fmt.Errorf("sending the encrypted value: %w", r.expelled(ctx, err))
 	}
 	s := r.vault.event(eventID.String(), r.replica.Points)
 	_ = s.lock.Acquire(context.Background(), 1) // nobody else knows the event
@@ -166,6 +166,8 @@ func (r *Room) fetch(ctx context.Context, s *sealed, eventID id.EventID) error {
 
 	evt, err := r.ask(ctx, eventID)
 	switch {
+	case errors.Is(err, ErrUnknownRoom):
+		return err
 	case session.IsStatus(err, http.StatusNotFound), session.IsStatus(err, http.StatusForbidden), session.IsStatus(err, http.StatusBadRequest):
 		err = fmt.Errorf("it is not there, or the bot may not see it: %w", err)
 	case err != nil:
@@ -195,7 +197,7 @@ func (r *Room) ask(ctx context.Context, eventID id.EventID) (evt *event.Event, e
 		}
 		return err
 	})
-	return evt, err
+	return evt, r.expelled(ctx, err)
 }
 
 // redacted says whether an encrypted event has lost its content.

@@ -31,7 +31,7 @@ func (s *Session) renew(aliases map[string]id.RoomID) {
 	}
 	for alias, before := range aliases {
 		_, err := s.askAlias(s.life, alias)
-		for pause := backOff(time.Second, time.Minute); err != nil && mayPass(err) && s.life.Err() == nil; {
+		for pause := backOff(time.Second, time.Minute); err != nil && MayPass(err) && s.life.Err() == nil; {
 			select {
 			case <-time.After(pause.NextBackOff()):
 				_, err = s.askAlias(s.life, alias)

@@ -100,7 +100,7 @@ func (s *Session) followBehind() {
 			c.follower.begin(c.first, true) // what is known of rooms is from before
 			c.follower.run()
 			return
-		case mayPass(err):
+		case MayPass(err):
 			s.behind.unreachable(s.Log, err)
 			wait = max(pause.NextBackOff(), judge(err).wait)
 		default:
@@ -202,9 +202,9 @@ func (s *Session) Confirm(ctx context.Context) error {
 	return nil
 }
 
-// mayPass says of what a step failed by whether it may pass: nobody answered, or not the homeserver,
+// MayPass says of what a step failed by whether it may pass: nobody answered, or not the homeserver,
 // or it was in trouble. What else it may say, only people can change.
-func mayPass(err error) bool {
+func MayPass(err error) bool {
 	return errors.As(err, new(late)) || errors.As(err, new(mautrix.HTTPError)) && !judge(err).final
 }
 

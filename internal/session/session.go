@@ -91,7 +91,7 @@ type Session struct {
 	login   *semaphore.Weighted // held while logging in again; owns refusal
 	refusal refusal
 
-	following sync.Map // a semaphore by room, held while the bot follows into it
+	ways sync.Map // by room; see way
 
 	pace     *pace // of what the homeserver counts as sent
 	reads    reads

@@ -15,10 +15,11 @@ import (
 
 // A Snapshot is what the homeserver says of a room's memory. Callers share it.
 type Snapshot struct {
-	State    []*event.Event // of Options.Types: what stands, but for events that are in Timeline
-	Timeline []*event.Event // the latest events of Options.Recent, about ten, oldest first
-	Limited  bool           // the room may have earlier events of Options.Recent: see EarlierEvents
-	Earlier  string         // from where EarlierEvents goes on. It may bring events of Timeline once more
+	State    []*event.Event    // of Options.Types: what stands, but for events that are in Timeline
+	Timeline []*event.Event    // the latest events of Options.Recent, about ten, oldest first
+	Limited  bool              // the room may have earlier events of Options.Recent: see EarlierEvents
+	Torn     map[string]string // of Options.Recent, what stands under a state key where that is not the last of Timeline: its ID; "": nothing
+	Earlier  string            // from where EarlierEvents goes on. It may bring events of Timeline once more
 }
 
 // recentEvents is how many events before the room's latest a snapshot looks at.
@@ -56,7 +57,7 @@ var errNoEvents = errors.New("the bot is in the room, but the homeserver does no
 // snapshot reads a snapshot.
 func (s *Session) snapshot(room id.RoomID) (*Snapshot, error) {
 	ctx := context.Background() // each request is bounded
-	if err := s.belongs(ctx, room); err != nil {
+	if err := s.Belongs(ctx, room); err != nil {
 		return nil, err
 	}
 	latest, err := s.latest(ctx, room)
@@ -86,6 +87,7 @@ func (s *Session) snapshot(room id.RoomID) (*Snapshot, error) {
 		}
 	}
 	slices.Reverse(beside)
+	snapshot.Torn = s.torn(state, snapshot.Timeline)
 	for _, evt := range slices.Concat(state, beside) { // of access, the last one counts
 		if s.follows(evt) && !contains(snapshot.Timeline, evt.ID) {
 			snapshot.State = append(snapshot.State, evt)
@@ -96,8 +98,28 @@ func (s *Session) snapshot(room id.RoomID) (*Snapshot, error) {
 	return snapshot, nil
 }
 
-// belongs says that the bot is not in a room, if so. Some rooms can be read from outside.
-func (s *Session) belongs(ctx context.Context, room id.RoomID) error {
+// torn returns what stands under state keys where that is not the last of the timeline; "": nothing does.
+func (s *Session) torn(state, timeline []*event.Event) map[string]string {
+	last, torn := make(map[string]id.EventID), make(map[string]string)
+	for _, evt := range timeline {
+		last[evt.GetStateKey()], torn[evt.GetStateKey()] = evt.ID, ""
+	}
+	for _, evt := range state {
+		stateKey := evt.GetStateKey()
+		switch {
+		case !s.follows(evt) || evt.Type.Type != s.Recent.Type:
+		case last[stateKey] == evt.ID:
+			delete(torn, stateKey)
+		case last[stateKey] != "":
+			torn[stateKey] = evt.ID.String()
+		}
+	}
+	return torn
+}
+
+// Belongs says that the bot is not in a room, if so, and why, as far as the homeserver says. Some rooms can be
+// read from outside.
+func (s *Session) Belongs(ctx context.Context, room id.RoomID) error {
 	const advice = "%w: the bot is not in it; invite it and let it join"
 	var member event.MemberEventContent
 	_, err := s.Try(ctx, func(ctx context.Context) error {
@@ -112,6 +134,8 @@ func (s *Session) belongs(ctx context.Context, room id.RoomID) error {
 		return fmt.Errorf(advice+": %w", ErrUnknownRoom, err)
 	case err != nil:
 		return fmt.Errorf("asking whether the bot is in the room: %w", err)
+	case member.Membership != event.MembershipJoin && member.Reason != "":
+		return fmt.Errorf(advice+" (membership %s, for the reason %q)", ErrUnknownRoom, member.Membership, member.Reason)
 	case member.Membership != event.MembershipJoin:
 		return fmt.Errorf(advice, ErrUnknownRoom)
 	}

@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -22,6 +23,7 @@ const pollTimeout = 30 * time.Second
 type Update struct {
 	Room     id.RoomID
 	Left     bool           // the bot is no longer in the room
+	Why      string         // (Left) in the words of who removed the bot, if there are any
 	Gap      bool           // sync has left out events before Timeline
 	State    []*event.Event // what changed in the state before Timeline, in no order
 	Timeline []*event.Event // state events, oldest first
@@ -240,10 +242,25 @@ func (s *Session) observe(response *mautrix.RespSync) {
 		}
 		s.Update(update)
 	}
-	for room := range response.Rooms.Leave {
-		s.Update(Update{Room: room, Left: true})
+	for room, left := range response.Rooms.Leave {
+		s.Update(Update{Room: room, Left: true, Why: s.why(left)})
 	}
 	s.invitations(response)
+}
+
+// why returns the reason that whoever removed the bot from a room has given; "": none.
+func (s *Session) why(left *mautrix.SyncLeftRoom) (reason string) {
+	if left == nil {
+		return ""
+	}
+	for _, evt := range slices.Concat(left.State.Events, left.Timeline.Events) {
+		if evt.Type.Type == event.StateMember.Type && evt.GetStateKey() == s.client.UserID.String() {
+			var member event.MemberEventContent
+			_ = json.Unmarshal(evt.Content.VeryRaw, &member) // then there is none
+			reason = member.Reason
+		}
+	}
+	return reason
 }
 
 // invitations reports which rooms the bot is invited to.

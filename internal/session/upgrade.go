@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/semaphore"
@@ -134,15 +135,32 @@ func (s *Session) create(ctx context.Context, room id.RoomID) (*event.Event, err
 	}
 }
 
+// A way leads to a room that replaces another.
+type way struct {
+	turn *semaphore.Weighted // who comes next finds the bot in the room
+	gone atomic.Bool         // the bot has joined by it
+}
+
+func (s *Session) way(room id.RoomID) *way {
+	known, _ := s.ways.LoadOrStore(room, &way{turn: semaphore.NewWeighted(1)})
+	return known.(*way)
+}
+
+// HasFollowed says whether the session has joined a room as it replaces another.
+func (s *Session) HasFollowed(room id.RoomID) bool {
+	known, ok := s.ways.Load(room)
+	return ok && known.(*way).gone.Load()
+}
+
 // Follow sees to it that the bot is in the room that replaces another, if that says so itself. If
 // it does not, the error is [ErrUntrusted], and the bot leaves it again, but not where it was before.
 // Where the bot has to be invited, the homeserver's answer has status 403.
 func (s *Session) Follow(ctx context.Context, u *Upgrade) error {
-	turn, _ := s.following.LoadOrStore(u.New, semaphore.NewWeighted(1)) // the next one finds the bot in the room
-	if err := turn.(*semaphore.Weighted).Acquire(ctx, 1); err != nil {
+	way := s.way(u.New)
+	if err := way.turn.Acquire(ctx, 1); err != nil {
 		return err
 	}
-	defer turn.(*semaphore.Weighted).Release(1)
+	defer way.turn.Release(1)
 	joined, err := s.JoinedRooms(ctx)
 	if err != nil {
 		return err
@@ -157,12 +175,22 @@ func (s *Session) Follow(ctx context.Context, u *Upgrade) error {
 	case err != nil:
 		return fmt.Errorf("joining %s, which replaces the room: %w", u.New, err)
 	}
+	way.gone.Store(true)
 	if err = s.confirm(ctx, u); errors.Is(err, ErrUntrusted) {
 		if leaveErr := s.RejectInvite(ctx, u.New); leaveErr != nil {
 			err = fmt.Errorf("%w; the bot has joined it, and could not leave it again: %w", err, leaveErr)
 		}
 	}
 	return err
+}
+
+// Revisit joins a room that another one says to replace, which maker has created, so that it can be asked
+// what it says of that. The bot may have been away while a room was upgraded more than once.
+func (s *Session) Revisit(ctx context.Context, old id.RoomID, maker id.UserID) error {
+	if err := s.joinBy(ctx, old, maker.Homeserver(), domain(old)); err != nil {
+		return fmt.Errorf("joining it: %w", err)
+	}
+	return nil
 }
 
 // confirm checks that the new room names the old one.

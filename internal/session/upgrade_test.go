@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
 
@@ -18,28 +17,8 @@ import (
 	"github.com/go-joe/matrix-memory/internal/session"
 )
 
-// isIn says whether an account is in a room.
-func isIn(t *testing.T, account rig.Account, room id.RoomID) bool {
-	t.Helper()
-	response, err := account.JoinedRooms(t.Context())
-	require.NoError(t, err)
-	for _, joined := range response.JoinedRooms {
-		if joined == room {
-			return true
-		}
-	}
-	return false
-}
-
 // joins matches requests to join a room.
 func joins(r *http.Request) bool { return strings.Contains(r.URL.Path, "/join/") }
-
-// openTo makes a room one that everybody may join.
-func openTo(t *testing.T, owner rig.Account, room id.RoomID) {
-	t.Helper()
-	_, err := owner.SendStateEvent(t.Context(), room, event.StateJoinRules, "", &event.JoinRulesEventContent{JoinRule: event.JoinRulePublic})
-	require.NoError(t, err)
-}
 
 // lower lets everybody send a room's state events of a type.
 func lower(t *testing.T, owner rig.Account, room id.RoomID, eventType event.Type) {
@@ -53,19 +32,13 @@ func lower(t *testing.T, owner rig.Account, room id.RoomID, eventType event.Type
 
 // The bot follows where a room was upgraded, by the homeserver or by hand.
 func TestFollow(t *testing.T) {
-	for name, upgrade := range map[string]func(*testing.T, rig.Account, id.RoomID) id.RoomID{
-		"upgrade": func(t *testing.T, owner rig.Account, room id.RoomID) id.RoomID { return owner.Upgrade(t, room) },
-		"by hand": func(t *testing.T, owner rig.Account, room id.RoomID) id.RoomID {
-			replacement := owner.NewRoom(t, rig.Replacing(room))
-			openTo(t, owner, replacement)
-			owner.Bury(t, room, replacement)
-			return replacement
-		},
+	for name, upgrade := range map[string]func(rig.Account, id.RoomID) id.RoomID{
+		"upgrade": func(owner rig.Account, room id.RoomID) id.RoomID { return owner.Upgrade(t, room) },
+		"by hand": func(owner rig.Account, room id.RoomID) id.RoomID { return owner.UpgradeByHand(t, room, rig.Public) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			bot, owner := rig.Register(t), rig.Register(t)
-			room := owner.NewRoom(t, bot)
-			openTo(t, owner, room)
+			room := owner.NewRoom(t, bot, rig.Public)
 			c := connect(t, bot)
 			none, err := c.Upgraded(t.Context(), room)
 			require.NoError(t, err)
@@ -76,15 +49,17 @@ func TestFollow(t *testing.T) {
 			require.Equal(t, owner.UserID, maker)
 
 			before := time.Now().Add(-time.Second)
-			replacement := upgrade(t, owner, room)
+			replacement := upgrade(owner, room)
 			u, err := c.Upgraded(t.Context(), room)
 			require.NoError(t, err)
 			require.Equal(t, room, u.Old)
 			require.Equal(t, replacement, u.New)
 			require.Equal(t, owner.UserID, u.Tombstone.Sender)
 			require.Greater(t, u.Tombstone.Timestamp, before.UnixMilli())
+			require.False(t, c.HasFollowed(replacement))
 			require.NoError(t, c.Follow(t.Context(), u))
-			require.True(t, isIn(t, bot, replacement))
+			require.True(t, c.HasFollowed(replacement))
+			require.True(t, bot.IsIn(t, replacement))
 			old, maker, err = c.Predecessor(t.Context(), replacement)
 			require.NoError(t, err)
 			require.Equal(t, room, old)
@@ -120,9 +95,7 @@ func TestUpgradeByWhoMayNot(t *testing.T) {
 func TestFollowIntoAnotherRoom(t *testing.T) {
 	bot, owner := rig.Register(t), rig.Register(t)
 	room, other := owner.NewRoom(t, bot), owner.NewRoom(t, bot)
-	unrelated, others := owner.NewRoom(t), owner.NewRoom(t, rig.Replacing(other))
-	openTo(t, owner, unrelated)
-	openTo(t, owner, others)
+	unrelated, others := owner.NewRoom(t, rig.Public), owner.NewRoom(t, rig.Public, rig.Replacing(other))
 	c := connect(t, bot)
 	for replacement, why := range map[id.RoomID]string{
 		unrelated: "does not say that it replaces a room",
@@ -136,7 +109,7 @@ func TestFollowIntoAnotherRoom(t *testing.T) {
 		err = c.Follow(t.Context(), u)
 		require.ErrorIs(t, err, session.ErrUntrusted)
 		require.ErrorContains(t, err, why)
-		require.Equal(t, replacement == other, isIn(t, bot, replacement))
+		require.Equal(t, replacement == other, bot.IsIn(t, replacement))
 	}
 }
 
@@ -180,25 +153,22 @@ func tombstones(r *http.Request) bool {
 func TestFollowWhenInvited(t *testing.T) {
 	bot, owner := rig.Register(t), rig.Register(t)
 	room := owner.NewRoom(t, bot)
-	replacement := owner.NewRoom(t, rig.Replacing(room))
-	owner.Bury(t, room, replacement)
+	replacement := owner.UpgradeByHand(t, room)
 	c := connect(t, bot)
 	u, err := c.Upgraded(t.Context(), room)
 	require.NoError(t, err)
 	err = c.Follow(t.Context(), u)
 	require.True(t, session.IsStatus(err, http.StatusForbidden), err)
 	require.ErrorContains(t, err, "joining "+replacement.String()+", which replaces the room: invite the bot there")
-	_, err = owner.InviteUser(t.Context(), replacement, &mautrix.ReqInviteUser{UserID: bot.UserID})
-	require.NoError(t, err)
+	owner.InviteTo(t, replacement, bot)
 	require.NoError(t, c.Follow(t.Context(), u))
-	require.True(t, isIn(t, bot, replacement))
+	require.True(t, bot.IsIn(t, replacement))
 }
 
 // However many follow at the same time, the bot joins once; and who has no time left waits for nobody.
 func TestFollowAtTheSameTime(t *testing.T) {
 	bot, owner := rig.Register(t), rig.Register(t)
-	room := owner.NewRoom(t, bot)
-	openTo(t, owner, room)
+	room := owner.NewRoom(t, bot, rig.Public)
 	owner.Upgrade(t, room)
 	c := connect(t, bot)
 	u, err := c.Upgraded(t.Context(), room)
