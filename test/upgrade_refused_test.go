@@ -2,6 +2,7 @@ package test
 
 import (
 	"errors"
+	"fmt"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -108,6 +109,33 @@ func TestUpgradesAreNotFollowed(t *testing.T) {
 			require.Empty(t, l.owner.Entries(t, made))
 		})
 	}
+}
+
+// A handler is told apart from other faults that the memory writes no more.
+func TestHandlerOfARoomThatWasUpgraded(t *testing.T) {
+	l := newLodger(t, rig.Shared(t), matrix.OneStateKey, rig.Public, rig.Writable)
+	l.conf.FollowUpgrades = matrix.Off
+	bot := rig.StartBot(t, l.conf)
+	handler := func() error {
+		if err := bot.Store.Set("tea", "green"); errors.Is(err, matrix.ErrUpgraded) {
+			return fmt.Errorf("somebody has to look after the bot: %w", err)
+		}
+		return nil
+	}
+	require.NoError(t, handler())
+	require.NoError(t, bot.Store.Set("tea", "black"))
+	l.owner.UpgradeByHand(t, l.room)
+	n := 0
+	eventually(t, func() bool {
+		n++
+		return errors.Is(bot.Store.Set("count", n), matrix.ErrUpgraded)
+	}, "it has heard of the upgrade")
+	require.ErrorIs(t, handler(), matrix.ErrUpgraded)
+	var tea string
+	ok, err := bot.Store.Get("tea", &tea)
+	require.NoError(t, err)
+	require.True(t, ok)
+	require.Equal(t, "black", tea)
 }
 
 // Somebody may send the tombstone, but not change the power levels: in a room of such a one the memory has no business. It is

@@ -173,7 +173,7 @@ func TestFaultAtEachWrite(t *testing.T) {
 		func(j *Journal, m *model) (wrote, error) { return wrote{all: true}, j.Flush() },
 		put(large, set("tea", "3")),
 		func(j *Journal, m *model) (wrote, error) {
-			return wrote{all: m.move("!a", "!b")}, j.Move("!a", "!b", settleModelled)
+			return wrote{all: m.move("!a", "!b")}, j.Move("!a", "!b", Known{}, settleModelled)
 		},
 		func(j *Journal, m *model) (wrote, error) {
 			m.number = 2

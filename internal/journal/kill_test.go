@@ -84,7 +84,7 @@ func (o orders) run() error {
 			}
 		}
 		if random.IntN(4) == 0 {
-			if err := j.Move(room, next, asItIs); err != nil {
+			if err := j.Move(room, next, Known{}, asItIs); err != nil {
 				return err
 			}
 			room, next = next, room

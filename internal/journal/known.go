@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"maps"
 
 	"go.etcd.io/bbolt"
 	bolterrors "go.etcd.io/bbolt/errors"
@@ -20,27 +21,8 @@ type Known struct {
 // Save keeps what is known, all in one transaction: the next one, or that of [Journal.Flush] or [Journal.Close]. So none of it is
 // ever ahead of what was saved before it or along with it. Reads have it at once.
 func (j *Journal) Save(known Known) error {
-	entries := make(map[slot][]byte)
-	var names []string
-	for room, state := range known.Rooms {
-		entries[slot{inRooms, room}] = state
-		names = append(names, room)
-	}
-	for alias, room := range known.Aliases {
-		entries[slot{inAliases, alias}] = []byte(room)
-		names = append(names, alias)
-	}
-	for room, events := range known.Events {
-		for event, content := range events {
-			entries[slot{inEvents, eventKey(room, event)}] = content
-			names = append(names, room, event)
-		}
-	}
-	for name, note := range known.Notes {
-		entries[slot{inNotes, name}] = []byte(note)
-		names = append(names, name)
-	}
-	if err := checkNames(names...); err != nil {
+	entries, err := known.entries()
+	if err != nil {
 		return err
 	}
 	j.mu.Lock()
@@ -48,13 +30,36 @@ func (j *Journal) Save(known Known) error {
 	if err := j.usable(); err != nil {
 		return err
 	}
-	for at, record := range entries {
-		j.staged[at] = nil
+	maps.Copy(j.staged, entries)
+	return nil
+}
+
+// entries returns what is to stand where in the file; nil: nothing.
+func (known Known) entries() (map[slot][]byte, error) {
+	entries := make(map[slot][]byte)
+	var names []string
+	add := func(at slot, record []byte, named ...string) {
+		entries[at] = nil
 		if len(record) > 0 {
-			j.staged[at] = append([]byte{}, record...)
+			entries[at] = append([]byte{}, record...)
+		}
+		names = append(names, named...)
+	}
+	for room, state := range known.Rooms {
+		add(slot{inRooms, room}, state, room)
+	}
+	for alias, room := range known.Aliases {
+		add(slot{inAliases, alias}, []byte(room), alias)
+	}
+	for room, events := range known.Events {
+		for event, content := range events {
+			add(slot{inEvents, eventKey(room, event)}, content, room, event)
 		}
 	}
-	return nil
+	for name, note := range known.Notes {
+		add(slot{inNotes, name}, []byte(note), name)
+	}
+	return entries, checkNames(names...)
 }
 
 // Load returns a room's last known state, nil if there is none. It may wait for the disk, as all below may, but not for

@@ -293,7 +293,8 @@ func steps(t *rapid.T, m model) step {
 	case "move":
 		to := rapid.SampledFrom(slices.DeleteFunc(slices.Clone(modelRooms), func(r string) bool { return r == room })).Draw(t, "to")
 		return func(j *Journal, m *model) (wrote, error) {
-			return wrote{all: m.move(room, to)}, j.Move(room, to, settleModelled)
+			m.notes["tea"] = "moved to " + to
+			return wrote{all: m.move(room, to)}, j.Move(room, to, Known{Notes: map[string]string{"tea": "moved to " + to}}, settleModelled)
 		}
 	case "note":
 		key, note := rapid.SampledFrom(modelKeys[:3]).Draw(t, "key"), rapid.SampledFrom([]string{"", "1", "2"}).Draw(t, "note")

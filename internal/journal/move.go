@@ -6,10 +6,17 @@ import "maps"
 // nowhere else, when it returns nil; otherwise all are where they were. Each keeps its Seq. Where both rooms have a change of a key,
 // the later one stays, as if it had been put there last. The new room may take what the old one refused, so that is no dead letter any more.
 //
+// What is known of the rooms then is kept as by [Journal.Save], in that transaction if there is one: so the changes are never
+// on disk in a room of which that does not say that they are asked for there.
+//
 // settle may change what is moved, or say that nothing is left to be done of it. It is not asked of what is [Copied], which
 // stays refused.
-func (j *Journal) Move(from, to string, settle func(Change) (Change, bool)) error {
+func (j *Journal) Move(from, to string, known Known, settle func(Change) (Change, bool)) error {
 	if err := checkNames(to); err != nil {
+		return err
+	}
+	entries, err := known.entries()
+	if err != nil {
 		return err
 	}
 	j.writing.Lock()
@@ -18,10 +25,9 @@ func (j *Journal) Move(from, to string, settle func(Change) (Change, bool)) erro
 	leaving, there := maps.Clone(j.changes[from]), maps.Clone(j.changes[to])
 	depth := max(j.depths[from], j.depths[to])
 	deeper := depth > j.depths[to]
-	err := j.usable()
 	j.mu.RUnlock()
-	if err == nil && len(leaving) == 0 && !deeper {
-		return nil
+	if len(leaving) == 0 && !deeper {
+		return j.Save(known)
 	}
 	t := transaction{head: j.written, changes: make(map[name]*Change, 2*len(leaving)), depths: make(map[string]int64)}
 	moved := make(map[string]*Change, len(leaving)) // nil: it is not
@@ -42,6 +48,11 @@ func (j *Journal) Move(from, to string, settle func(Change) (Change, bool)) erro
 	if deeper {
 		t.depths[to] = depth
 	}
+	j.mu.Lock()
+	if j.usable() == nil {
+		maps.Copy(j.staged, entries)
+	}
+	j.mu.Unlock()
 	if err := j.commit(t); err != nil {
 		return err
 	}

@@ -17,7 +17,8 @@ func TestMove(t *testing.T) {
 		require.NoError(t, j.Attempted(room, Attempt{Depth: 12, ID: "id", Was: "0"}, map[string]uint64{"tea": 1, "milk": 2}))
 		j.Refuse(room, "rum", 3, "forbidden")
 		before := j.Changes(room)
-		require.NoError(t, j.Move(room, next, func(c Change) (Change, bool) {
+		known := Known{Rooms: map[string][]byte{room: []byte("gone"), next: []byte("there")}}
+		require.NoError(t, j.Move(room, next, known, func(c Change) (Change, bool) {
 			require.Empty(t, c.Refused)
 			if c.Key == "milk" {
 				c.Attempt = nil
@@ -40,10 +41,20 @@ func TestMove(t *testing.T) {
 		require.Empty(t, j.Changes(room))
 		require.Equal(t, want, j.Changes(next))
 		require.Equal(t, int64(12), j.Depth(next))
+		for room, state := range known.Rooms {
+			kept, err := j.Load(room)
+			require.NoError(t, err)
+			require.Equal(t, string(state), string(kept), "in the same transaction")
+		}
 		j.Done(next, map[string]uint64{"tea": 1, "milk": 2, "rum": 3})
-		require.NoError(t, j.Move(room, next, asItIs), "nothing is left to be moved")
+		known.Rooms[room] = []byte("still gone")
+		require.NoError(t, j.Move(room, next, known, asItIs), "nothing is left to be moved")
 		require.NoError(t, j.Close())
-		require.Empty(t, open(t, path, key).Changes(next))
+		j = open(t, path, key)
+		require.Empty(t, j.Changes(next))
+		kept, err := j.Load(room)
+		require.NoError(t, err)
+		require.Equal(t, "still gone", string(kept))
 	}
 }
 
@@ -59,7 +70,7 @@ func TestMoveOntoWhatIsThere(t *testing.T) {
 	require.NoError(t, j.Attempted(next, Attempt{Depth: 9, ID: "new"}, map[string]uint64{"tea": 3, "gin": 6}))
 	j.Refuse(next, "gin", 6, "forbidden")
 	oldest, _ := j.Get(room, "tea")
-	require.NoError(t, j.Move(room, next, asItIs))
+	require.NoError(t, j.Move(room, next, Known{}, asItIs))
 	changes := j.Changes(next)
 	require.Len(t, changes, 4)
 	tea, milk, rum, gin := changes[0], changes[1], changes[2], changes[3]
@@ -92,7 +103,7 @@ func TestMoveWhatIsCopied(t *testing.T) {
 	require.NoError(t, j.Fork(known))
 	require.NoError(t, j.Put(room, set("rum", "1")))
 	require.NoError(t, j.Put(next, set("tea", "2")))
-	require.NoError(t, j.Move(room, next, func(c Change) (Change, bool) {
+	require.NoError(t, j.Move(room, next, Known{}, func(c Change) (Change, bool) {
 		require.NotEqual(t, "milk", c.Key)
 		return c, true
 	}))
@@ -123,7 +134,7 @@ func TestWhatHappensWhileChangesMove(t *testing.T) {
 	require.NoError(t, err)
 	defer tx.Rollback() // or closing the journal would wait for it
 	moved := make(chan error, 1)
-	go func() { moved <- j.Move(room, next, asItIs) }()
+	go func() { moved <- j.Move(room, next, Known{}, asItIs) }()
 	underWay(t, j)
 	require.Len(t, j.Changes(room), 4, "what is not on disk does not count")
 	j.Done(room, map[string]uint64{"tea": 3, "milk": 4})
@@ -148,9 +159,10 @@ func TestWhatHappensWhileChangesMove(t *testing.T) {
 func TestMoveToWhatNoRoomIsCalled(t *testing.T) {
 	j := open(t, newPath(t), "")
 	require.NoError(t, j.Put(room, set("tea", "1")))
-	require.Error(t, j.Move(room, "", asItIs))
+	require.Error(t, j.Move(room, "", Known{}, asItIs))
+	require.Error(t, j.Move(room, next, Known{Rooms: map[string][]byte{"": nil}}, asItIs))
 	require.Len(t, j.Changes(room), 1)
 	require.NoError(t, j.Close())
-	require.ErrorIs(t, j.Move(room, next, asItIs), ErrClosed)
+	require.ErrorIs(t, j.Move(room, next, Known{}, asItIs), ErrClosed)
 	require.Len(t, j.Changes(room), 1)
 }

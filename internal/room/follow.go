@@ -258,8 +258,6 @@ func (r *Room) hand(ctx context.Context, to *replacement, heir *Room) error {
 	to.tell()
 	r.mu.Unlock()
 	r.log().WithField("to", heir.id.String()).Info("The room was upgraded; the memory has gone to the room that replaces it")
-	r.save()
-	heir.save()
 	r.replica.Forget() // its heir knows
 	if r.rooms.flusher != nil {
 		r.rooms.flusher.changed(heir.id.String())
@@ -267,12 +265,26 @@ func (r *Room) hand(ctx context.Context, to *replacement, heir *Room) error {
 	return nil
 }
 
-// move moves what the journal holds of the room to its heir.
+// move moves what the journal holds of the room to its heir, and has it know where that is: what is asked of the room
+// is asked there at the next start.
 func (r *Room) move(heir *Room) error {
-	if r.rooms.Journal == nil || len(r.rooms.Journal.Changes(r.id.String())) == 0 {
+	if r.rooms.Journal == nil || r.rooms.Journal.Failure() != nil && len(r.rooms.Journal.Changes(r.id.String())) == 0 {
 		return nil
 	}
-	err := r.rooms.Journal.Move(r.id.String(), heir.id.String(), func(c journal.Change) (journal.Change, bool) {
+	for _, saving := range []*Room{r, heir} {
+		saving.saving.Lock()
+		defer saving.saving.Unlock()
+	}
+	there, err := heir.state(heir.heir.Load())
+	if err != nil {
+		return fmt.Errorf("noting what the room that replaces it holds: %w", err)
+	}
+	here, err := r.state(heir)
+	if err != nil {
+		return fmt.Errorf("noting where the memory has gone: %w", err)
+	}
+	known := journal.Known{Rooms: map[string][]byte{r.id.String(): here, heir.id.String(): there}}
+	err = r.rooms.Journal.Move(r.id.String(), heir.id.String(), known, func(c journal.Change) (journal.Change, bool) {
 		if r.rooms.Layout.PerKey {
 			c.Attempt = nil // what stood here before it says nothing there
 		}

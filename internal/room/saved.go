@@ -60,30 +60,36 @@ func (r *Room) save() {
 	}
 	r.saving.Lock()
 	defer r.saving.Unlock()
-	r.stale.Store(false)
-	known := saved{Type: r.rooms.EventType.Type, Owes: r.owes.Load(), Unmarked: r.unmarked.Load()}
-	if heir, from := r.heir.Load(), r.from.Load(); heir != nil {
-		known.Heir = heir.id
-	} else if from != nil {
-		known.From = from.id
-	}
-	memory, err := r.replica.Save()
-	if err != nil && known.Heir == "" { // it is not loaded
-		return
-	}
-	if known.Heir == "" {
-		known.Memory = memory
-	}
-	r.mu.RLock()
-	known.Encryption, known.Levels, known.Create = r.access.encryption, r.access.levels, r.access.create
-	r.mu.RUnlock()
-	state, err := known.encode()
-	if err == nil {
+	state, err := r.state(r.heir.Load())
+	if err == nil && state != nil {
 		err = r.rooms.Journal.Save(journal.Known{Rooms: map[string][]byte{r.id.String(): state}})
 	}
 	if err != nil {
 		r.log().WithError(err).Warn("What the room holds can't be kept in the journal")
 	}
+}
+
+// state returns what is known of the room, whose memory has gone to its heir if there is one; nil if the room is
+// not loaded. The caller holds saving.
+func (r *Room) state(heir *Room) ([]byte, error) {
+	r.stale.Store(false)
+	known := saved{Type: r.rooms.EventType.Type, Owes: r.owes.Load(), Unmarked: r.unmarked.Load()}
+	if heir != nil {
+		known.Heir = heir.id
+	} else {
+		memory, err := r.replica.Save()
+		if err != nil { // it is not loaded
+			return nil, nil
+		}
+		known.Memory = memory
+		if from := r.from.Load(); from != nil {
+			known.From = from.id
+		}
+	}
+	r.mu.RLock()
+	known.Encryption, known.Levels, known.Create = r.access.encryption, r.access.levels, r.access.create
+	r.mu.RUnlock()
+	return known.encode()
 }
 
 // restore takes over what was kept of the room, if that can be read. It is behind, then. The caller holds
