@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
 
 	matrix "github.com/go-joe/matrix-memory"
@@ -301,4 +302,82 @@ func TestStateIsReset(t *testing.T) {
 			}
 		}
 	}
+}
+
+// Where the bot may not write, it can't put anything back. Reads give what was known all the same, and the log says
+// what the bot lacks, once. Once it may, it does.
+func TestStateIsResetWhereTheBotMayNotWrite(t *testing.T) {
+	for name, layout := range rig.Layouts {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := newHaunted(t, layout, false)
+			h.mayWrite(t, 50)
+			h.gap(t, func() { h.back(t, h.before) })
+			eventually(t, func() bool {
+				require.Equal(t, h.want, rig.Entries(t, h.Memory))
+				return len(h.kept.Lines("level=warning", "state has gone back")) > 0
+			}, "it is noticed")
+			h.gap(t, func() {})
+			require.Equal(t, h.want, rig.Entries(t, h.Memory))
+			h.warned(t, "can't be written again", "power level")
+			h.mayWrite(t, 0)
+			require.NoError(t, h.Memory.Set("milk", []byte(`"yes"`)))
+			require.NoError(t, h.Memory.Set("tea", []byte(`"new"`)))
+			h.want["milk"] = `"yes"`
+			h.recovers(t)
+		})
+	}
+}
+
+// mayWrite says which power level the memory's events need.
+func (h *haunted) mayWrite(t *testing.T, need int) {
+	t.Helper()
+	var levels event.PowerLevelsEventContent
+	require.NoError(t, h.Account.StateEvent(t.Context(), h.Room, event.StatePowerLevels, "", &levels))
+	levels.Events[rig.MemoryType.Type] = need
+	_, err := h.Account.SendStateEvent(t.Context(), h.Room, event.StatePowerLevels, "", &levels)
+	require.NoError(t, err)
+	h.InStep(t)
+}
+
+// What others change on purpose is believed, whatever it goes back to: an event says so.
+func TestWhatGoesBackOnPurpose(t *testing.T) {
+	for name, layout := range rig.Layouts {
+		for how, learn := range map[string]func(*testing.T, *haunted, func()){
+			"sync":  func(t *testing.T, h *haunted, change func()) { change() },
+			"a gap": func(t *testing.T, h *haunted, change func()) { h.gap(t, change) },
+			"an answer": func(t *testing.T, h *haunted, change func()) {
+				restore := h.LoseSync(t)
+				change()
+				_, err := h.Memory.Delete("coffee") // what is not there is asked for
+				require.NoError(t, err)
+				restore()
+			},
+		} {
+			t.Run(name+" by "+how, func(t *testing.T) {
+				t.Parallel()
+				h := newHaunted(t, layout, false)
+				others := rig.Opsdroid{Account: h.Account, Room: h.Room, Layout: layout}
+				learn(t, h, func() { require.NoError(t, others.Put(t.Context(), "tea", `"old"`)) })
+				h.want["tea"] = `"old"`
+				h.becomes(t)
+				learn(t, h, func() { require.NoError(t, others.Delete(t.Context(), "tea")) })
+				delete(h.want, "tea")
+				h.becomes(t)
+				if layout != matrix.PerKey && how != "a gap" { // Dendrite's state does not tell a wipe from a redaction
+					learn(t, h, func() { h.Put(t, h.Room, h.stateKey, map[string]any{}) })
+					delete(h.want, "milk")
+					h.becomes(t)
+				}
+				require.Empty(t, h.kept.Lines("level=warning", "gone back"))
+			})
+		}
+	}
+}
+
+// becomes waits until the memory gives what is wanted, which the room holds, too.
+func (h *haunted) becomes(t *testing.T) {
+	t.Helper()
+	eventually(t, func() bool { return maps.Equal(h.want, rig.Entries(t, h.Memory)) }, "it is believed")
+	require.Equal(t, h.want, h.Account.Entries(t, h.Room))
 }

@@ -70,7 +70,8 @@ func TestHomeserverRestored(t *testing.T) {
 
 func restored(t *testing.T, layout matrix.StateKey, empty bool) {
 	own := rig.Own(t)
-	r := crowd(t, own, 1, layout)[0]
+	log, kept := rig.KeepLog()
+	r := crowd(t, own, 1, layout, matrix.WithLogger(log))[0]
 	other := opsdroid(t, own, r, layout)
 	want := make(map[string]string)
 	set := func(key, value string) {
@@ -107,4 +108,7 @@ func restored(t *testing.T, layout matrix.StateKey, empty bool) {
 	require.NoError(t, other.Put(t.Context(), "more", `1`))
 	want["theirs"], want["more"] = `2`, `1`
 	settle(t, want, lasting, r)
+	gone := kept.Lines("level=warning", "gone back") // unless what others wrote since stands there before it is noticed
+	require.LessOrEqual(t, len(gone), 1)
+	require.Equal(t, gone, kept.Lines("level=warning", "restored from a backup"))
 }
