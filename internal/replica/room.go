@@ -20,6 +20,9 @@
 //
 // In the per-key layout events have no stamps, and what stands in the room counts.
 //
+// A room that takes another one's place goes on from what that one means: [Room.Leave] and
+// [Room.Inherit]. What the homeserver copied there says nothing by itself.
+//
 // What is known outlives the process: [Room.Save] and [Room.Restore]. So do changes that
 // were sent and of which nobody knows whether they arrived: see [Attempt].
 package replica

@@ -273,7 +273,7 @@ func TestUpgradeModel(t *testing.T) {
 		"copies, natives, and many": {upgradeKind{kind: many, copies: true, natives: true}, tripleRace},
 	} {
 		t.Run(name, func(t *testing.T) {
-			playAll(t, 40, k.tolerated, func(seed int) *upgrade { return newUpgrade(k.upgradeKind, seed) })
+			playAll(t, 25, k.tolerated, func(seed int) *upgrade { return newUpgrade(k.upgradeKind, seed) })
 		})
 	}
 }
@@ -441,7 +441,7 @@ func TestUpgradeModelPerKey(t *testing.T) {
 	} {
 		play.steps = 60
 		t.Run(name, func(t *testing.T) {
-			playAll(t, 150, play.tolerated, func(seed int) *keyUpgrade { return newKeyUpgrade(play.keyKind, play.copies, seed) })
+			playAll(t, 120, play.tolerated, func(seed int) *keyUpgrade { return newKeyUpgrade(play.keyKind, play.copies, seed) })
 		})
 	}
 }
