@@ -265,8 +265,16 @@ func TestStateIsReset(t *testing.T) {
 	for name, layout := range rig.Layouts {
 		for _, to := range []string{"an earlier event", "nothing"} {
 			for how, learn := range map[string]func(*testing.T, *haunted, id.EventID){
-				"a gap":           func(t *testing.T, h *haunted, to id.EventID) { h.gap(t, func() { h.back(t, to) }) },
-				"a failed sync":   func(t *testing.T, h *haunted, to id.EventID) { h.back(t, to); h.LoseSync(t)() },
+				"a gap":         func(t *testing.T, h *haunted, to id.EventID) { h.gap(t, func() { h.back(t, to) }) },
+				"a failed sync": func(t *testing.T, h *haunted, to id.EventID) { h.back(t, to); h.LoseSync(t)() },
+				"a gap, long ago": func(t *testing.T, h *haunted, to id.EventID) {
+					for n := range 40 {
+						h.set(t, "tea", fmt.Sprint(n))
+					}
+					h.set(t, "tea", `"new"`)
+					h.InStep(t)
+					h.gap(t, func() { h.back(t, to) })
+				},
 				"an answer":       func(t *testing.T, h *haunted, to id.EventID) { h.back(t, to); h.set(t, "tea", `"new"`) },
 				"what sync tells": func(t *testing.T, h *haunted, to id.EventID) { h.after = true; h.back(t, to); h.News(t, 100) },
 				"a start with a journal": func(t *testing.T, h *haunted, to id.EventID) {

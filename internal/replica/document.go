@@ -36,6 +36,7 @@ type document struct {
 	changed int              // the room's count at the last change
 	unheard *wire.Dictionary // an answer that was no known event's content
 	again   bool             // the same is to be asked for once more, as its events don't tell of it
+	torn    string           // what stood there before and stands there again, by the state that the last load brought
 	lost    []string         // events that stood there until the homeserver has gone back, with no event to explain it
 	loose   []string         // encrypted events that perhaps no entry points at any more
 	from    *inheritance     // what was taken over from another room; nil: nothing, or what came later counts alone

@@ -2,8 +2,11 @@ package replica
 
 import (
 	"cmp"
+	"crypto/sha256"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/go-joe/matrix-memory/internal/wire"
@@ -123,6 +126,15 @@ func (l *left) remember(e *event, depth int64) {
 	if !e.blank {
 		l.stood = append(l.stood, stood{e.dict, depth})
 	}
+}
+
+// State tells what stood in the old room from what stood there before or may come to stand there.
+func (h *Heritage) State() string {
+	sum := sha256.New()
+	for _, stateKey := range slices.Sorted(maps.Keys(h.docs)) {
+		fmt.Fprintf(sum, "%q %q\n", stateKey, h.docs[stateKey].mark)
+	}
+	return base64.RawURLEncoding.EncodeToString(sum.Sum(nil))
 }
 
 // Past adds events of the old room that are older than those that its replica knows, so that

@@ -60,7 +60,11 @@ func (r *Room) Load(s Snapshot) (more, back bool) {
 		before := doc.id
 		back = doc.load(tracks[stateKey], doc.changed > r.began, seen) || back
 		doc.again = doc.again && doc.id == before
-		_, torn := s.Torn[stateKey]
+		now, torn := s.Torn[stateKey]
+		doc.torn = ""
+		if slices.Contains(doc.past, now) {
+			doc.torn = now
+		}
 		doc.ask = doc.ask || doc.again || torn
 		if doc.id != before { // an answer that is on its way may be older
 			r.touch(stateKey)

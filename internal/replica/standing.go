@@ -33,7 +33,7 @@ type attempt struct {
 const (
 	maxSent    = 128 // own writes whose echo is waited for
 	maxMine    = 64
-	maxStood   = 32
+	maxStood   = 128
 	maxTried   = 16
 	maxLate    = 4
 	maxRecent  = 4
@@ -206,6 +206,9 @@ func (d *document) hear(s standing, unchanged bool, self string) (heard bool) {
 				match, own = e.id, e.sender == self
 			}
 		}
+	}
+	if match == "" && d.torn != "" { // it was too long ago to be known by its content
+		match, again = d.torn, true
 	}
 	d.unproved = d.unproved && match == ""
 	back := match != d.id && !d.fork && slices.Contains(d.past, match)

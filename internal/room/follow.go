@@ -15,6 +15,7 @@ import (
 	"github.com/go-joe/matrix-memory/internal/commit"
 	"github.com/go-joe/matrix-memory/internal/journal"
 	"github.com/go-joe/matrix-memory/internal/session"
+	"github.com/go-joe/matrix-memory/internal/wire"
 )
 
 // A room that another one replaces, as its tombstone says, is left as it is: nothing more is put
@@ -130,7 +131,7 @@ func (r *Room) follow(to *replacement) {
 // lasting says of an error that keeps the memory from the room that replaces another one whether
 // somebody has to do something about it.
 func lasting(err error) bool {
-	return errors.Is(err, session.ErrUntrusted) || errors.Is(err, ErrNoEncryption) || errors.Is(err, journal.ErrFailed) ||
+	return errors.Is(err, session.ErrUntrusted) || errors.Is(err, ErrNoEncryption) || errors.Is(err, journal.ErrFailed) || errors.Is(err, wire.ErrMalformed) ||
 		session.IsStatus(err, http.StatusForbidden) || session.IsStatus(err, http.StatusNotFound)
 }
 
@@ -225,7 +226,7 @@ func (r *Room) goTo(ctx context.Context, to *replacement) error {
 	if err := heir.prepare(ctx); err != nil {
 		return err
 	}
-	if err := heir.inherit(ctx); err != nil { // where it was in use before it replaced this one
+	if err := heir.inheritFrom(ctx, r, upgrade.Tombstone); err != nil {
 		return err
 	}
 	return r.hand(ctx, to, heir)

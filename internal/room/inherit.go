@@ -23,6 +23,12 @@ import (
 // mending puts what is acknowledged and does not stand. Any step may be taken anew: what the room has by
 // then stays.
 
+// An origin is the room that another one has replaced, and what stood there when that was taken along.
+type origin struct {
+	room  *Room
+	state string // see [replica.Heritage.State]
+}
+
 // resealed is a value that was taken along, and how it stands in the new room.
 type resealed struct{ from, to json.RawMessage }
 
@@ -46,8 +52,24 @@ func (r *Room) owe() {
 	r.owes.Store(r.rooms.Session.FollowUpgrades && r.from.Load() == nil && old != "" && old != r.id)
 }
 
-// inherit takes along what the room held that this one replaces, unless that is done. Where the other room
-// does not say, or can't be asked, there is nothing to take along.
+// An unleft says why what the room held that another one replaces can't be taken along.
+type unleft struct{ error }
+
+func (u *unleft) Unwrap() error { return u.error }
+
+// inheritFirst is inherit before the room's first use: what can't be taken along, and why only people can change, is left
+// for a later start.
+func (r *Room) inheritFirst(ctx context.Context) error {
+	err := r.inherit(ctx)
+	if errors.As(err, new(*unleft)) && (lasting(err) || unusable(err)) {
+		r.log().WithError(err).Warn("The room replaces another one, and goes without what that held; the next start tries again")
+		r.owes.Store(false)
+		return nil
+	}
+	return err
+}
+
+// inherit takes along what the room held that this one replaces, unless that is done, or that one does not say so.
 func (r *Room) inherit(ctx context.Context) error {
 	if err := r.inheriting.Acquire(ctx, 1); err != nil {
 		return fmt.Errorf("waiting for what the room that this one replaces held: %w", err)
@@ -58,7 +80,10 @@ func (r *Room) inherit(ctx context.Context) error {
 		r.owes.Store(false)
 		return nil
 	}
-	err := r.inheritFrom(ctx, old)
+	before, err := r.rooms.register(old) // so that its tombstone is heard, if that comes later
+	if err == nil {
+		err = r.pull(ctx, before)
+	}
 	if err != nil {
 		return fmt.Errorf("taking along what the room %s held, which this one replaces: %w", old, err)
 	}
@@ -66,26 +91,40 @@ func (r *Room) inherit(ctx context.Context) error {
 	return nil
 }
 
-func (r *Room) inheritFrom(ctx context.Context, old id.RoomID) error {
-	before, err := r.rooms.register(old) // so that its tombstone is heard, if that comes later
+// inheritFrom takes along what another room holds by now, to which this one is the heir, unless it is what was
+// taken along already.
+func (r *Room) inheritFrom(ctx context.Context, before *Room, tombstone *event.Event) error {
+	if err := r.inheriting.Acquire(ctx, 1); err != nil {
+		return err
+	}
+	defer r.inheriting.Release(1)
+	left, err := before.legacy(ctx)
+	if err == nil && (r.from.Load() == nil || *r.from.Load() != origin{before, left.State()}) {
+		err = r.takeOver(ctx, before, left, tombstone)
+	}
+	if err != nil {
+		return fmt.Errorf("taking along what it holds: %w", err)
+	}
+	r.owes.Store(false)
+	return nil
+}
+
+// pull takes along what another room held, if that says that this one replaces it.
+func (r *Room) pull(ctx context.Context, before *Room) error {
+	record, err := r.record(ctx)
 	if err != nil {
 		return err
 	}
-	done, err := r.isMarked(ctx, old)
-	switch {
-	case err != nil:
-		return err
-	case done:
-		r.from.Store(before)
+	if done, ok := record.Taken[r.rooms.name()]; ok && done.From == before.id {
+		r.from.Store(&origin{before, done.State})
 		return nil
 	}
 	left, tombstone, err := r.leftBy(ctx, before)
 	switch {
-	case lasting(err), unusable(err):
-		r.log().WithField("from", old.String()).WithError(err).Warn("The room replaces another one, and what that held can't be taken along")
+	case err != nil:
+		return &unleft{err}
+	case left == nil:
 		return nil
-	case err != nil || left == nil:
-		return err
 	}
 	return r.takeOver(ctx, before, left, tombstone)
 }
@@ -148,7 +187,7 @@ func (r *Room) takeOver(ctx context.Context, before *Room, left *replica.Heritag
 	if _, err := r.replica.Inherit(left, maker, until, events); err != nil {
 		return err
 	}
-	r.from.Store(before)
+	r.from.Store(&origin{before, left.State()})
 	r.unmarked.Store(true)
 	r.stale.Store(true)
 	r.log().WithFields(map[string]any{"from": before.id.String(), "keys": len(taken)}).Info("The room replaces another one, and what that held was taken along")
@@ -282,7 +321,12 @@ const roomData = "dev.joe.memory"
 // A roomRecord says of which room each memory that the account has in a room has taken along what it held,
 // so that all of it stands in the room.
 type roomRecord struct {
-	Taken map[string]id.RoomID `json:"taken"` // by [Rooms.name]
+	Taken map[string]taken `json:"taken"` // by [Rooms.name]
+}
+
+type taken struct {
+	From  id.RoomID `json:"from"`
+	State string    `json:"state"` // see [origin]
 }
 
 // name tells the memory from others that the account may have in a room.
@@ -293,11 +337,9 @@ func (rs *Rooms) name() string {
 	return rs.EventType.Type + "/" + rs.Layout.StateKey
 }
 
-// isMarked says whether all that another room held is known to stand here.
-func (r *Room) isMarked(ctx context.Context, old id.RoomID) (bool, error) {
-	var record roomRecord
-	_, err := r.rooms.Session.RoomData(ctx, r.id, roomData, &record)
-	return record.Taken[r.rooms.name()] == old, err
+func (r *Room) record(ctx context.Context) (record roomRecord, err error) {
+	_, err = r.rooms.Session.RoomData(ctx, r.id, roomData, &record)
+	return record, err
 }
 
 // mark notes that all that was taken along stands in the room, so that no later start asks the other one:
@@ -308,7 +350,7 @@ func (r *Room) mark() {
 		return
 	}
 	marking := r.rooms.inBackground(func() {
-		if err := r.markAs(r.rooms.reading, from.id); err != nil {
+		if err := r.markAs(r.rooms.reading, taken{from.room.id, from.state}); err != nil {
 			r.unmarked.Store(true)
 			r.log().WithError(err).Debug("Could not note that the memory was taken along; the next start looks again")
 		}
@@ -319,14 +361,14 @@ func (r *Room) mark() {
 	}
 }
 
-func (r *Room) markAs(ctx context.Context, old id.RoomID) error {
-	var record roomRecord
-	if _, err := r.rooms.Session.RoomData(ctx, r.id, roomData, &record); err != nil {
+func (r *Room) markAs(ctx context.Context, what taken) error {
+	record, err := r.record(ctx)
+	if err != nil {
 		return err
 	}
 	if record.Taken == nil {
-		record.Taken = make(map[string]id.RoomID)
+		record.Taken = make(map[string]taken)
 	}
-	record.Taken[r.rooms.name()] = old
+	record.Taken[r.rooms.name()] = what
 	return r.rooms.Session.SetRoomData(ctx, r.id, roomData, record)
 }

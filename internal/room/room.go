@@ -43,12 +43,12 @@ type Room struct {
 	stale      atomic.Bool         // more is known of the room than the journal keeps
 	vault      vault
 
-	heir       atomic.Pointer[Room] // where the memory has gone; nil: nowhere
-	moving     sync.RWMutex         // held while it goes, so that who reads what the journal holds here sees all of it, or goes there
-	inheriting *semaphore.Weighted  // held while what the room held that this one replaces is taken along
-	owes       atomic.Bool          // that is to be done before anything is read
-	from       atomic.Pointer[Room] // the room that this one replaces, once that is done; nil: there is none
-	unmarked   atomic.Bool          // what was taken along may not stand in the room yet
+	heir       atomic.Pointer[Room]   // where the memory has gone; nil: nowhere
+	moving     sync.RWMutex           // held while it goes, so that who reads what the journal holds here sees all of it, or goes there
+	inheriting *semaphore.Weighted    // held while what the room held that this one replaces is taken along
+	owes       atomic.Bool            // that is to be done before anything is read
+	from       atomic.Pointer[origin] // the room that this one replaces, once that is done; nil: there is none
+	unmarked   atomic.Bool            // what was taken along may not stand in the room yet
 
 	misses atomic.Int32 // encrypted events that Get first asked for since the last read-ahead
 
@@ -127,7 +127,7 @@ func (r *Room) prepare(ctx context.Context) error {
 		r.save()
 	}
 	if r.owes.Load() {
-		return r.inherit(ctx)
+		return r.inheritFirst(ctx)
 	}
 	return nil
 }

@@ -22,6 +22,7 @@ type saved struct {
 	Create     *event.Event                   `json:",omitempty"`
 	Heir       id.RoomID                      `json:",omitempty"` // where the memory has gone
 	From       id.RoomID                      `json:",omitempty"` // the room that this one replaces, once what that held was taken along
+	Left       string                         `json:",omitempty"` // what stood there then: see [origin]
 	Owes       bool                           `json:",omitempty"` // that is still to be done
 	Unmarked   bool                           `json:",omitempty"` // or noted
 }
@@ -83,7 +84,7 @@ func (r *Room) state(heir *Room) ([]byte, error) {
 		}
 		known.Memory = memory
 		if from := r.from.Load(); from != nil {
-			known.From = from.id
+			known.From, known.Left = from.room.id, from.state
 		}
 	}
 	r.mu.RLock()
@@ -127,7 +128,7 @@ func (r *Room) restore() {
 	r.owes.Store(known.Owes)
 	r.unmarked.Store(known.Unmarked)
 	if known.From != "" {
-		r.from.Store(r.rooms.room(known.From))
+		r.from.Store(&origin{r.rooms.room(known.From), known.Left})
 	}
 	r.rooms.restoreHeir(r, known.Heir)
 }

@@ -52,7 +52,7 @@ func (r *Room) seal(ctx, idle context.Context, content json.RawMessage) (string,
 func (r *Room) open(ctx context.Context, key, eventID string) ([]byte, error) {
 	value, err := r.openHere(ctx, key, eventID)
 	if from := r.from.Load(); from != nil && errors.Is(err, ErrUndecryptable) {
-		if value, err := from.open(ctx, key, eventID); err == nil {
+		if value, err := from.room.open(ctx, key, eventID); err == nil {
 			return value, nil
 		}
 	}
