@@ -222,6 +222,43 @@ func TestCopies(t *testing.T) {
 	}
 }
 
+// A copy that is known from the event that replaced it first is told once it is read itself, also
+// after a start.
+func TestCopyThatWasReplaced(t *testing.T) {
+	old := loaded(wire.Layout{})
+	set(t, old, "$old", "a", `1`)
+	copied := copyOf(set(t, old, "$old2", "b", `1`), "$copy")
+	set(t, old, "$old3", "a", `2`)
+	h := heritage(t, old)
+	theirs := Event{ID: "$theirs", Sender: "@opsdroid:x", Time: until + 5, Replaces: "$copy", Before: copied.Content, BeforeFrom: maker,
+		Content: json.RawMessage(strings.Replace(string(copied.Content), `"b":1`, `"b":7`, 1))}
+	r := loaded(wire.Layout{}, theirs)
+	r.Earlier([]Event{copied})
+	want := map[string]string{"a": "2", "b": "7"}
+	inherit(t, r, h)
+	holds(t, r, want)
+	saved, err := r.Save()
+	if err != nil {
+		t.Fatal(err)
+	}
+	again := New(wire.Layout{}, account)
+	if err := again.Restore(saved); err != nil {
+		t.Fatal(err)
+	}
+	holds(t, again, want)
+	if len(again.docs[""].meaning.copies) != 1 {
+		t.Error("it is not known for a copy any more")
+	}
+	for _, r := range []*Room{r, again} {
+		r.Missed()
+		r.Expect()
+		r.Load(Snapshot{Timeline: []Event{copied, theirs}})
+		r.Settle(true)
+		mend(t, r, "$mended")
+		holds(t, r, want)
+	}
+}
+
 func TestWhatTheNewRoomHasStays(t *testing.T) {
 	for name, layout := range layouts {
 		t.Run(name, func(t *testing.T) {

@@ -208,11 +208,6 @@ func (d *document) contradicted() map[string]bool {
 			keys[key] = true
 		}
 	}
-	if d.from != nil { // others may be taking it over as well
-		for _, key := range differences(d.from.dict, d.dict) {
-			keys[key] = true
-		}
-	}
 	later := &event{dict: d.dict}
 	for i, n := len(d.meaning.events)-1, 0; i >= 0 && n < maxContradicting; i, n = i-1, n+1 {
 		e := d.meaning.events[i]
