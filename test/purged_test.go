@@ -54,7 +54,9 @@ func (g *guest) out(t *testing.T, words ...string) {
 			}
 		}
 	}
-	require.Len(t, g.kept.Lines("level=warning", g.room.String(), "no longer in the room"), 1)
+	warnings := g.kept.Lines("level=warning", g.room.String())
+	require.Len(t, warnings, 1)
+	require.Contains(t, warnings[0], "no longer in the room")
 }
 
 // The bot is removed from a room, and the first answer says so, though sync does not: so does all else from
