@@ -22,6 +22,9 @@ func (r *Room) change(b *Budget, changes ...commit.Change) (existed int, err err
 	}
 	for {
 		r = r.latest()
+		if err := r.stays(); err != nil {
+			return existed, &KeyError{Key: changes[0].Key, Err: err}
+		}
 		n, err := r.changeHere(b, changes)
 		existed += n
 		if r.heir.Load() == nil && !errors.Is(err, errReplaced) || err == nil {
@@ -211,9 +214,6 @@ func (r *Room) takesUnseen(changes []commit.Change) bool {
 
 // accept takes changes over into the journal, all or none.
 func (r *Room) accept(b *Budget, changes []commit.Change) (existed int, err error) {
-	if err := r.stays(); err != nil {
-		return 0, &KeyError{Key: changes[0].Key, Err: err}
-	}
 	if lack := r.lack(); lack != "" {
 		return 0, &KeyError{Key: changes[0].Key, Err: fmt.Errorf("%w: %s", ErrForbidden, lack)}
 	}
