@@ -57,6 +57,13 @@ func (r *Room) latest() *Room {
 	}
 }
 
+// errNone says that no tombstone stands in a room by now: it was taken back, or another event counts that was sent at
+// the same moment. Or what the homeserver says of state lags behind what it says of events.
+var errNone = errors.New("the homeserver does not give the tombstone that names it")
+
+// maxNone is how often in a row it says so before that is believed.
+const maxNone = 4
+
 // isReplaced says whether another room replaces this one, as far as is known.
 func (r *Room) isReplaced() bool {
 	r.mu.RLock()
@@ -103,12 +110,19 @@ func (r *Room) replacedBy(by id.RoomID, tombstone id.EventID) {
 func (r *Room) follow(to *replacement) {
 	pause := backoff.NewExponentialBackOff()
 	pause.InitialInterval, pause.MaxInterval = time.Second, 5*time.Minute
-	ctx, warned := r.rooms.reading, false
+	ctx, warned, none := r.rooms.reading, false, 0
 	for r.rooms.Session.Reach(ctx) == nil && r.isCurrent(to) {
 		err := r.goTo(ctx, to)
+		if none++; !errors.Is(err, errNone) {
+			none = 0
+		}
 		switch {
 		case err == nil, ctx.Err() != nil:
 			return
+		case none == maxNone:
+			r.replacedBy("", "")
+			return
+		case none > 0:
 		case lasting(err):
 			r.stay(to, err)
 			if errors.Is(err, session.ErrUntrusted) {
@@ -213,8 +227,11 @@ func (r *Room) goTo(ctx context.Context, to *replacement) error {
 	switch {
 	case err != nil:
 		return err
-	case upgrade == nil || upgrade.New != to.by:
-		return errors.New("the homeserver no longer gives the tombstone that names it")
+	case upgrade == nil:
+		return errNone
+	case upgrade.New != to.by:
+		r.replacedBy(upgrade.New, upgrade.Tombstone.ID)
+		return nil
 	}
 	if err := r.rooms.Session.Follow(ctx, upgrade); err != nil {
 		return err

@@ -88,7 +88,7 @@ func (s *Session) snapshot(room id.RoomID) (*Snapshot, error) {
 	}
 	slices.Reverse(beside)
 	snapshot.Torn = s.torn(state, snapshot.Timeline)
-	for _, evt := range slices.Concat(state, beside) { // of access, the last one counts
+	for _, evt := range slices.Concat(state, tombstones(around), beside) { // of access, the last one counts
 		if s.follows(evt) && !contains(snapshot.Timeline, evt.ID) {
 			snapshot.State = append(snapshot.State, evt)
 		}
@@ -96,6 +96,21 @@ func (s *Session) snapshot(room id.RoomID) (*Snapshot, error) {
 	s.complete(room, snapshot.Timeline)
 	s.complete(room, snapshot.State)
 	return snapshot, nil
+}
+
+// tombstones returns the tombstones among the events around one. The state with the latest may be without one that
+// was sent at the same moment, and no sync brings that any more.
+func tombstones(around *mautrix.RespContext) []*event.Event {
+	return slices.DeleteFunc(inOrder(around), func(evt *event.Event) bool {
+		return evt == nil || evt.StateKey == nil || evt.Type.Type != event.StateTombstone.Type
+	})
+}
+
+// inOrder returns an event and those around it, oldest first.
+func inOrder(around *mautrix.RespContext) []*event.Event {
+	before := slices.Clone(around.EventsBefore)
+	slices.Reverse(before)
+	return slices.Concat(before, []*event.Event{around.Event}, around.EventsAfter)
 }
 
 // torn returns what stands under state keys where that is not the last of the timeline; "": nothing does.
@@ -142,15 +157,15 @@ func (s *Session) Belongs(ctx context.Context, room id.RoomID) error {
 	return nil
 }
 
-// latest returns the room's latest events that the bot may see, at least one, the latest first. With a state
-// event for each key, where one may be beside the latest, they are those that the session follows.
+// latest returns the room's latest events that the bot may see, at least one, the latest first: those that the
+// session follows, as one may be beside the latest, or one of any kind.
 func (s *Session) latest(ctx context.Context, room id.RoomID) ([]*event.Event, error) {
 	type look struct {
 		filter *mautrix.FilterPart
 		limit  int
 	}
 	looks := []look{{nil, 1}, {nil, 100}} // the last ones may be of users that the bot ignores
-	if s.PerKey && !s.dendrite.Load() {
+	if !s.dendrite.Load() {
 		looks = slices.Insert(looks, 0, look{&mautrix.FilterPart{Types: s.Types}, recentEvents})
 	}
 	for _, l := range looks {
@@ -200,10 +215,7 @@ func (s *Session) around(ctx context.Context, room id.RoomID, eventID id.EventID
 
 // timeline returns the memory's latest events, oldest first.
 func (s *Session) timeline(around *mautrix.RespContext) []*event.Event {
-	all := slices.Clone(around.EventsBefore)
-	slices.Reverse(all)
-	all = append(append(all, around.Event), around.EventsAfter...)
-	return slices.DeleteFunc(all, func(evt *event.Event) bool {
+	return slices.DeleteFunc(inOrder(around), func(evt *event.Event) bool {
 		return evt == nil || evt.StateKey == nil || evt.Type.Type != s.Recent.Type
 	})
 }
