@@ -1,8 +1,8 @@
 package room
 
 import (
+	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -29,11 +29,13 @@ type replacement struct {
 	by        id.RoomID
 	err       error         // why the memory does not go there; nil: it is on its way
 	news      chan struct{} // closed, and made anew, when err changes, the memory has gone there, or another tombstone counts
+	over      chan struct{} // closed once another tombstone counts
 	again     chan struct{} // has room for one call to try again
+	used      bool          // the room was in use when it was heard: what is set until then goes along, too
 }
 
 func newReplacement(by id.RoomID, tombstone id.EventID) *replacement {
-	return &replacement{by: by, tombstone: tombstone, news: make(chan struct{}), again: make(chan struct{}, 1)}
+	return &replacement{by: by, tombstone: tombstone, news: make(chan struct{}), over: make(chan struct{}), again: make(chan struct{}, 1)}
 }
 
 // tell has those know who wait for it. The caller holds the room's mu.
@@ -44,6 +46,9 @@ func (to *replacement) tell() {
 
 // errReplaced says that nothing is put in a room any more, as another one replaces it.
 var errReplaced = errors.New("another room replaces it, as its tombstone says")
+
+// errNotTaken says that the memory would go to a room that has not taken along what it held.
+var errNotTaken = errors.New("what it held can't be taken along, as the log says")
 
 // latest returns the room that takes this one's place by now, which is mostly itself.
 func (r *Room) latest() *Room {
@@ -65,9 +70,7 @@ func (r *Room) isReplaced() bool {
 
 // tombstone notes what a tombstone says. One that names no room is none any more.
 func (r *Room) tombstone(evt *event.Event) {
-	content := event.TombstoneEventContent{}
-	_ = json.Unmarshal(evt.Content.VeryRaw, &content) // then it names none
-	r.replacedBy(content.ReplacementRoom, evt.ID)
+	r.replacedBy(session.Replacement(evt.Content.VeryRaw, r.id), evt.ID)
 }
 
 // replacedBy notes which room a tombstone names. The homeserver may not say which event that is.
@@ -75,17 +78,23 @@ func (r *Room) replacedBy(by id.RoomID, tombstone id.EventID) {
 	r.mu.Lock()
 	before := r.replaced
 	switch {
-	case r.heir.Load() != nil, before != nil && before.by == by && (before.tombstone == tombstone || tombstone == ""):
+	case r.heir.Load() != nil:
 		r.mu.Unlock()
 		return
-	case by == "" || by == r.id:
+	case before != nil && before.by == by && (before.tombstone == tombstone || before.tombstone == "" || tombstone == ""):
+		before.tombstone = cmp.Or(tombstone, before.tombstone)
+		r.mu.Unlock()
+		return
+	case by == "":
 		r.replaced = nil
 	default:
 		r.replaced = newReplacement(by, tombstone)
+		r.replaced.used = r.replica.Loaded()
 	}
 	now := r.replaced
 	if before != nil {
 		before.tell()
+		close(before.over)
 	}
 	r.mu.Unlock()
 	switch {
@@ -106,7 +115,7 @@ func (r *Room) follow(to *replacement) {
 	for r.rooms.Session.Reach(ctx) == nil && r.isCurrent(to) {
 		err := r.goTo(ctx, to)
 		switch {
-		case err == nil, ctx.Err() != nil:
+		case err == nil, ctx.Err() != nil, errors.Is(err, ErrClosed), !r.isCurrent(to):
 			return
 		case lasting(err):
 			r.stay(to, err)
@@ -121,7 +130,7 @@ func (r *Room) follow(to *replacement) {
 		case <-time.After(pause.NextBackOff()):
 		case <-to.again:
 			pause.Reset()
-		case <-to.news:
+		case <-to.over:
 		case <-ctx.Done():
 		}
 	}
@@ -130,7 +139,7 @@ func (r *Room) follow(to *replacement) {
 // lasting says of an error that keeps the memory from the room that replaces another one whether
 // somebody has to do something about it.
 func lasting(err error) bool {
-	return errors.Is(err, session.ErrUntrusted) || errors.Is(err, ErrNoEncryption) || errors.Is(err, journal.ErrFailed) ||
+	return errors.Is(err, session.ErrUntrusted) || errors.Is(err, ErrNoEncryption) || errors.Is(err, journal.ErrFailed) || errors.Is(err, errNotTaken) ||
 		session.IsStatus(err, http.StatusForbidden) || session.IsStatus(err, http.StatusNotFound)
 }
 
@@ -228,29 +237,23 @@ func (r *Room) goTo(ctx context.Context, to *replacement) error {
 	if err := heir.inherit(ctx); err != nil { // where it was in use before it replaced this one
 		return err
 	}
+	if heir.from.Load() != r {
+		return errNotTaken
+	}
 	return r.hand(ctx, to, heir)
 }
 
 // hand hands what the journal holds of the room to its heir, and from then on all that is asked of it.
 func (r *Room) hand(ctx context.Context, to *replacement, heir *Room) error {
-	if heir.latest() == r {
-		return fmt.Errorf("%w: the room that replaces it was replaced by this one", session.ErrUntrusted)
-	}
 	if r.rooms.Journal != nil {
 		if err := r.delivering.Acquire(ctx, 1); err != nil {
 			return err
 		}
 		defer r.delivering.Release(1)
-		r.done(r.fates(ctx))
 		r.accepting.Lock()
 		defer r.accepting.Unlock()
 	}
-	r.moving.Lock()
-	err := r.move(heir)
-	if err == nil {
-		r.heir.Store(heir)
-	}
-	r.moving.Unlock()
+	heir, err := r.goOnIn(to, heir)
 	if err != nil {
 		return err
 	}
@@ -265,6 +268,26 @@ func (r *Room) hand(ctx context.Context, to *replacement, heir *Room) error {
 	return nil
 }
 
+// goOnIn has the memory go on in the heir, or where that has gone itself meanwhile, and returns which room that is.
+func (r *Room) goOnIn(to *replacement, heir *Room) (*Room, error) {
+	r.rooms.going.Lock()
+	defer r.rooms.going.Unlock()
+	heir = heir.latest()
+	switch {
+	case heir == r:
+		return nil, fmt.Errorf("%w: the room that replaces it was replaced by this one", session.ErrUntrusted)
+	case !r.isCurrent(to):
+		return nil, errors.New("the homeserver has another tombstone meanwhile")
+	}
+	r.moving.Lock()
+	defer r.moving.Unlock()
+	if err := r.move(heir); err != nil {
+		return nil, err
+	}
+	r.heir.Store(heir)
+	return heir, nil
+}
+
 // move moves what the journal holds of the room to its heir, and has it know where that is: what is asked of the room
 // is asked there at the next start.
 func (r *Room) move(heir *Room) error {
@@ -275,7 +298,7 @@ func (r *Room) move(heir *Room) error {
 		saving.saving.Lock()
 		defer saving.saving.Unlock()
 	}
-	there, err := heir.state(heir.heir.Load())
+	there, err := heir.state(nil)
 	if err != nil {
 		return fmt.Errorf("noting what the room that replaces it holds: %w", err)
 	}
