@@ -33,8 +33,8 @@ func WithLogger(logger logrus.FieldLogger) Option {
 // WithClient makes the memory use a logged-in client that the program runs, syncs
 // and closes itself. The memory is opened before the client syncs for the first
 // time. The client's filter must let the memory's state events, power levels,
-// encryption, the room's creation, memberships and redactions through, and the program
-// must have it sync, or the memory does not see what others write. If the homeserver
+// encryption, the room's creation, tombstones, memberships and redactions through, and the
+// program must have it sync, or the memory does not see what others write. If the homeserver
 // has gone back to what it had before, the log says that the sync has to begin anew. Of
 // the Config, the homeserver, the credentials and the device are not needed then.
 func WithClient(client *mautrix.Client) Option {

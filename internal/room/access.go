@@ -116,8 +116,12 @@ func (r *Room) warn() {
 func (r *Room) moreMay(old *Room) bool {
 	now, before := r.rights(), old.rights()
 	users := []id.UserID{""} // who is named nowhere
-	if now.levels != nil {
-		users = slices.AppendSeq(users, maps.Keys(now.levels.Users))
+
+	// The old levels may hold somebody down whom the new ones don't name.
+	for _, levels := range []*event.PowerLevelsEventContent{now.levels, before.levels} {
+		if levels != nil {
+			users = slices.AppendSeq(users, maps.Keys(levels.Users))
+		}
 	}
 	if now.create != nil {
 		users = append(users, now.create.Sender)

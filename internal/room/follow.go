@@ -1,8 +1,8 @@
 package room
 
 import (
+	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -30,11 +30,12 @@ type replacement struct {
 	by        id.RoomID
 	err       error         // why the memory does not go there; nil: it is on its way
 	news      chan struct{} // closed, and made anew, when err changes, the memory has gone there, or another tombstone counts
+	over      chan struct{} // closed once another tombstone counts
 	again     chan struct{} // has room for one call to try again
 }
 
 func newReplacement(by id.RoomID, tombstone id.EventID) *replacement {
-	return &replacement{by: by, tombstone: tombstone, news: make(chan struct{}), again: make(chan struct{}, 1)}
+	return &replacement{by: by, tombstone: tombstone, news: make(chan struct{}), over: make(chan struct{}), again: make(chan struct{}, 1)}
 }
 
 // tell has those know who wait for it. The caller holds the room's mu.
@@ -73,9 +74,7 @@ func (r *Room) isReplaced() bool {
 
 // tombstone notes what a tombstone says. One that names no room is none any more.
 func (r *Room) tombstone(evt *event.Event) {
-	content := event.TombstoneEventContent{}
-	_ = json.Unmarshal(evt.Content.VeryRaw, &content) // then it names none
-	r.replacedBy(content.ReplacementRoom, evt.ID)
+	r.replacedBy(session.Replacement(evt.Content.VeryRaw, r.id), evt.ID)
 }
 
 // replacedBy notes which room a tombstone names. The homeserver may not say which event that is.
@@ -83,10 +82,14 @@ func (r *Room) replacedBy(by id.RoomID, tombstone id.EventID) {
 	r.mu.Lock()
 	before := r.replaced
 	switch {
-	case r.heir.Load() != nil, before != nil && before.by == by && (before.tombstone == tombstone || tombstone == ""):
+	case r.heir.Load() != nil:
 		r.mu.Unlock()
 		return
-	case by == "" || by == r.id:
+	case before != nil && before.by == by && (before.tombstone == tombstone || before.tombstone == "" || tombstone == ""):
+		before.tombstone = cmp.Or(tombstone, before.tombstone)
+		r.mu.Unlock()
+		return
+	case by == "":
 		r.replaced = nil
 	default:
 		r.replaced = newReplacement(by, tombstone)
@@ -94,6 +97,7 @@ func (r *Room) replacedBy(by id.RoomID, tombstone id.EventID) {
 	now := r.replaced
 	if before != nil {
 		before.tell()
+		close(before.over)
 	}
 	r.mu.Unlock()
 	switch {
@@ -117,7 +121,7 @@ func (r *Room) follow(to *replacement) {
 			none = 0
 		}
 		switch {
-		case err == nil, ctx.Err() != nil:
+		case err == nil, ctx.Err() != nil, errors.Is(err, ErrClosed), !r.isCurrent(to):
 			return
 		case none == maxNone:
 			r.replacedBy("", "")
@@ -136,7 +140,7 @@ func (r *Room) follow(to *replacement) {
 		case <-time.After(pause.NextBackOff()):
 		case <-to.again:
 			pause.Reset()
-		case <-to.news:
+		case <-to.over:
 		case <-ctx.Done():
 		}
 	}
@@ -251,24 +255,15 @@ func (r *Room) goTo(ctx context.Context, to *replacement) error {
 
 // hand hands what the journal holds of the room to its heir, and from then on all that is asked of it.
 func (r *Room) hand(ctx context.Context, to *replacement, heir *Room) error {
-	if heir.latest() == r {
-		return fmt.Errorf("%w: the room that replaces it was replaced by this one", session.ErrUntrusted)
-	}
 	if r.rooms.Journal != nil {
 		if err := r.delivering.Acquire(ctx, 1); err != nil {
 			return err
 		}
 		defer r.delivering.Release(1)
-		r.done(r.fates(ctx))
 		r.accepting.Lock()
 		defer r.accepting.Unlock()
 	}
-	r.moving.Lock()
-	err := r.move(heir)
-	if err == nil {
-		r.heir.Store(heir)
-	}
-	r.moving.Unlock()
+	heir, err := r.goOnIn(to, heir)
 	if err != nil {
 		return err
 	}
@@ -283,6 +278,26 @@ func (r *Room) hand(ctx context.Context, to *replacement, heir *Room) error {
 	return nil
 }
 
+// goOnIn has the memory go on in the heir, or where that has gone itself meanwhile, and returns which room that is.
+func (r *Room) goOnIn(to *replacement, heir *Room) (*Room, error) {
+	r.rooms.going.Lock()
+	defer r.rooms.going.Unlock()
+	heir = heir.latest()
+	switch {
+	case heir == r:
+		return nil, fmt.Errorf("%w: the room that replaces it was replaced by this one", session.ErrUntrusted)
+	case !r.isCurrent(to):
+		return nil, errors.New("the homeserver has another tombstone meanwhile")
+	}
+	r.moving.Lock()
+	defer r.moving.Unlock()
+	if err := r.move(heir); err != nil {
+		return nil, err
+	}
+	r.heir.Store(heir)
+	return heir, nil
+}
+
 // move moves what the journal holds of the room to its heir, and has it know where that is: what is asked of the room
 // is asked there at the next start.
 func (r *Room) move(heir *Room) error {
@@ -293,7 +308,7 @@ func (r *Room) move(heir *Room) error {
 		saving.saving.Lock()
 		defer saving.saving.Unlock()
 	}
-	there, err := heir.state(heir.heir.Load())
+	there, err := heir.state(nil)
 	if err != nil {
 		return fmt.Errorf("noting what the room that replaces it holds: %w", err)
 	}

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net/http"
 	"slices"
 
 	"maunium.net/go/mautrix/event"
@@ -61,8 +60,8 @@ func (u *unleft) Unwrap() error { return u.error }
 // for a later start.
 func (r *Room) inheritFirst(ctx context.Context) error {
 	err := r.inherit(ctx)
-	if errors.As(err, new(*unleft)) && (lasting(err) || unusable(err)) {
-		r.log().WithError(err).Warn("The room replaces another one, and goes without what that held; the next start tries again")
+	if errors.As(err, new(*unleft)) && (lasting(err) || unusable(err) || errors.Is(err, errNotVisited)) {
+		r.log().WithError(err).Warn("The room replaces another one, and what that held can't be taken along; the next start tries it again")
 		r.owes.Store(false)
 		return nil
 	}
@@ -133,14 +132,18 @@ func (r *Room) pull(ctx context.Context, before *Room) error {
 func (r *Room) leftBy(ctx context.Context, before *Room) (left *replica.Heritage, tombstone *event.Event, err error) {
 	old := before.id
 	maker := r.rights().create.Sender
-	upgrade, err := r.rooms.Session.Upgraded(ctx, old)
-	visits := session.IsStatus(err, http.StatusForbidden)
-	if visits {
-		if err := r.rooms.Session.Revisit(ctx, old, maker); err != nil {
-			return nil, nil, err
-		}
-		upgrade, err = r.rooms.Session.Upgraded(ctx, old)
+	outside := r.rooms.Session.Belongs(ctx, old) // some rooms can be read from there, but not all that is needed
+	visits := errors.Is(outside, ErrUnknownRoom)
+	switch {
+	case visits:
+		err = r.visit(ctx, old, maker)
+	case outside != nil:
+		err = outside
 	}
+	if err != nil {
+		return nil, nil, err
+	}
+	upgrade, err := r.rooms.Session.Upgraded(ctx, old)
 	if err != nil || upgrade == nil || upgrade.New != r.id { // nobody says there that it goes on here
 		if visits && (err == nil || lasting(err)) {
 			_ = r.rooms.Session.RejectInvite(ctx, old) // it was of no use; the bot stays where this fails
@@ -150,6 +153,21 @@ func (r *Room) leftBy(ctx context.Context, before *Room) (left *replica.Heritage
 	before.replacedBy(upgrade.New, upgrade.Tombstone.ID) // so that nothing is put there any more
 	left, err = before.legacy(ctx)
 	return left, upgrade.Tombstone, err
+}
+
+// errNotVisited says that the bot is not in the room that this one replaces, and can't go there.
+var errNotVisited = errors.New("the bot is not there")
+
+// visit joins a room that this one says to replace. Its homeserver may be gone for good, so that is not waited for as
+// long as for the bot's own.
+func (r *Room) visit(ctx context.Context, old id.RoomID, maker id.UserID) error {
+	brief, cancel := context.WithTimeout(ctx, r.rooms.Timeout/3)
+	defer cancel()
+	err := r.rooms.Session.Revisit(brief, old, maker)
+	if err == nil || ctx.Err() != nil || errors.Is(err, session.ErrClosed) || r.rooms.Session.IsUnreachable() {
+		return err
+	}
+	return fmt.Errorf("%w: %w", errNotVisited, err)
 }
 
 // takeOver takes over what the room left that this one replaces.
@@ -204,6 +222,13 @@ func (r *Room) legacy(ctx context.Context) (*replica.Heritage, error) {
 		return nil, fmt.Errorf("waiting for what is being written there: %w", err)
 	}
 	r.putting.Release(1)
+	if r.rooms.Journal != nil { // before the load, so that what has arrived is in what is left
+		if err := r.delivering.Acquire(ctx, 1); err != nil {
+			return nil, fmt.Errorf("waiting for what is being delivered there: %w", err)
+		}
+		r.done(r.fates(ctx))
+		r.delivering.Release(1)
+	}
 	if err := r.load(ctx, nil); err != nil {
 		return nil, err
 	}
@@ -239,7 +264,7 @@ func (r *Room) history(ctx context.Context) (events []replica.Event, err error) 
 // for this room. One that can't be decrypted stays as it is, and so does one that was sent encrypted and would stand
 // here in the clear. clear are keys that must not stand here as they do there.
 func (r *Room) reseal(ctx context.Context, before *Room, taken map[string]wire.Entry) (raws map[string]json.RawMessage, clear []string, err error) {
-	if r.isReplaced() { // they are sealed anew for the room that replaces it
+	if len(taken) == 0 || r.isReplaced() { // they are sealed anew for the room that replaces it
 		return nil, nil, nil
 	}
 	encrypted, err := r.encrypted()

@@ -78,6 +78,8 @@ type Rooms struct {
 	reading     context.Context    // of what ends with the rooms
 	stopReading context.CancelFunc
 
+	going sync.Mutex // held while a memory goes to another room: one after the other, so that none goes where that has left
+
 	mu     sync.RWMutex // owns what follows
 	closed bool
 	byID   map[id.RoomID]*Room
@@ -140,10 +142,10 @@ func (rs *Rooms) use(ctx context.Context, roomID id.RoomID) (*Room, error) {
 		if err = r.ready(ctx); err == nil {
 			err = r.arrive(ctx)
 		}
-		if errors.Is(err, ErrUpgraded) { // it answers all the same
-			return r, nil
-		}
-		if err == nil && r.heir.Load() == nil {
+		switch {
+		case r.heir.Load() != nil: // whatever it said
+			err = nil
+		case err == nil, errors.Is(err, ErrUpgraded): // it answers all the same
 			return r, nil
 		}
 	}

@@ -34,7 +34,7 @@ type Upgrade struct {
 // counts, as who creates the new one has all power there.
 func (s *Session) Upgraded(ctx context.Context, room id.RoomID) (*Upgrade, error) {
 	content, _, err := s.Standing(ctx, room, event.StateTombstone, "")
-	if err == nil && replacement(content, room) == "" {
+	if err == nil && Replacement(content, room) == "" {
 		return nil, nil
 	}
 	var tombstone *event.Event
@@ -44,10 +44,10 @@ func (s *Session) Upgraded(ctx context.Context, room id.RoomID) (*Upgrade, error
 	if err != nil {
 		return nil, fmt.Errorf("asking whether the room was upgraded: %w", err)
 	}
-	if tombstone == nil || replacement(tombstone.Content.VeryRaw, room) == "" { // it has changed meanwhile
+	if tombstone == nil || Replacement(tombstone.Content.VeryRaw, room) == "" { // it has changed meanwhile
 		return nil, nil
 	}
-	u := &Upgrade{Old: room, New: replacement(tombstone.Content.VeryRaw, room), Tombstone: tombstone}
+	u := &Upgrade{Old: room, New: Replacement(tombstone.Content.VeryRaw, room), Tombstone: tombstone}
 	have, need, err := s.power(ctx, room, tombstone.Sender)
 	switch {
 	case err != nil:
@@ -58,8 +58,8 @@ func (s *Session) Upgraded(ctx context.Context, room id.RoomID) (*Upgrade, error
 	return u, nil
 }
 
-// replacement returns the room that the content of a room's tombstone names, or "".
-func replacement(content json.RawMessage, room id.RoomID) id.RoomID {
+// Replacement returns the room that the content of a room's tombstone names, or "".
+func Replacement(content json.RawMessage, room id.RoomID) id.RoomID {
 	var tombstone event.TombstoneEventContent
 	if json.Unmarshal(content, &tombstone) != nil || !strings.HasPrefix(string(tombstone.ReplacementRoom), "!") || tombstone.ReplacementRoom == room {
 		return ""
