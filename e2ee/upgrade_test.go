@@ -127,7 +127,7 @@ func TestEncryptedRoomIsUpgraded(t *testing.T) {
 
 // The homeserver upgrades an encrypted room: on Dendrite it copies the pointers, which lead to nothing there.
 func TestEncryptedRoomIsUpgradedByTheHomeserver(t *testing.T) {
-	for name, layout := range rig.Layouts {
+	for name, layout := range map[string]matrix.StateKey{"single": matrix.OneStateKey, "perkey": matrix.PerKey} {
 		for when, down := range map[string]bool{"while it runs": false, "while it is down": true} {
 			t.Run(name+"/"+when, func(t *testing.T) {
 				t.Parallel()
@@ -187,7 +187,7 @@ func readBy(t testing.TB, memory, second *matrix.Memory) {
 // The new room of an encrypted one is not encrypted. Nothing that was encrypted goes out in the clear by itself, and it can be
 // read all the same.
 func TestUpgradedRoomIsNotEncryptedAnyMore(t *testing.T) {
-	for name, layout := range rig.Layouts {
+	for name, layout := range map[string]matrix.StateKey{"single": matrix.OneStateKey, "perkey": matrix.PerKey} {
 		for when, down := range map[string]bool{"while it runs": false, "while it is down": true} {
 			t.Run(name+"/"+when, func(t *testing.T) {
 				t.Parallel()

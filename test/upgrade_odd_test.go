@@ -42,7 +42,7 @@ func TestTombstoneThatNamesNoRoom(t *testing.T) {
 
 // The memory goes to a room that has been left meanwhile, as that was upgraded as well. What the journal holds goes to the last.
 func TestGoesWhereThatHasLeft(t *testing.T) {
-	for name, layout := range rig.Layouts {
+	for name, layout := range bothKinds {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			l := newLodger(t, rig.Shared(t), layout, rig.Public, rig.Writable)
@@ -77,7 +77,7 @@ func TestGoesWhereThatHasLeft(t *testing.T) {
 // Two memories share an account, and one of them hears of the upgrade when the other has noted that all was taken along. What
 // it was acknowledged meanwhile goes along all the same.
 func TestHearsLateOnTheSameAccount(t *testing.T) {
-	for name, layout := range rig.Layouts {
+	for name, layout := range bothKinds {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			l := lodging(t, layout)

@@ -13,7 +13,7 @@ import (
 // What joe.Auth keeps goes along where nobody gets power over it by that: not where somebody who could not write the memory, or change
 // the power levels, can do so in the new room. All else goes along in any case.
 func TestPermissionsInAnUpgradedRoom(t *testing.T) {
-	for name, layout := range rig.Layouts {
+	for name, layout := range bothKinds {
 		for how, test := range map[string]struct {
 			upgrade func(t testing.TB, l *lodger, mallory rig.Account) id.RoomID
 			goes    bool
@@ -69,7 +69,7 @@ func TestPermissionsInAnUpgradedRoom(t *testing.T) {
 // Even where the server copies what joe.Auth keeps, or somebody wrote it in the new room, nobody has it by an upgrade that may not:
 // a room that the memory does not follow to grants nothing.
 func TestPermissionsOfARoomThatIsNotFollowed(t *testing.T) {
-	for name, layout := range rig.Layouts {
+	for name, layout := range bothKinds {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			l := lodging(t, layout)

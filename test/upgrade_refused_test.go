@@ -54,7 +54,7 @@ func TestUpgradedToARoomThatIsClosed(t *testing.T) {
 			return by.UpgradeByHand(t, room, rig.Writable)
 		},
 	} {
-		for name, layout := range rig.Layouts {
+		for name, layout := range bothKinds {
 			for _, restarts := range []bool{false, true} {
 				mode := "/without a start"
 				if restarts {
@@ -93,7 +93,7 @@ func TestUpgradedToARoomThatIsClosed(t *testing.T) {
 
 // With FollowUpgrades off the memory stays where it is, writes no more, and can be read; after a start as well.
 func TestUpgradesAreNotFollowed(t *testing.T) {
-	for name, layout := range rig.Layouts {
+	for name, layout := range bothKinds {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			l := newLodger(t, rig.Shared(t), layout, rig.Public, rig.Writable)
@@ -141,7 +141,7 @@ func TestHandlerOfARoomThatWasUpgraded(t *testing.T) {
 // Somebody may send the tombstone, but not change the power levels: in a room of such a one the memory has no business. It is
 // not joined, and where the bot is in it all the same, nothing is taken there.
 func TestUpgradedBySomebodyWhoMayNot(t *testing.T) {
-	for name, layout := range rig.Layouts {
+	for name, layout := range bothKinds {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			l := newLodger(t, rig.Shared(t), layout, rig.Public)
@@ -175,7 +175,7 @@ func TestUpgradedBySomebodyWhoMayNot(t *testing.T) {
 
 // A tombstone names a room that does not say that it replaces this one.
 func TestReplacementOfAnotherRoom(t *testing.T) {
-	for name, layout := range rig.Layouts {
+	for name, layout := range bothKinds {
 		for kind, options := range map[string][]rig.RoomOption{
 			"of none":    {rig.Public, rig.Writable},
 			"of another": {rig.Public, rig.Writable, rig.Replacing("!another:localhost")},
@@ -196,7 +196,7 @@ func TestReplacementOfAnotherRoom(t *testing.T) {
 
 // A room says that it replaces another, whose tombstone does not name it: nothing is taken there.
 func TestRoomThatReplacesNone(t *testing.T) {
-	for name, layout := range rig.Layouts {
+	for name, layout := range bothKinds {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			l := lodging(t, layout)

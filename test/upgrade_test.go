@@ -24,10 +24,13 @@ var upgrades = map[string]func(t testing.TB, by rig.Account, room id.RoomID) id.
 	},
 }
 
-// upgradedInEachWay runs a test in each layout for each way to upgrade.
-func upgradedInEachWay(t *testing.T, test func(t *testing.T, layout matrix.StateKey, upgrade func(testing.TB, rig.Account, id.RoomID) id.RoomID)) {
+// bothKinds are the layouts that differ in more than where the one dictionary stands.
+var bothKinds = map[string]matrix.StateKey{"single": matrix.OneStateKey, "perkey": matrix.PerKey}
+
+// upgradedInEachWay runs a test in some layouts for each way to upgrade.
+func upgradedInEachWay(t *testing.T, layouts map[string]matrix.StateKey, test func(t *testing.T, layout matrix.StateKey, upgrade func(testing.TB, rig.Account, id.RoomID) id.RoomID)) {
 	t.Helper()
-	for name, layout := range rig.Layouts {
+	for name, layout := range layouts {
 		for way, upgrade := range upgrades {
 			t.Run(name+"/"+way, func(t *testing.T) {
 				t.Parallel()
@@ -144,7 +147,7 @@ func state(t testing.TB, account rig.Account, room id.RoomID) map[string]id.Even
 // the new room, where the memory goes on, by whatever name of the old room it is asked; the old one is
 // left as it was. Others find in the new room what they would have in the old one.
 func TestUpgraded(t *testing.T) {
-	upgradedInEachWay(t, func(t *testing.T, layout matrix.StateKey, upgrade func(testing.TB, rig.Account, id.RoomID) id.RoomID) {
+	upgradedInEachWay(t, rig.Layouts, func(t *testing.T, layout matrix.StateKey, upgrade func(testing.TB, rig.Account, id.RoomID) id.RoomID) {
 		l := newLodger(t, rig.Shared(t), layout, rig.Public, rig.Writable)
 		l.conf.Rooms["alias"] = l.alias.String()
 		l.open(t)
@@ -210,7 +213,7 @@ func TestUpgraded(t *testing.T) {
 // What was deleted, or changed, in the new room stays so, and in whichever order: that the old room has it does
 // not bring it back, at no start.
 func TestNothingComesBackFromTheOldRoom(t *testing.T) {
-	upgradedInEachWay(t, func(t *testing.T, layout matrix.StateKey, upgrade func(testing.TB, rig.Account, id.RoomID) id.RoomID) {
+	upgradedInEachWay(t, bothKinds, func(t *testing.T, layout matrix.StateKey, upgrade func(testing.TB, rig.Account, id.RoomID) id.RoomID) {
 		l := lodging(t, layout)
 		l.set(t, map[string]string{"tea": `1`, "milk": `1`, "rum": `1`})
 		made := upgrade(t, l.owner, l.room)
@@ -282,7 +285,7 @@ func TestHandlersOfAnUpgradedRoom(t *testing.T) {
 // A room is upgraded while the bot is down. It is found by the old ID as by the alias, which leads to the
 // new room, and nothing is written in the old one.
 func TestUpgradedWhileDown(t *testing.T) {
-	upgradedInEachWay(t, func(t *testing.T, layout matrix.StateKey, upgrade func(testing.TB, rig.Account, id.RoomID) id.RoomID) {
+	upgradedInEachWay(t, rig.Layouts, func(t *testing.T, layout matrix.StateKey, upgrade func(testing.TB, rig.Account, id.RoomID) id.RoomID) {
 		for by, name := range map[string]func(*lodger) string{
 			"ID":    func(l *lodger) string { return l.room.String() },
 			"alias": func(l *lodger) string { return l.alias.String() },
@@ -308,7 +311,7 @@ func TestUpgradedWhileDown(t *testing.T) {
 
 // Three upgrades, one after the other, while the bot is down; in the rooms between others have written.
 func TestUpgradedThreeTimesWhileDown(t *testing.T) {
-	for name, layout := range rig.Layouts {
+	for name, layout := range bothKinds {
 		for _, by := range []string{"ID", "alias"} {
 			t.Run(name+"/"+by, func(t *testing.T) {
 				t.Parallel()
@@ -353,7 +356,7 @@ func TestUpgradedThreeTimesWhileDown(t *testing.T) {
 
 // A room is upgraded again while the memory runs, and again.
 func TestUpgradedAgain(t *testing.T) {
-	for name, layout := range rig.Layouts {
+	for name, layout := range bothKinds {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			l := lodging(t, layout)
@@ -373,7 +376,7 @@ func TestUpgradedAgain(t *testing.T) {
 // What somebody wrote in the new room before the memory came stays, and what the memory had under the same keys does
 // not go there. With a state event for each key that is so also for one that was deleted.
 func TestWhatTheNewRoomHasStays(t *testing.T) {
-	for name, layout := range rig.Layouts {
+	for name, layout := range bothKinds {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			l := lodging(t, layout)

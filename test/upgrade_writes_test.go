@@ -20,7 +20,7 @@ import (
 // What was acknowledged in the old room after its tombstone, before the memory has heard of that, goes along: what was
 // set, what was changed and what was deleted.
 func TestWrittenAfterTheTombstone(t *testing.T) {
-	upgradedInEachWay(t, func(t *testing.T, layout matrix.StateKey, upgrade func(testing.TB, rig.Account, id.RoomID) id.RoomID) {
+	upgradedInEachWay(t, bothKinds, func(t *testing.T, layout matrix.StateKey, upgrade func(testing.TB, rig.Account, id.RoomID) id.RoomID) {
 		l := lodging(t, layout)
 		r := rig.Proxied{Account: l.owner, Memory: l.memory, Front: l.front, Room: l.room}
 		l.set(t, map[string]string{"tea": `1`, "milk": `1`, "rum": `1`})
@@ -43,9 +43,18 @@ func TestWrittenAfterTheTombstone(t *testing.T) {
 // Handlers of two bots write while the room is upgraded, twice. No write fails, and each key is in the newest room as it was set
 // last.
 func TestUpgradedWhileHandlersWrite(t *testing.T) {
-	upgradedInEachWay(t, func(t *testing.T, layout matrix.StateKey, upgrade func(testing.TB, rig.Account, id.RoomID) id.RoomID) {
-		withAndWithoutJournals(t, func(t *testing.T, journals bool) { upgradedWhileHandlersWrite(t, layout, upgrade, journals) })
-	})
+	for name, layout := range bothKinds {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			withAndWithoutJournals(t, func(t *testing.T, journals bool) {
+				way := "by hand"
+				if journals {
+					way = "by the homeserver"
+				}
+				upgradedWhileHandlersWrite(t, layout, upgrades[way], journals)
+			})
+		})
+	}
 }
 
 func upgradedWhileHandlersWrite(t *testing.T, layout matrix.StateKey, upgrade func(testing.TB, rig.Account, id.RoomID) id.RoomID, journals bool) {
@@ -129,7 +138,7 @@ func upgradedWhileHandlersWrite(t *testing.T, layout matrix.StateKey, upgrade fu
 // One of two memories hears of the upgrade late. It brings nothing back that the other has deleted or changed in the new
 // room meanwhile, and what it was acknowledged itself goes along.
 func TestWhoHearsLateBringsNothingBack(t *testing.T) {
-	upgradedInEachWay(t, func(t *testing.T, layout matrix.StateKey, upgrade func(testing.TB, rig.Account, id.RoomID) id.RoomID) {
+	upgradedInEachWay(t, bothKinds, func(t *testing.T, layout matrix.StateKey, upgrade func(testing.TB, rig.Account, id.RoomID) id.RoomID) {
 		l := lodging(t, layout)
 		late := rig.Register(t)
 		_, err := late.JoinRoomByID(t.Context(), l.room)
@@ -162,7 +171,7 @@ func TestWhoHearsLateBringsNothingBack(t *testing.T) {
 // What the journal holds of the old room goes along and is delivered in the new one only. The rooms are known by their
 // old names to a start without a connection as well.
 func TestUpgradedWithAJournal(t *testing.T) {
-	upgradedInEachWay(t, func(t *testing.T, layout matrix.StateKey, upgrade func(testing.TB, rig.Account, id.RoomID) id.RoomID) {
+	upgradedInEachWay(t, bothKinds, func(t *testing.T, layout matrix.StateKey, upgrade func(testing.TB, rig.Account, id.RoomID) id.RoomID) {
 		for name, down := range map[string]bool{"while it runs": false, "while it is down": true} {
 			t.Run(name, func(t *testing.T) {
 				l := newLodger(t, rig.Shared(t), layout, rig.Public, rig.Writable)
@@ -223,7 +232,7 @@ func TestUpgradedWithAJournal(t *testing.T) {
 
 // A change that the old room has refused is tried in the new one.
 func TestRefusedInTheOldRoom(t *testing.T) {
-	for name, layout := range rig.Layouts {
+	for name, layout := range bothKinds {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			l := newLodger(t, rig.Shared(t), layout, rig.Public, rig.Writable)
@@ -247,7 +256,7 @@ func TestRefusedInTheOldRoom(t *testing.T) {
 
 // A room is upgraded while the homeserver refuses what the memory asks it on the way: it goes on once that works.
 func TestUpgradeThatFailsAtFirst(t *testing.T) {
-	for name, layout := range rig.Layouts {
+	for name, layout := range bothKinds {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			l := lodging(t, layout)
