@@ -1,10 +1,12 @@
 package test
 
 import (
+	"errors"
 	"maps"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
 
@@ -98,4 +100,21 @@ func TestHearsLateOnTheSameAccount(t *testing.T) {
 			eventually(t, func() bool { return l.owner.Entries(t, made)["late"] == `1` }, "what was set late goes along")
 		})
 	}
+}
+
+// The memory may not write what it took along, and is removed from the new room. Once it is in that again, all is there again.
+func TestRemovedBeforeAllIsThere(t *testing.T) {
+	l := lodging(t, matrix.OneStateKey)
+	l.set(t, map[string]string{"tea": `1`})
+	made := l.owner.UpgradeByHand(t, l.room, rig.Public)
+	eventually(t, func() bool { return errors.Is(l.memory.Set("milk", []byte(`1`)), matrix.ErrForbidden) }, "it follows")
+	require.Equal(t, map[string]string{"tea": `1`}, rig.Entries(t, l.memory))
+	_, err := l.owner.KickUser(t.Context(), made, &mautrix.ReqKickUser{UserID: l.bot.UserID})
+	require.NoError(t, err)
+	gone := func() bool { _, _, err := l.memory.Get("tea"); return errors.Is(err, matrix.ErrUnknownRoom) }
+	eventually(t, gone, "it is told that it was removed")
+	_, err = l.bot.JoinRoomByID(t.Context(), made)
+	require.NoError(t, err)
+	eventually(t, func() bool { return !gone() }, "it is in again")
+	require.Equal(t, map[string]string{"tea": `1`}, rig.Entries(t, l.memory))
 }

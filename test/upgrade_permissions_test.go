@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"maunium.net/go/mautrix/id"
 
+	matrix "github.com/go-joe/matrix-memory"
 	"github.com/go-joe/matrix-memory/internal/rig"
 )
 
@@ -91,4 +92,17 @@ func TestPermissionsOfARoomThatIsNotFollowed(t *testing.T) {
 			rig.Has(t, l.memory, granted, "")
 		})
 	}
+}
+
+// Somebody whom the power levels of the old room held down may write the memory in the new one, as all may: nothing that
+// joe.Auth keeps goes along.
+func TestPermissionsWhereSomebodyWasHeldDown(t *testing.T) {
+	mallory := rig.Register(t)
+	l := &lodger{owner: rig.Register(t), bot: rig.Register(t), front: rig.Proxy(t)}
+	powers := map[id.UserID]int{l.owner.UserID: 100, l.bot.UserID: 50, mallory.UserID: -1}
+	l.moveIn(t, matrix.OneStateKey, rig.Public, rig.Writable, rig.Powers(powers))
+	l.open(t)
+	l.set(t, map[string]string{permissions + "@alice:localhost": `["admin"]`, "tea": `"green"`})
+	made := l.owner.UpgradeByHand(t, l.room, rig.Public, rig.Writable)
+	l.holds(t, made, map[string]string{"count": l.goesOnIn(t, made, "count"), "tea": `"green"`})
 }

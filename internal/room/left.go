@@ -42,6 +42,9 @@ func (r *Room) belongs(ctx context.Context) error {
 // leave forgets what is known of the room, as the bot is no longer in it: what changes there is not heard any more.
 func (r *Room) leave(why string) {
 	r.replica.Forget()
+	if r.unmarked.Load() { // what was taken along may not stand in the room, so that is to be done again
+		r.from.Store(nil)
+	}
 	r.mu.Lock()
 	told := r.out
 	r.out, r.why = true, cmp.Or(why, r.why)
