@@ -15,6 +15,7 @@ import (
 	"maunium.net/go/mautrix/id"
 
 	matrix "github.com/go-joe/matrix-memory"
+	"github.com/go-joe/matrix-memory/e2ee"
 	"github.com/go-joe/matrix-memory/internal/homeserver"
 	"github.com/go-joe/matrix-memory/internal/rig"
 )
@@ -224,5 +225,46 @@ func TestUpgradedRoomIsNotEncryptedAnyMore(t *testing.T) {
 				require.NotContains(t, sent.String(), upgradedSecret)
 			})
 		}
+	}
+}
+
+// What the journal acknowledged in an encrypted room does not go out in the clear either where the room that replaces it is not
+// encrypted. It is kept, the log says so, and once it is set there it goes out as that room is.
+func TestJournalOfARoomThatIsNotEncryptedAnyMore(t *testing.T) {
+	for name, layout := range map[string]matrix.StateKey{"single": matrix.OneStateKey, "perkey": matrix.PerKey} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			bot := register(t)
+			room := bot.newRoom(t)
+			conf, front := bot.journalled(t, room)
+			conf.SingleStateKey, conf.StoreKey, conf.Timeout = layout, "a passphrase", 10*time.Second
+			log, kept := rig.KeepLog()
+			memory := rig.Open(t, conf, e2ee.Enable(), matrix.WithLogger(log))
+			secret := fmt.Sprintf("%q", upgradedSecret)
+			made := bot.NewRoom(t, rig.Replacing(room))
+			sent := changes(front, made)
+			online := offline(front)
+			require.NoError(t, memory.Set("tea", []byte(secret)))
+			require.NoError(t, memory.Close())
+			bot.Bury(t, room, made)
+			online()
+			memory = rig.Open(t, conf, e2ee.Enable(), matrix.WithLogger(log))
+			refused := func() bool { return memory.Pending().Refused == 1 }
+			delivers(t, refused, "it is refused")
+			rig.Has(t, memory, "tea", secret)
+			require.NoError(t, memory.Set("milk", []byte(`1`)))
+			delivers(t, func() bool { return bot.Entries(t, made)["milk"] == "1" }, "all else goes out")
+			require.NoError(t, memory.Close())
+			require.NotEmpty(t, kept.Lines("level=warning", made.String(), "key=tea", "set in an encrypted one"))
+
+			memory = rig.Open(t, conf, e2ee.Enable(), matrix.WithLogger(log))
+			delivers(t, refused, "it is refused by the next start as well")
+			require.NotContains(t, sent.String(), upgradedSecret)
+			require.NotContains(t, fmt.Sprint(bot.Standing(t, made)), upgradedSecret)
+			require.NoError(t, memory.Set("tea", []byte(`"open"`)))
+			rig.Flush(t, memory, delivering)
+			require.Equal(t, `"open"`, bot.Entries(t, made)["tea"])
+			require.NoError(t, memory.Close())
+		})
 	}
 }

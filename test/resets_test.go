@@ -262,7 +262,7 @@ func (h *haunted) holds(t *testing.T) bool {
 // The room's state goes back, and no event says why. The memory does not believe that, whichever
 // answer tells it.
 func TestStateIsReset(t *testing.T) {
-	for name, layout := range rig.Layouts {
+	for name, layout := range bothKinds {
 		for _, to := range []string{"an earlier event", "nothing"} {
 			for how, learn := range map[string]func(*testing.T, *haunted, id.EventID){
 				"a gap":         func(t *testing.T, h *haunted, to id.EventID) { h.gap(t, func() { h.back(t, to) }) },

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -196,6 +197,7 @@ func (f *flusher) deliverTo(ctx context.Context, roomID string) (again bool, err
 	if err := r.ready(ctx); err != nil {
 		return f.unready(r, changes, r.refused(err))
 	}
+	changes = f.withoutSecrets(r, changes)
 	idle, end := f.idle(ctx)
 	results := r.queue.Deliver(ctx, idle, changes...)
 	end()
@@ -231,6 +233,26 @@ func (f *flusher) deliverTo(ctx context.Context, roomID string) (again bool, err
 const givenUp = "A change that was not delivered yet is given up: somebody else changed the key, and did not know of it"
 
 const deadLetter = "What was acknowledged can't be delivered; it stays in the journal, and is tried again when that may help, and at each start"
+
+// withoutSecrets refuses what would stand in the clear though it was set in an encrypted room, which this one replaces,
+// and returns the other changes.
+func (f *flusher) withoutSecrets(r *Room, changes []commit.Change) []commit.Change {
+	secret := r.secret.Load()
+	if encrypted, err := r.encrypted(); secret == 0 || encrypted || err != nil {
+		return changes
+	}
+	return slices.DeleteFunc(changes, func(change commit.Change) bool {
+		if change.Delete || change.Seq > secret {
+			return false
+		}
+		err := fmt.Errorf("%w in this room: the value was set in an encrypted one, which this room replaces; set it again if it may stand here in the clear", ErrNoEncryption)
+		if r.tells(change, err) {
+			r.log().WithField("key", change.Key).WithError(err).Warn(deadLetter)
+		}
+		f.rooms.Journal.Refuse(r.id.String(), change.Key, change.Seq, err.Error())
+		return true
+	})
+}
 
 // unready says whether what can't be delivered as the room is not ready is to be tried again.
 func (f *flusher) unready(r *Room, changes []commit.Change, err error) (again bool, _ error) {

@@ -308,6 +308,10 @@ func (r *Room) move(heir *Room) error {
 		saving.saving.Lock()
 		defer saving.saving.Unlock()
 	}
+	heir.secret.Store(max(heir.secret.Load(), r.secret.Load()))
+	if encrypted, err := r.encrypted(); encrypted || err != nil {
+		heir.secret.Store(r.rooms.Journal.Last())
+	}
 	there, err := heir.state(nil)
 	if err != nil {
 		return fmt.Errorf("noting what the room that replaces it holds: %w", err)

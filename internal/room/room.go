@@ -48,6 +48,7 @@ type Room struct {
 	inheriting *semaphore.Weighted    // held while what the room held that this one replaces is taken along
 	owes       atomic.Bool            // that is to be done before anything is read
 	from       atomic.Pointer[origin] // the room that this one replaces, once that is done; nil: there is none
+	secret     atomic.Uint64          // changes of the journal up to this Seq were acknowledged in an encrypted room
 	unmarked   atomic.Bool            // what was taken along may not stand in the room yet
 
 	misses atomic.Int32 // encrypted events that Get first asked for since the last read-ahead

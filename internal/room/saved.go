@@ -24,6 +24,7 @@ type saved struct {
 	From       id.RoomID                      `json:",omitempty"` // the room that this one replaces, once what that held was taken along
 	Left       string                         `json:",omitempty"` // what stood there then: see [origin]
 	Owes       bool                           `json:",omitempty"` // that is still to be done
+	Secret     uint64                         `json:",omitempty"` // see [Room]
 	Unmarked   bool                           `json:",omitempty"` // or noted
 }
 
@@ -74,7 +75,7 @@ func (r *Room) save() {
 // not loaded. The caller holds saving.
 func (r *Room) state(heir *Room) ([]byte, error) {
 	r.stale.Store(false)
-	known := saved{Type: r.rooms.EventType.Type, Owes: r.owes.Load(), Unmarked: r.unmarked.Load()}
+	known := saved{Type: r.rooms.EventType.Type, Owes: r.owes.Load(), Unmarked: r.unmarked.Load(), Secret: r.secret.Load()}
 	if heir != nil {
 		known.Heir = heir.id
 	} else {
@@ -127,6 +128,7 @@ func (r *Room) restore() {
 	}
 	r.owes.Store(known.Owes)
 	r.unmarked.Store(known.Unmarked)
+	r.secret.Store(known.Secret)
 	if known.From != "" {
 		r.from.Store(&origin{r.rooms.room(known.From), known.Left})
 	}
