@@ -236,7 +236,7 @@ func (a *adapter) hasCome(i invitation, u *session.Upgrade, joining *joining) {
 	if !errors.Is(err, session.ErrUntrusted) || a.invites.allow(a.client.UserID, i.invite.Sender) {
 		return
 	}
-	if err := a.session.RejectInvite(a.ctx, i.room); err == nil { // as the upgrade alone has called it there
+	if err := a.session.Leave(a.ctx, i.room); err == nil { // as the upgrade alone has called it there
 		a.mu.Lock()
 		defer a.mu.Unlock()
 		joining.invitation.Joined = false
@@ -263,7 +263,7 @@ func (a *adapter) reject(i invitation) {
 		a.answered(i, joined)
 		return
 	}
-	err := a.session.RejectInvite(a.ctx, i.room) // not i.ctx: sync may tell of it before the answer comes
+	err := a.session.Leave(a.ctx, i.room) // not i.ctx: sync may tell of it before the answer comes
 	if a.ctx.Err() != nil {
 		return // the invitation stands, and is answered at the next start
 	}

@@ -146,7 +146,7 @@ func (r *Room) leftBy(ctx context.Context, before *Room) (left *replica.Heritage
 	upgrade, err := r.rooms.Session.Upgraded(ctx, old)
 	if err != nil || upgrade == nil || upgrade.New != r.id { // nobody says there that it goes on here
 		if visits && (err == nil || lasting(err)) {
-			_ = r.rooms.Session.RejectInvite(ctx, old) // it was of no use; the bot stays where this fails
+			_ = r.rooms.Session.Leave(ctx, old) // it was of no use; the bot stays where this fails
 		}
 		return nil, nil, err
 	}

@@ -47,10 +47,9 @@ func (s *Session) AcceptInvite(ctx context.Context, room id.RoomID) error {
 	}
 }
 
-// RejectInvite rejects an invitation. To the homeserver that is the same as leaving the room
-// (https://spec.matrix.org/v1.16/client-server-api/#leaving-rooms), so it must not be one that
-// the bot is in.
-func (s *Session) RejectInvite(ctx context.Context, room id.RoomID) error {
+// Leave leaves a room, or rejects the invitation there, which to the homeserver is the same
+// (https://spec.matrix.org/v1.16/client-server-api/#leaving-rooms).
+func (s *Session) Leave(ctx context.Context, room id.RoomID) error {
 	_, err := s.Try(ctx, func(ctx context.Context) error {
 		_, err := s.client.LeaveRoom(ctx, room)
 		return err

@@ -177,7 +177,7 @@ func (s *Session) Follow(ctx context.Context, u *Upgrade) error {
 	}
 	way.gone.Store(true)
 	if err = s.confirm(ctx, u); errors.Is(err, ErrUntrusted) {
-		if leaveErr := s.RejectInvite(ctx, u.New); leaveErr == nil {
+		if leaveErr := s.Leave(ctx, u.New); leaveErr == nil {
 			way.gone.Store(false)
 		} else {
 			err = fmt.Errorf("%w; the bot has joined it, and could not leave it again: %w", err, leaveErr)
