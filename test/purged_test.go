@@ -62,6 +62,7 @@ func (g *guest) out(t *testing.T, words ...string) {
 // The bot is removed from a room, and the first answer says so, though sync does not: so does all else from
 // then on, until it is in again.
 func TestRemovedAsAnAnswerSays(t *testing.T) {
+	t.Parallel()
 	for name, layout := range rig.Layouts {
 		for _, how := range []string{"kicked", "banned"} {
 			t.Run(name+" "+how, func(t *testing.T) {
@@ -98,6 +99,7 @@ func TestRemovedAsAnAnswerSays(t *testing.T) {
 
 // Where sync says first that the bot is no longer in a room, it says why.
 func TestRemovedAsSyncSays(t *testing.T) {
+	t.Parallel()
 	g := newGuest(t, matrix.OneStateKey)
 	_, err := g.owner.BanUser(t.Context(), g.room, &mautrix.ReqBanUser{UserID: g.UserID, Reason: "as the test says"})
 	require.NoError(t, err)
@@ -133,6 +135,7 @@ func (g *guest) works(t *testing.T) {
 // A room is purged, of which sync says nothing. Here the proxy asks of another room that the homeserver does not know,
 // so that the answers are its own.
 func TestPurged(t *testing.T) {
+	t.Parallel()
 	for name, layout := range rig.Layouts {
 		for what, does := range map[string]func(*guest) error{
 			"writes":                  func(g *guest) error { return g.set("tea", 2) },

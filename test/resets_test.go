@@ -262,6 +262,7 @@ func (h *haunted) holds(t *testing.T) bool {
 // The room's state goes back, and no event says why. The memory does not believe that, whichever
 // answer tells it.
 func TestStateIsReset(t *testing.T) {
+	t.Parallel()
 	for name, layout := range bothKinds {
 		for _, to := range []string{"an earlier event", "nothing"} {
 			for how, learn := range map[string]func(*testing.T, *haunted, id.EventID){
@@ -286,8 +287,12 @@ func TestStateIsReset(t *testing.T) {
 					h.open(t)
 				},
 			} {
-				if how == "what sync tells" && to == "nothing" {
+				switch {
+				case to != "nothing":
+				case how == "what sync tells":
 					continue // it has no words for that
+				case how == "a failed sync", how == "a gap, long ago":
+					continue // as a gap
 				}
 				t.Run(fmt.Sprintf("%s to %s by %s", name, to, how), func(t *testing.T) {
 					t.Parallel()
@@ -315,6 +320,7 @@ func TestStateIsReset(t *testing.T) {
 // Where the bot may not write, it can't put anything back. Reads give what was known all the same, and the log says
 // what the bot lacks, once. Once it may, it does.
 func TestStateIsResetWhereTheBotMayNotWrite(t *testing.T) {
+	t.Parallel()
 	for name, layout := range rig.Layouts {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -350,6 +356,7 @@ func (h *haunted) mayWrite(t *testing.T, need int) {
 
 // What others change on purpose is believed, whatever it goes back to: an event says so.
 func TestWhatGoesBackOnPurpose(t *testing.T) {
+	t.Parallel()
 	for name, layout := range rig.Layouts {
 		for how, learn := range map[string]func(*testing.T, *haunted, func()){
 			"sync":  func(t *testing.T, h *haunted, change func()) { change() },
@@ -362,6 +369,9 @@ func TestWhatGoesBackOnPurpose(t *testing.T) {
 				restore()
 			},
 		} {
+			if name == "custom" && how == "a gap" {
+				continue // Dendrite never says what an event under such a state key replaced
+			}
 			t.Run(name+" by "+how, func(t *testing.T) {
 				t.Parallel()
 				h := newHaunted(t, layout, false)

@@ -18,6 +18,7 @@ import (
 // A room says that it replaces one that nobody knows any more, or whose homeserver is gone for good. The memory does without
 // that, and the log says so.
 func TestReplacesARoomThatIsGone(t *testing.T) {
+	t.Parallel()
 	for _, domain := range []string{"localhost", "gone.invalid"} {
 		t.Run(domain, func(t *testing.T) {
 			t.Parallel()
@@ -35,6 +36,7 @@ func TestReplacesARoomThatIsGone(t *testing.T) {
 
 // A tombstone that names no room is none: the memory goes on where it is.
 func TestTombstoneThatNamesNoRoom(t *testing.T) {
+	t.Parallel()
 	l := newLodger(t, rig.Shared(t), matrix.OneStateKey, rig.Writable)
 	_, err := l.owner.SendStateEvent(t.Context(), l.room, event.StateTombstone, "", map[string]any{"body": "It is over", "replacement_room": "#elsewhere:localhost"})
 	require.NoError(t, err)
@@ -44,6 +46,7 @@ func TestTombstoneThatNamesNoRoom(t *testing.T) {
 
 // The memory goes to a room that has been left meanwhile, as that was upgraded as well. What the journal holds goes to the last.
 func TestGoesWhereThatHasLeft(t *testing.T) {
+	t.Parallel()
 	for name, layout := range bothKinds {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -79,6 +82,7 @@ func TestGoesWhereThatHasLeft(t *testing.T) {
 // Two memories share an account, and one of them hears of the upgrade when the other has noted that all was taken along. What
 // it was acknowledged meanwhile goes along all the same.
 func TestHearsLateOnTheSameAccount(t *testing.T) {
+	t.Parallel()
 	for name, layout := range bothKinds {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -104,6 +108,7 @@ func TestHearsLateOnTheSameAccount(t *testing.T) {
 
 // The memory may not write what it took along, and is removed from the new room. Once it is in that again, all is there again.
 func TestRemovedBeforeAllIsThere(t *testing.T) {
+	t.Parallel()
 	l := lodging(t, matrix.OneStateKey)
 	l.set(t, map[string]string{"tea": `1`})
 	made := l.owner.UpgradeByHand(t, l.room, rig.Public)

@@ -14,6 +14,7 @@ import (
 // What joe.Auth keeps goes along where nobody gets power over it by that: not where somebody who could not write the memory, or change
 // the power levels, can do so in the new room. All else goes along in any case.
 func TestPermissionsInAnUpgradedRoom(t *testing.T) {
+	t.Parallel()
 	for name, layout := range bothKinds {
 		for how, test := range map[string]struct {
 			upgrade func(t testing.TB, l *lodger, mallory rig.Account) id.RoomID
@@ -70,6 +71,7 @@ func TestPermissionsInAnUpgradedRoom(t *testing.T) {
 // Even where the server copies what joe.Auth keeps, or somebody wrote it in the new room, nobody has it by an upgrade that may not:
 // a room that the memory does not follow to grants nothing.
 func TestPermissionsOfARoomThatIsNotFollowed(t *testing.T) {
+	t.Parallel()
 	for name, layout := range bothKinds {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -97,6 +99,7 @@ func TestPermissionsOfARoomThatIsNotFollowed(t *testing.T) {
 // Somebody whom the power levels of the old room held down may write the memory in the new one, as all may: nothing that
 // joe.Auth keeps goes along.
 func TestPermissionsWhereSomebodyWasHeldDown(t *testing.T) {
+	t.Parallel()
 	mallory := rig.Register(t)
 	l := &lodger{owner: rig.Register(t), bot: rig.Register(t), front: rig.Proxy(t)}
 	powers := map[id.UserID]int{l.owner.UserID: 100, l.bot.UserID: 50, mallory.UserID: -1}

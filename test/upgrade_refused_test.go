@@ -48,6 +48,7 @@ func (l *lodger) stays(t testing.TB, made id.RoomID, want map[string]string, say
 // The homeserver does not let the bot join the new room. It writes no more, says what to do, and follows once it is invited,
 // without a start; so it does where that comes after one.
 func TestUpgradedToARoomThatIsClosed(t *testing.T) {
+	t.Parallel()
 	for way, upgrade := range map[string]func(t testing.TB, by rig.Account, room id.RoomID) id.RoomID{
 		"by the homeserver": upgrades["by the homeserver"],
 		"by hand": func(t testing.TB, by rig.Account, room id.RoomID) id.RoomID {
@@ -93,6 +94,7 @@ func TestUpgradedToARoomThatIsClosed(t *testing.T) {
 
 // With FollowUpgrades off the memory stays where it is, writes no more, and can be read; after a start as well.
 func TestUpgradesAreNotFollowed(t *testing.T) {
+	t.Parallel()
 	for name, layout := range bothKinds {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -113,6 +115,7 @@ func TestUpgradesAreNotFollowed(t *testing.T) {
 
 // A handler is told apart from other faults that the memory writes no more.
 func TestHandlerOfARoomThatWasUpgraded(t *testing.T) {
+	t.Parallel()
 	l := newLodger(t, rig.Shared(t), matrix.OneStateKey, rig.Public, rig.Writable)
 	l.conf.FollowUpgrades = matrix.Off
 	bot := rig.StartBot(t, l.conf)
@@ -141,6 +144,7 @@ func TestHandlerOfARoomThatWasUpgraded(t *testing.T) {
 // Somebody may send the tombstone, but not change the power levels: in a room of such a one the memory has no business. It is
 // not joined, and where the bot is in it all the same, nothing is taken there.
 func TestUpgradedBySomebodyWhoMayNot(t *testing.T) {
+	t.Parallel()
 	for name, layout := range bothKinds {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -175,6 +179,7 @@ func TestUpgradedBySomebodyWhoMayNot(t *testing.T) {
 
 // A tombstone names a room that does not say that it replaces this one.
 func TestReplacementOfAnotherRoom(t *testing.T) {
+	t.Parallel()
 	for name, layout := range bothKinds {
 		for kind, options := range map[string][]rig.RoomOption{
 			"of none":    {rig.Public, rig.Writable},
@@ -196,6 +201,7 @@ func TestReplacementOfAnotherRoom(t *testing.T) {
 
 // A room says that it replaces another, whose tombstone does not name it: nothing is taken there.
 func TestRoomThatReplacesNone(t *testing.T) {
+	t.Parallel()
 	for name, layout := range bothKinds {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -147,6 +147,7 @@ func state(t testing.TB, account rig.Account, room id.RoomID) map[string]id.Even
 // the new room, where the memory goes on, by whatever name of the old room it is asked; the old one is
 // left as it was. Others find in the new room what they would have in the old one.
 func TestUpgraded(t *testing.T) {
+	t.Parallel()
 	upgradedInEachWay(t, rig.Layouts, func(t *testing.T, layout matrix.StateKey, upgrade func(testing.TB, rig.Account, id.RoomID) id.RoomID) {
 		l := newLodger(t, rig.Shared(t), layout, rig.Public, rig.Writable)
 		l.conf.Rooms["alias"] = l.alias.String()
@@ -213,6 +214,7 @@ func TestUpgraded(t *testing.T) {
 // What was deleted, or changed, in the new room stays so, and in whichever order: that the old room has it does
 // not bring it back, at no start.
 func TestNothingComesBackFromTheOldRoom(t *testing.T) {
+	t.Parallel()
 	upgradedInEachWay(t, bothKinds, func(t *testing.T, layout matrix.StateKey, upgrade func(testing.TB, rig.Account, id.RoomID) id.RoomID) {
 		l := lodging(t, layout)
 		l.set(t, map[string]string{"tea": `1`, "milk": `1`, "rum": `1`})
@@ -240,6 +242,7 @@ func TestNothingComesBackFromTheOldRoom(t *testing.T) {
 // Handlers are bound to the room that a message came from. Where that was upgraded, they are bound to the one that
 // replaces it, whichever of the two the message names.
 func TestHandlersOfAnUpgradedRoom(t *testing.T) {
+	t.Parallel()
 	for way, upgrade := range upgrades {
 		t.Run(way, func(t *testing.T) {
 			t.Parallel()
@@ -285,6 +288,7 @@ func TestHandlersOfAnUpgradedRoom(t *testing.T) {
 // A room is upgraded while the bot is down. It is found by the old ID as by the alias, which leads to the
 // new room, and nothing is written in the old one.
 func TestUpgradedWhileDown(t *testing.T) {
+	t.Parallel()
 	upgradedInEachWay(t, rig.Layouts, func(t *testing.T, layout matrix.StateKey, upgrade func(testing.TB, rig.Account, id.RoomID) id.RoomID) {
 		for by, name := range map[string]func(*lodger) string{
 			"ID":    func(l *lodger) string { return l.room.String() },
@@ -311,6 +315,7 @@ func TestUpgradedWhileDown(t *testing.T) {
 
 // Three upgrades, one after the other, while the bot is down; in the rooms between others have written.
 func TestUpgradedThreeTimesWhileDown(t *testing.T) {
+	t.Parallel()
 	for name, layout := range bothKinds {
 		for _, by := range []string{"ID", "alias"} {
 			t.Run(name+"/"+by, func(t *testing.T) {
@@ -356,6 +361,7 @@ func TestUpgradedThreeTimesWhileDown(t *testing.T) {
 
 // A room is upgraded again while the memory runs, and again.
 func TestUpgradedAgain(t *testing.T) {
+	t.Parallel()
 	for name, layout := range bothKinds {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -376,6 +382,7 @@ func TestUpgradedAgain(t *testing.T) {
 // What somebody wrote in the new room before the memory came stays, and what the memory had under the same keys does
 // not go there. With a state event for each key that is so also for one that was deleted.
 func TestWhatTheNewRoomHasStays(t *testing.T) {
+	t.Parallel()
 	for name, layout := range bothKinds {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -20,6 +20,7 @@ import (
 // What was acknowledged in the old room after its tombstone, before the memory has heard of that, goes along: what was
 // set, what was changed and what was deleted.
 func TestWrittenAfterTheTombstone(t *testing.T) {
+	t.Parallel()
 	upgradedInEachWay(t, bothKinds, func(t *testing.T, layout matrix.StateKey, upgrade func(testing.TB, rig.Account, id.RoomID) id.RoomID) {
 		l := lodging(t, layout)
 		r := rig.Proxied{Account: l.owner, Memory: l.memory, Front: l.front, Room: l.room}
@@ -43,6 +44,7 @@ func TestWrittenAfterTheTombstone(t *testing.T) {
 // Handlers of two bots write while the room is upgraded, twice. No write fails, and each key is in the newest room as it was set
 // last.
 func TestUpgradedWhileHandlersWrite(t *testing.T) {
+	t.Parallel()
 	for name, layout := range bothKinds {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -138,6 +140,7 @@ func upgradedWhileHandlersWrite(t *testing.T, layout matrix.StateKey, upgrade fu
 // One of two memories hears of the upgrade late. It brings nothing back that the other has deleted or changed in the new
 // room meanwhile, and what it was acknowledged itself goes along.
 func TestWhoHearsLateBringsNothingBack(t *testing.T) {
+	t.Parallel()
 	upgradedInEachWay(t, bothKinds, func(t *testing.T, layout matrix.StateKey, upgrade func(testing.TB, rig.Account, id.RoomID) id.RoomID) {
 		l := lodging(t, layout)
 		late := rig.Register(t)
@@ -171,6 +174,7 @@ func TestWhoHearsLateBringsNothingBack(t *testing.T) {
 // What the journal holds of the old room goes along and is delivered in the new one only. The rooms are known by their
 // old names to a start without a connection as well.
 func TestUpgradedWithAJournal(t *testing.T) {
+	t.Parallel()
 	upgradedInEachWay(t, bothKinds, func(t *testing.T, layout matrix.StateKey, upgrade func(testing.TB, rig.Account, id.RoomID) id.RoomID) {
 		for name, down := range map[string]bool{"while it runs": false, "while it is down": true} {
 			t.Run(name, func(t *testing.T) {
@@ -232,6 +236,7 @@ func TestUpgradedWithAJournal(t *testing.T) {
 
 // A change that the old room has refused is tried in the new one.
 func TestRefusedInTheOldRoom(t *testing.T) {
+	t.Parallel()
 	for name, layout := range bothKinds {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -256,6 +261,7 @@ func TestRefusedInTheOldRoom(t *testing.T) {
 
 // A room is upgraded while the homeserver refuses what the memory asks it on the way: it goes on once that works.
 func TestUpgradeThatFailsAtFirst(t *testing.T) {
+	t.Parallel()
 	for name, layout := range bothKinds {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -280,6 +286,7 @@ func TestUpgradeThatFailsAtFirst(t *testing.T) {
 
 // A bot that was invited to the new room before it was the replacement of anything is told by the tombstone.
 func TestInvitedBeforeTheTombstone(t *testing.T) {
+	t.Parallel()
 	l := newLodger(t, rig.Shared(t), matrix.OneStateKey, rig.Writable)
 	l.open(t)
 	want := map[string]string{"tea": `1`}

@@ -225,6 +225,13 @@ func (r *Room) arrive(ctx context.Context) error {
 	}
 }
 
+// arriveInTime is arrive for who has no bound of their own.
+func (r *Room) arriveInTime(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, r.rooms.Timeout)
+	defer cancel()
+	return r.arrive(ctx)
+}
+
 // goTo takes the memory to the room that replaces this one.
 func (r *Room) goTo(ctx context.Context, to *replacement) error {
 	upgrade, err := r.rooms.Session.Upgraded(ctx, r.id)

@@ -134,13 +134,11 @@ func (rs *Rooms) Find(ctx context.Context, name string) (*Room, error) {
 
 // use returns the room with an ID, or the one that replaces it, ready for use.
 func (rs *Rooms) use(ctx context.Context, roomID id.RoomID) (*Room, error) {
-	ctx, cancel := context.WithTimeout(ctx, rs.Timeout)
-	defer cancel()
 	r, err := rs.register(roomID)
 	for err == nil {
 		r = r.latest()
 		if err = r.ready(ctx); err == nil {
-			err = r.arrive(ctx)
+			err = r.arriveInTime(ctx)
 		}
 		switch {
 		case r.heir.Load() != nil: // whatever it said
