@@ -6,6 +6,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -181,7 +182,12 @@ func TestUpgradedWithAJournal(t *testing.T) {
 				l := newLodger(t, rig.Shared(t), layout, rig.Public, rig.Writable)
 				l.conf.Journal = rig.Journal(t)
 				l.conf.Rooms["alias"] = l.alias.String()
+				timeout := l.conf.Timeout
+				if down {
+					l.conf.Timeout = 5 * time.Second // of which Close waits for two thirds
+				}
 				l.open(t)
+				l.conf.Timeout = timeout
 				delivered := map[string]string{"tea": `1`, "milk": `1`, "rum": `1`}
 				l.set(t, delivered)
 				_, err := l.memory.InRoom("alias").Keys()
@@ -300,4 +306,39 @@ func TestInvitedBeforeTheTombstone(t *testing.T) {
 	require.NoError(t, l.memory.Set("milk", []byte(`1`)), "it needs the old room no more")
 	want["milk"] = `1`
 	l.holds(t, made, want)
+}
+
+// What stands in the new room is a copy of what the old one held at some time, and a key is made to hold just that again: a homeserver
+// makes no new event of it. Another memory, which hears of the upgrade late, does not bring back what the key held in between.
+func TestSetBackToWhatWasCopied(t *testing.T) {
+	t.Parallel()
+	l := lodging(t, matrix.PerKey)
+	other := rig.Register(t)
+	_, err := other.JoinRoomByID(t.Context(), l.room)
+	require.NoError(t, err)
+	conf := other.Config(l.room)
+	conf.SingleStateKey = matrix.PerKey
+	late := rig.Behind(t, rig.Proxy(t), l.owner, conf)
+	l.set(t, map[string]string{"tea": `1`, "milk": `1`})
+	_, err = l.memory.Delete("tea")
+	require.NoError(t, err)
+	eventually(t, func() bool { return len(rig.Entries(t, late.Memory)) == 1 }, "the other has heard of all")
+	hears := late.LoseSync(t)
+	r := rig.Proxied{Account: l.owner, Memory: l.memory, Front: l.front, Room: l.room}
+	r.InStep(t)
+	follows := r.LoseSync(t)
+	made := l.owner.NewRoom(t, rig.Public, rig.Writable, rig.Replacing(l.room))
+	l.owner.Put(t, made, "tea", map[string]any{})
+	l.owner.Bury(t, l.room, made)
+	require.NoError(t, l.memory.Set("tea", []byte(`2`)))
+	require.Equal(t, `2`, l.owner.Entries(t, l.room)["tea"], "it has not heard of the upgrade")
+
+	follows()
+	eventually(t, func() bool { return l.bot.IsIn(t, made) }, "it follows")
+	was, err := l.memory.Delete("tea")
+	require.NoError(t, err)
+	require.True(t, was)
+	hears()
+	eventually(t, func() bool { return other.IsIn(t, made) }, "the other follows")
+	settle(t, map[string]string{"milk": `1`}, lasting, rig.Proxied{Account: l.owner, Memory: l.memory, Room: made}, rig.Proxied{Account: l.owner, Memory: late.Memory, Room: made})
 }

@@ -178,6 +178,16 @@ func (q *Queue) send(ctx context.Context, stateKey string, parts []*part, m *mer
 		q.finish(parts, fmt.Errorf("not sent: %w", err))
 		return
 	}
+	if q.room.Masked(stateKey, draft) {
+		q.gone(sealed)
+		if err := q.amend(ctx, nil, replica.Task{StateKey: stateKey}); err != nil { // somebody may wait for what follows
+			q.finish(parts, fmt.Errorf("not sent: %w", err))
+			return
+		}
+		q.hold(parts)
+		q.store(stateKey, parts)
+		return
+	}
 	if slices.ContainsFunc(slices.Collect(maps.Values(first)), func(a *replica.Attempt) bool { return a != nil }) {
 		draft = draft.Repeated()
 	}

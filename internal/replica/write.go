@@ -39,6 +39,16 @@ type Draft struct {
 	left     bool // it is what another room left: see [Room.Inherit]
 }
 
+// Masked says that a draft changes what reads are answered from, and yet would make no new event, as what stands in the
+// room says the same, like a copy of what stood in the room that this one replaces. Others would not hear of it, and
+// might put what was acknowledged before: so that is to be mended first.
+func (r *Room) Masked(stateKey string, draft Draft) bool {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	doc, ok := r.docs[stateKey]
+	return ok && doc.meaning == nil && doc.needsMending() && equal(doc.standing.dict, draft.dict)
+}
+
 // Attempt says with what the draft's changes are sent, for those that were not sent before.
 func (d Draft) Attempt() Attempt {
 	if d.dict.Write == nil {
