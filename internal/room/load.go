@@ -50,6 +50,9 @@ func (r *Room) load(ctx context.Context, done func() bool) error {
 }
 
 func (r *Room) read(ctx context.Context, first bool) error {
+	r.mu.RLock()
+	restored := r.restored
+	r.mu.RUnlock()
 	snapshot, err := r.rooms.Session.Snapshot(ctx, r.id)
 	if err != nil {
 		return err
@@ -81,6 +84,11 @@ func (r *Room) read(ctx context.Context, first bool) error {
 		todo = todo || len(r.replica.Todo()) > 0
 	}
 	r.warnOfReset(ctx)
+	if restored {
+		r.mu.Lock()
+		r.restored = false
+		r.mu.Unlock()
+	}
 	if todo {
 		r.queue.Wake()
 	}

@@ -18,6 +18,13 @@ func (r *Room) warnOfReset(ctx context.Context) {
 		return
 	}
 	if !r.stillThere(ctx, lost[0]) {
+		r.mu.Lock()
+		told := r.restored
+		r.restored = true
+		r.mu.Unlock()
+		if told { // with a state event for each key it may be found out one by one
+			return
+		}
 		r.log().Warn("The homeserver has gone back to what the room held before, as after it was restored from a backup; what was acknowledged since is written again")
 		r.rooms.Session.Restart()
 		return

@@ -61,6 +61,7 @@ type Room struct {
 	sent      map[string]encounter // what own changes that are not delivered met when they went out, by key
 	out       bool                 // the bot is no longer in the room, as was said
 	why       string               // it was removed, in the words of who did that
+	restored  bool                 // it was said that the homeserver was restored from a backup, and the room was not read again since
 	lacking   string               // what the bot lacks to put back what a reset took, as was said
 	unpointed []unpointed          // to be redacted, by one goroutine
 	unsorted  int                  // how many events may be kept in the journal before some are sorted out
