@@ -3,7 +3,6 @@ package adapter
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"slices"
 	"strings"
@@ -29,18 +28,14 @@ type upgrades struct {
 var followAgain = 10 * time.Minute
 
 // buried returns the room that, by what a sync brought of a room, replaces it; "" if nothing says so.
-func buried(joined *mautrix.SyncJoinedRoom) (replacement id.RoomID) {
+func buried(roomID id.RoomID, joined *mautrix.SyncJoinedRoom) (replacement id.RoomID) {
 	events := slices.Concat(joined.State.Events, joined.Timeline.Events)
 	if joined.StateAfter != nil {
 		events = append(events, joined.StateAfter.Events...)
 	}
 	for _, evt := range events {
 		if evt.Type.Type == event.StateTombstone.Type && evt.StateKey != nil && *evt.StateKey == "" {
-			var content struct {
-				Replacement id.RoomID `json:"replacement_room"`
-			}
-			_ = json.Unmarshal(evt.Content.VeryRaw, &content)
-			replacement = cmp.Or(content.Replacement, replacement)
+			replacement = cmp.Or(session.Replacement(evt.Content.VeryRaw, roomID), replacement)
 		}
 	}
 	return replacement
@@ -50,7 +45,7 @@ func buried(joined *mautrix.SyncJoinedRoom) (replacement id.RoomID) {
 // with a.mu held.
 func (a *adapter) bury(rooms map[id.RoomID]*mautrix.SyncJoinedRoom) {
 	for roomID, joined := range rooms {
-		replacement := buried(joined)
+		replacement := buried(roomID, joined)
 		if replacement == "" || a.closed {
 			continue
 		}

@@ -48,8 +48,9 @@ func countedTo(t testing.TB, told string) (last int) {
 	return last
 }
 
-// A bot is killed at some of the requests that it makes about the new room until all is there, by turns before and after the homeserver has acted, in a new room each time. The next start goes on, by the old ID, and nothing that
-// was acknowledged is lost.
+// A bot is killed at some of the requests that it makes about the new room until all is there, by turns before and after the
+// homeserver has acted, in a new room each time. The next start goes on, by the old ID, and nothing that was acknowledged
+// is lost.
 func TestKilledWhileItFollows(t *testing.T) {
 	t.Parallel()
 	own := rig.Own(t) // Dendrite does not always get over a client that dies in the midst of a request

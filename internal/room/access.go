@@ -60,7 +60,7 @@ func (r *Room) note(evt *event.Event) {
 func (r *Room) rights() access {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	return access{encryption: r.access.encryption, levels: r.access.levels, create: r.access.create}
+	return r.access
 }
 
 // encrypted says whether values go out encrypted: commit.Env's Encrypted.

@@ -1,12 +1,9 @@
 package room
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 
 	"maunium.net/go/mautrix/event"
@@ -14,7 +11,6 @@ import (
 
 	"github.com/go-joe/matrix-memory/internal/replica"
 	"github.com/go-joe/matrix-memory/internal/session"
-	"github.com/go-joe/matrix-memory/internal/wire"
 )
 
 // A room that replaces another one takes along what that held, unless the bot's data of the room say
@@ -28,9 +24,6 @@ type origin struct {
 	state string // see [replica.Heritage.State]
 }
 
-// resealed is a value that was taken along, and how it stands in the new room.
-type resealed struct{ from, to json.RawMessage }
-
 // predecessor returns the room that this one says to replace; "" if it says so of none.
 func (r *Room) predecessor() id.RoomID {
 	r.mu.RLock()
@@ -38,11 +31,8 @@ func (r *Room) predecessor() id.RoomID {
 	if r.access.create == nil {
 		return ""
 	}
-	content, ok := r.access.create.Content.Parsed.(*event.CreateEventContent)
-	if !ok || content.Predecessor == nil {
-		return ""
-	}
-	return content.Predecessor.RoomID
+	content, _ := r.access.create.Content.Parsed.(*event.CreateEventContent)
+	return content.GetPredecessor().RoomID
 }
 
 // owe notes, while the room is loaded for the first time, that it may have to take along what another one held.
@@ -258,142 +248,4 @@ func (r *Room) history(ctx context.Context) (events []replica.Event, err error) 
 		}
 	}
 	return events, nil
-}
-
-// reseal returns how values of the room that this one replaces are to stand here, where that is otherwise: encrypted
-// for this room. One that can't be decrypted stays as it is, and so does one that was sent encrypted and would stand
-// here in the clear. clear are keys that must not stand here as they do there.
-func (r *Room) reseal(ctx context.Context, before *Room, taken map[string]wire.Entry) (raws map[string]json.RawMessage, clear []string, err error) {
-	if len(taken) == 0 || r.isReplaced() { // they are sealed anew for the room that replaces it
-		return nil, nil, nil
-	}
-	encrypted, err := r.encrypted()
-	if err != nil {
-		return nil, nil, err
-	}
-	raws = make(map[string]json.RawMessage)
-	values := make(map[string]json.RawMessage)
-	var left []string
-	for _, key := range slices.Sorted(maps.Keys(taken)) {
-		entry := taken[key]
-		switch known, ok := r.resealing(key); {
-		case entry.Pointer == "" && !encrypted:
-			continue
-		case entry.Err != nil:
-			if encrypted {
-				clear = append(clear, key)
-			}
-			continue
-		case ok && bytes.Equal(known.from, entry.Raw):
-			raws[key] = known.to
-			continue
-		case entry.Pointer != "" && !encrypted:
-			left = append(left, key)
-			continue
-		}
-		value := entry.Value
-		if entry.Pointer != "" {
-			value, err = before.open(ctx, key, entry.Pointer)
-			switch {
-			case errors.Is(err, ErrUndecryptable), errors.Is(err, ErrNoEncryption):
-				left = append(left, key)
-				continue
-			case err != nil:
-				return nil, nil, err
-			}
-		}
-		if raw := wire.EncodeSealed(value); r.queue.Seals(key, raw) {
-			values[key] = raw
-		} else if entry.Pointer == "" {
-			clear = append(clear, key)
-		} else {
-			left = append(left, key)
-		}
-	}
-	err = r.queue.Seal(ctx, values, func(key string, pointer json.RawMessage) {
-		r.mu.Lock()
-		r.resealed[key] = resealed{taken[key].Raw, pointer}
-		r.mu.Unlock()
-		raws[key] = pointer
-	})
-	if err != nil {
-		return nil, nil, err
-	}
-	if len(left) > 0 {
-		r.log().WithField("keys", left).Warn("These values were sent encrypted to the room that this one replaces, and can't be sent anew: they can't be decrypted, or this room is not encrypted. They stay there, for as long as the bot can read that room")
-	}
-	return raws, clear, nil
-}
-
-// resealing returns how a value was sealed anew, if it was.
-func (r *Room) resealing(key string) (resealed, bool) {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	known, ok := r.resealed[key]
-	return known, ok
-}
-
-// tookAlong says whether a key holds what was taken along and sealed anew.
-func (r *Room) tookAlong(key string) bool {
-	known, ok := r.resealing(key)
-	entry, there, err := r.replica.Get(key)
-	return ok && there && err == nil && bytes.Equal(entry.Raw, known.to)
-}
-
-// roomData is the bot's own data of a room: https://spec.matrix.org/v1.16/client-server-api/#client-config
-const roomData = "dev.joe.memory"
-
-// A roomRecord says of which room each memory that the account has in a room has taken along what it held,
-// so that all of it stands in the room.
-type roomRecord struct {
-	Taken map[string]taken `json:"taken"` // by [Rooms.name]
-}
-
-type taken struct {
-	From  id.RoomID `json:"from"`
-	State string    `json:"state"` // see [origin]
-}
-
-// name tells the memory from others that the account may have in a room.
-func (rs *Rooms) name() string {
-	if rs.Layout.PerKey {
-		return rs.EventType.Type
-	}
-	return rs.EventType.Type + "/" + rs.Layout.StateKey
-}
-
-func (r *Room) record(ctx context.Context) (record roomRecord, err error) {
-	_, err = r.rooms.Session.RoomData(ctx, r.id, roomData, &record)
-	return record, err
-}
-
-// mark notes that all that was taken along stands in the room, so that no later start asks the other one:
-// commit.Env's Settled.
-func (r *Room) mark() {
-	from := r.from.Load()
-	if from == nil || !r.unmarked.Load() || len(r.replica.Todo()) > 0 || r.isReplaced() || !r.unmarked.CompareAndSwap(true, false) {
-		return
-	}
-	marking := r.rooms.inBackground(func() {
-		if err := r.markAs(r.rooms.reading, taken{from.room.id, from.state}); err != nil {
-			r.unmarked.Store(true)
-			r.log().WithError(err).Debug("Could not note that the memory was taken along; the next start looks again")
-		}
-		r.stale.Store(true)
-	})
-	if !marking {
-		r.unmarked.Store(true)
-	}
-}
-
-func (r *Room) markAs(ctx context.Context, what taken) error {
-	record, err := r.record(ctx)
-	if err != nil {
-		return err
-	}
-	if record.Taken == nil {
-		record.Taken = make(map[string]taken)
-	}
-	record.Taken[r.rooms.name()] = what
-	return r.rooms.Session.SetRoomData(ctx, r.id, roomData, record)
 }
