@@ -671,11 +671,7 @@ func (w *world) play() (bad string) {
 		key := string(rune('a' + r.Intn(w.keys)))
 		switch x := r.Intn(100); {
 		case x < 40:
-			w.values++
-			value := w.values
-			if r.Intn(4) == 0 {
-				value = 0
-			}
+			value := nextValue(&w.values, r)
 			if m.value(key) != value {
 				m.write(map[string]int{key: value})
 			}
@@ -832,4 +828,13 @@ func (w *world) describe() {
 			w.tell("%s current: %d", s.name, now.n)
 		}
 	}
+}
+
+// nextValue returns a value that was not there before, or, at times, 0, which deletes.
+func nextValue(values *int, r *rand.Rand) int {
+	*values++
+	if r.Intn(4) == 0 {
+		return 0
+	}
+	return *values
 }

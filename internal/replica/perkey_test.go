@@ -288,11 +288,7 @@ func (w *keyWorld) play() (bad string) {
 		}
 		switch x := r.Intn(100); {
 		case x < 40:
-			w.values++
-			value := w.values
-			if r.Intn(4) == 0 {
-				value = 0
-			}
+			value := nextValue(&w.values, r)
 			if m.value(key) != value {
 				m.write(key, &value)
 			}

@@ -169,11 +169,7 @@ func (u *upgrade) play() (bad string) {
 		key := string(rune('a' + r.Intn(w.keys)))
 		switch x := r.Intn(100); {
 		case x < 40:
-			w.values++
-			value := w.values
-			if r.Intn(4) == 0 {
-				value = 0
-			}
+			value := nextValue(&w.values, r)
 			if m.value(key) != value {
 				m.write(map[string]int{key: value})
 			}
@@ -379,11 +375,7 @@ func (u *keyUpgrade) play() (bad string) {
 		key := keyNames[r.Intn(len(keyNames))]
 		switch x := r.Intn(100); {
 		case x < 40:
-			u.values++
-			value := u.values
-			if r.Intn(4) == 0 {
-				value = 0
-			}
+			value := nextValue(&u.values, r)
 			if m.value(key) != value && !m.copied(key, value) {
 				m.write(key, &value)
 			}
