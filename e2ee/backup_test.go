@@ -153,6 +153,7 @@ func TestAnotherClientRestoresTheBackup(t *testing.T) {
 // A backup that takes longer to fetch than an attempt of another request may take is
 // restored all the same.
 func TestLargeBackupIsRestored(t *testing.T) {
+	t.Parallel()
 	bot := register(t)
 	room := bot.newRoom(t)
 	conf := bot.config(t, room)

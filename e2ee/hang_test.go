@@ -26,6 +26,7 @@ func to(method, path string) func(*http.Request) bool {
 
 // A key backup that never answers holds up neither writes nor Close for long.
 func TestKeyBackupHangs(t *testing.T) {
+	t.Parallel()
 	bot := register(t)
 	room := bot.newRoom(t)
 	conf, proxy := proxied(t, bot.config(t, room))
@@ -52,6 +53,7 @@ func TestKeyBackupHangs(t *testing.T) {
 // While the homeserver takes no one-time keys, sync goes on; once it does, it gets
 // them.
 func TestOneTimeKeyUploadHangs(t *testing.T) {
+	t.Parallel()
 	bot := register(t)
 	room := bot.newRoom(t)
 	conf, proxy := proxied(t, bot.config(t, room))

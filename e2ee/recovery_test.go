@@ -68,6 +68,7 @@ func TestFirstStartSetsUpCrossSigningAndBackup(t *testing.T) {
 // Five hundred values that went out under several sessions are read with a new,
 // empty store and the recovery key.
 func TestLostStoreIsRestoredFromTheBackup(t *testing.T) {
+	t.Parallel()
 	for name, layout := range rig.Layouts {
 		t.Run(name, func(t *testing.T) {
 			bot := register(t)

@@ -30,6 +30,7 @@ import (
 // each of its requests, by turns before and after the homeserver has acted. The next start
 // finishes it: after that, a lost store is restored with the recovery key, and the device is signed.
 func TestInterruptedSetUpIsFinishedByTheNextStart(t *testing.T) {
+	t.Parallel()
 	for i, at := range []struct {
 		name, method, path string
 		skip               int // how many such requests come through before

@@ -73,6 +73,7 @@ func (a account) requireThere(t testing.TB, room id.RoomID, keys int) {
 // has copied: a bot that never was in the old room reads them, and so does this one after a start. So are
 // those of a room that was not encrypted before.
 func TestEncryptedRoomIsUpgraded(t *testing.T) {
+	t.Parallel()
 	for name, layout := range rig.Layouts {
 		for kind, before := range map[string][]rig.RoomOption{"encrypted": {rig.Encrypted}, "becomes encrypted": nil} {
 			for when, down := range map[string]bool{"while it runs": false, "while it is down": true} {
@@ -128,6 +129,7 @@ func TestEncryptedRoomIsUpgraded(t *testing.T) {
 
 // The homeserver upgrades an encrypted room: on Dendrite it copies the pointers, which lead to nothing there.
 func TestEncryptedRoomIsUpgradedByTheHomeserver(t *testing.T) {
+	t.Parallel()
 	for name, layout := range map[string]matrix.StateKey{"single": matrix.OneStateKey, "perkey": matrix.PerKey} {
 		for when, down := range map[string]bool{"while it runs": false, "while it is down": true} {
 			t.Run(name+"/"+when, func(t *testing.T) {
@@ -188,6 +190,7 @@ func readBy(t testing.TB, memory, second *matrix.Memory) {
 // The new room of an encrypted one is not encrypted. Nothing that was encrypted goes out in the clear by itself, and it can be
 // read all the same.
 func TestUpgradedRoomIsNotEncryptedAnyMore(t *testing.T) {
+	t.Parallel()
 	for name, layout := range map[string]matrix.StateKey{"single": matrix.OneStateKey, "perkey": matrix.PerKey} {
 		for when, down := range map[string]bool{"while it runs": false, "while it is down": true} {
 			t.Run(name+"/"+when, func(t *testing.T) {

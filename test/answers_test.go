@@ -94,6 +94,7 @@ func TestPagesThatCount(t *testing.T) {
 
 // JSON counts as an answer if it has what was asked for, from the login to the write.
 func TestAnswersHaveWhatWasAskedFor(t *testing.T) {
+	t.Parallel()
 	bot, owner := rig.Register(t), rig.Register(t)
 	front := rig.Proxy(t)
 	others := []string{"", "<html>Please log in</html>", "null", "{}", "[]", `"ok"`, "17", `{"error":"no errcode"}`}

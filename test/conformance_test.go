@@ -14,6 +14,7 @@ import (
 // Every layout passes the suite that any joe.Memory has to pass, with a journal as well, and
 // then with a homeserver that is away once the memory was opened for the first time.
 func TestConformance(t *testing.T) {
+	t.Parallel()
 	for name, layout := range rig.Layouts {
 		for with, c := range map[string]conformance{
 			"":                    {},

@@ -151,6 +151,7 @@ func TestKilled(t *testing.T) {
 // The homeserver is killed at each step of a write and started again. What was
 // acknowledged is there, and the write goes on by itself.
 func TestHomeserverKilled(t *testing.T) {
+	t.Parallel()
 	own := rig.Own(t)
 	front := own.Proxy(t)
 	bot := own.Login(t, "bot")

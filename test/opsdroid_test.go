@@ -119,6 +119,7 @@ func object(t *testing.T, text string) map[string]any {
 // A key that opsdroid has put keeps the name under which it stands, so that both read what
 // the other one writes, whatever the name is.
 func TestKeysAsOpsdroidNamesThem(t *testing.T) {
+	t.Parallel()
 	for name, layout := range rig.Layouts {
 		t.Run(name, func(t *testing.T) {
 			r := crowd(t, rig.Shared(t), 1, layout)[0]

@@ -15,6 +15,7 @@ import (
 // A redacted state event has lost what it held. What it alone said is gone, and the
 // rest of a dictionary is put back. Writing goes on.
 func TestRedacted(t *testing.T) {
+	t.Parallel()
 	for name, layout := range rig.Layouts {
 		t.Run(name, func(t *testing.T) {
 			all := crowd(t, rig.Shared(t), 2, layout)
@@ -57,6 +58,7 @@ func TestRedactedBefore(t *testing.T) {
 // A redaction that sync leaves out is noticed: what was redacted is not answered any
 // more, and the next write does not publish it again.
 func TestRedactionInAGapOfSync(t *testing.T) {
+	t.Parallel()
 	bot := rig.Register(t)
 	for name, layout := range rig.Layouts {
 		t.Run(name, func(t *testing.T) {

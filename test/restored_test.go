@@ -62,6 +62,7 @@ func refuseToken(front *homeserver.Proxy, refuse homeserver.Action) (refused fun
 // it had acknowledged, perhaps all of it. The memory has not. It puts that back, overwrites
 // nothing that others have written since, and goes on hearing of them.
 func TestHomeserverRestored(t *testing.T) {
+	t.Parallel()
 	for name, layout := range rig.Layouts {
 		t.Run(name, func(t *testing.T) { restored(t, layout, false) })
 		t.Run(name+"/to an empty room", func(t *testing.T) { restored(t, layout, true) })

@@ -47,6 +47,7 @@ func TestOpsdroidChangesWhatWasJustSet(t *testing.T) {
 // What a program as opsdroid writes back after the memory has written takes away what it
 // had not read. That is put back, and what it did itself stays.
 func TestOpsdroidWritesBackWhatIsOutOfDate(t *testing.T) {
+	t.Parallel()
 	for _, layout := range []matrix.StateKey{matrix.OneStateKey, "my.key"} {
 		for name, change := range map[string]struct {
 			do   func(rig.Dictionary)
@@ -86,6 +87,7 @@ func TestOpsdroidWritesBackWhatIsOutOfDate(t *testing.T) {
 // A program as opsdroid sets and deletes keys of its own as fast as it can while two
 // memories set theirs. What was acknowledged to the memories stays.
 func TestOpsdroidWritesWhileMemoriesWrite(t *testing.T) {
+	t.Parallel()
 	const keys = 30
 	for name, layout := range rig.Layouts {
 		t.Run(name, func(t *testing.T) {
@@ -142,6 +144,7 @@ func restless(t testing.TB, o rig.Opsdroid, stop <-chan struct{}) error {
 // What somebody by hand puts in a dictionary's place, without its member, is a change of what
 // stood there, also where the memory was opened just before and where it is opened just after.
 func TestAPersonChangesADictionaryAroundAStart(t *testing.T) {
+	t.Parallel()
 	for _, layout := range []matrix.StateKey{matrix.OneStateKey, "my.key"} {
 		for name, openedBefore := range map[string]bool{"before": true, "after": false} {
 			t.Run(string(layout)+"/opened "+name, func(t *testing.T) {

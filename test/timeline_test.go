@@ -13,6 +13,7 @@ import (
 
 // What others write shows up, also after more changes than one sync carries.
 func TestOtherWriters(t *testing.T) {
+	t.Parallel()
 	for name, layout := range rig.Layouts {
 		t.Run(name, func(t *testing.T) {
 			bot := rig.Register(t)

@@ -61,7 +61,7 @@ func TestUpgradedWhileHandlersWrite(t *testing.T) {
 }
 
 func upgradedWhileHandlersWrite(t *testing.T, layout matrix.StateKey, upgrade func(testing.TB, rig.Account, id.RoomID) id.RoomID, journals bool) {
-	const bots, handlers, apart = 2, 2, 10
+	const bots, handlers, apart = 2, 2, 4
 	owner := rig.Register(t)
 	room := owner.NewRoom(t, rig.Public, rig.Writable)
 	var all []rig.Proxied

@@ -41,7 +41,7 @@ var traits = map[Software]struct {
 }{
 	Dendrite: {dendriteKey, databases[0], "go-build*", "Dendrite version", "build the homeserver", "the go command", "GOPROXY",
 		map[string]string{"GOPROXY": "off"}},
-	Synapse: {synapseKey, "homeserver.db", "tmp*", "STARTING SERVER", "install the homeserver", "Python 3.11 to 3.12", "PyPI",
+	Synapse: {synapseKey, synapseDatabase, "tmp*", "STARTING SERVER", "install the homeserver", "Python 3.11 to 3.12", "PyPI",
 		map[string]string{"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": ""}},
 }
 
