@@ -26,7 +26,6 @@ func to(method, path string) func(*http.Request) bool {
 
 // A key backup that never answers holds up neither writes nor Close for long.
 func TestKeyBackupHangs(t *testing.T) {
-	t.Parallel()
 	bot := register(t)
 	room := bot.newRoom(t)
 	conf, proxy := proxied(t, bot.config(t, room))
@@ -53,7 +52,6 @@ func TestKeyBackupHangs(t *testing.T) {
 // While the homeserver takes no one-time keys, sync goes on; once it does, it gets
 // them.
 func TestOneTimeKeyUploadHangs(t *testing.T) {
-	t.Parallel()
 	bot := register(t)
 	room := bot.newRoom(t)
 	conf, proxy := proxied(t, bot.config(t, room))

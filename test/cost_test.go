@@ -12,7 +12,6 @@ import (
 // A room's state is large for others' sake. Opening a memory in it, and looking at it
 // after a gap of sync, costs what the memory holds.
 func TestOthersStateCostsNothing(t *testing.T) {
-	t.Parallel()
 	const foreign, most = 60, 64_000 // the others' state events have 240,000 bytes
 	bot := rig.Register(t)
 	for name, layout := range rig.Layouts {

@@ -16,7 +16,6 @@ import (
 // other's away, and nothing says which event is the room's state then: it can be the one
 // that sync brings first. Each time all has every key in the end.
 func TestKeysSetAtTheSameMoment(t *testing.T) {
-	t.Parallel()
 	for _, n := range []int{2, 3} {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
 			withAndWithoutJournals(t, func(t *testing.T, journals bool) {
@@ -47,7 +46,6 @@ func TestKeysSetAsFastAsCanBe(t *testing.T) {
 // Memories that set the same key at the same moment agree with the room on who was the
 // last.
 func TestOneKeySetAtTheSameMoment(t *testing.T) {
-	t.Parallel()
 	for name, layout := range rig.Layouts {
 		t.Run(name, func(t *testing.T) {
 			withAndWithoutJournals(t, func(t *testing.T, journals bool) { oneKeySetAtTheSameMoment(t, layout, journals) })
@@ -83,7 +81,6 @@ func oneKeySetAtTheSameMoment(t *testing.T, layout matrix.StateKey, journals boo
 // A memory that is opened right after several keys were set at the same moment has all of them: the
 // homeserver may count none of their events as later than the others.
 func TestOpenedAfterKeysWereSetAtTheSameMoment(t *testing.T) {
-	t.Parallel()
 	for name, layout := range rig.Layouts {
 		t.Run(name, func(t *testing.T) {
 			owner := rig.Register(t)

@@ -17,7 +17,6 @@ import (
 // Sync that is away while more is written than it brings afterwards says nothing of
 // what it left out; nothing is concluded from that, and nothing is lost.
 func TestGapInSyncLosesNothing(t *testing.T) {
-	t.Parallel()
 	bot := rig.Register(t)
 	type change struct{ theirs, read, memory bool }
 	for name, change := range map[string]change{

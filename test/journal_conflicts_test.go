@@ -107,7 +107,6 @@ func (s scribe) run() error {
 // had arrived or not, the next start leaves it with the value that it should have: what
 // somebody who had seen it has changed since does not come back.
 func TestAnswerLostWithTheProcess(t *testing.T) {
-	t.Parallel()
 	// On a server of its own: Dendrite does not always get over a client that dies in the
 	// midst of a request.
 	own := rig.Own(t)

@@ -67,7 +67,6 @@ func TestLostAnswers(t *testing.T) {
 // Two memories write, and every third of their writes is stored without their hearing of
 // it, so that they send it once more. Neither undoes what the other wrote in between.
 func TestLostAnswersToTwoMemories(t *testing.T) {
-	t.Parallel()
 	for name, lost := range map[string]homeserver.Action{"reset": homeserver.ResetAfter(), "bad gateway": homeserver.StatusAfter(502)} {
 		t.Run(name, func(t *testing.T) {
 			withAndWithoutJournals(t, func(t *testing.T, journals bool) {

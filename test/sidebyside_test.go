@@ -47,7 +47,6 @@ func TestOpsdroidChangesWhatWasJustSet(t *testing.T) {
 // What a program as opsdroid writes back after the memory has written takes away what it
 // had not read. That is put back, and what it did itself stays.
 func TestOpsdroidWritesBackWhatIsOutOfDate(t *testing.T) {
-	t.Parallel()
 	for _, layout := range []matrix.StateKey{matrix.OneStateKey, "my.key"} {
 		for name, change := range map[string]struct {
 			do   func(rig.Dictionary)
@@ -87,7 +86,6 @@ func TestOpsdroidWritesBackWhatIsOutOfDate(t *testing.T) {
 // A program as opsdroid sets and deletes keys of its own as fast as it can while two
 // memories set theirs. What was acknowledged to the memories stays.
 func TestOpsdroidWritesWhileMemoriesWrite(t *testing.T) {
-	t.Parallel()
 	const keys = 30
 	for name, layout := range rig.Layouts {
 		t.Run(name, func(t *testing.T) {

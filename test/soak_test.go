@@ -43,7 +43,6 @@ var (
 // A change of the program as opsdroid may be lost where it wrote at the very moment that
 // a memory did. These are counted, and are no failure.
 func TestSoak(t *testing.T) {
-	t.Parallel()
 	seed := *soakSeed
 	if seed == 0 {
 		seed = rand.Uint64()

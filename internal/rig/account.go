@@ -2,6 +2,7 @@ package rig
 
 import (
 	"crypto/rand"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -29,6 +30,7 @@ func (s Server) Login(t testing.TB, name string) Account {
 	require.NoError(t, err)
 	client, err := mautrix.NewClient(s.URL(), id.UserID(made.UserID), made.AccessToken)
 	require.NoError(t, err)
+	client.Client.Transport = patient{http.DefaultTransport.(*http.Transport)}
 	client.DeviceID = id.DeviceID(made.DeviceID)
 	t.Cleanup(client.Client.CloseIdleConnections)
 	return Account{client, password}
