@@ -131,6 +131,14 @@ func newSoak(t testing.TB, layout matrix.StateKey, seed uint64, journals bool) *
 		}
 	}
 	s.fronts = append(slices.Clone(s.chaos.fronts), front)
+
+	// What a program as opsdroid has read before it says when keys were changed takes away what came between.
+	l, memory, value := s.ledgers[0], s.subjects[0].memory, `"first"`
+	l.note(l.keys[0], value, memory.Set(l.keys[0], []byte(value)))
+	require.NoError(t, l.failure)
+	if journals {
+		rig.Flush(t, memory, delivering)
+	}
 	return s
 }
 
