@@ -11,12 +11,12 @@ var databases = []string{
 	"relayapi.db", "roomserver.db", "syncapi.db", "userapi.db",
 }
 
-// createDatabases makes Dendrite's databases, empty, unless they are there. As
+// createDatabases makes databases of a server, empty, unless they are there. As
 // they are made here, they are in write-ahead mode, which a database keeps: with
 // it, readers and writers don't wait for each other. Without it Dendrite fails on
 // a slow machine, once a writer has waited ten seconds for readers.
-func createDatabases(dir string) error {
-	for _, name := range databases {
+func createDatabases(dir string, names ...string) error {
+	for _, name := range names {
 		if err := createFile(filepath.Join(dir, name), emptyDatabase()); err != nil {
 			return err
 		}

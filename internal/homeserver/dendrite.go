@@ -179,7 +179,7 @@ logging:
 
 // prepareDendrite writes the databases and the signing key if there are none yet.
 func prepareDendrite(dir string) error {
-	if err := createDatabases(dir); err != nil {
+	if err := createDatabases(dir, databases...); err != nil {
 		return err
 	}
 	// The server expects the seed of an ed25519 key.

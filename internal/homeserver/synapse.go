@@ -121,10 +121,10 @@ listeners:
 	return config
 }
 
-// prepareSynapse writes the database, which is then in write-ahead mode, and the signing
-// key, a line with the algorithm, a name and the seed of an ed25519 key, if there are none yet.
+// prepareSynapse writes the database and the signing key if there are none yet: a line
+// with the algorithm, a name and the seed of an ed25519 key.
 func prepareSynapse(dir string) error {
-	if err := createFile(filepath.Join(dir, synapseDatabase), emptyDatabase()); err != nil {
+	if err := createDatabases(dir, synapseDatabase); err != nil {
 		return err
 	}
 	seed := make([]byte, 32)
