@@ -66,10 +66,24 @@ func (r *Room) change(doc *document, key string) Change {
 	case !e.blank: // else somebody has redacted it, who need not be its sender
 		c.Sender = e.sender
 	}
-	if e.sender == r.self && !c.Own { // or there is no answer yet
-		c.Own = doc.sends(e.standing(), true) || slices.ContainsFunc(doc.tried, func(a attempt) bool { return equal(a.dict, e.dict) })
-	}
+	c.Own = c.Own || doc.sentBefore(c, e, r.self)
 	return c
+}
+
+// sentBefore says whether a change, of which an event tells, is one of an own request that nobody has
+// acknowledged so far: the event may be somebody else's who has built upon it.
+func (d *document) sentBefore(c Change, e *event, self string) bool {
+	if d.meaning == nil {
+		return e.sender == self && (d.sends(e.standing(), true) || slices.ContainsFunc(d.tried, func(a attempt) bool { return equal(a.dict, e.dict) }))
+	}
+	id := ""
+	if k := d.meaning.mean()[c.Key]; k != nil && !k.weakly() {
+		id = k.at.ID
+	}
+	has := func(dict wire.Dictionary) bool {
+		return dict.Write != nil && (dict.Write.ID == id || e.write != nil && dict.Write.ID == e.write.ID) && same(dict.Entries[c.Key], c.Entry)
+	}
+	return d.sending != nil && has(d.sending.dict) || slices.ContainsFunc(d.tried, func(a attempt) bool { return has(a.dict) })
 }
 
 // source returns the event that says what a key holds: of several, the one that said so first. It may
