@@ -63,7 +63,7 @@ func (r *Room) change(doc *document, key string) Change {
 	switch {
 	case e.acked && e.sender == "": // an own one that the homeserver is known to have: see stored
 		c.EventID, c.Sender, c.Own = "", r.self, true
-	case !e.blank: // else somebody has redacted it, who need not be its sender
+	case !e.blank && same(e.dict.Entries[key], c.Entry): // else somebody has redacted it, who need not be its sender
 		c.Sender = e.sender
 	}
 	c.Own = c.Own || doc.sentBefore(c, e, r.self)
