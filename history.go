@@ -10,7 +10,7 @@ import (
 // while the loop goes on, page by page, each within Config.Timeout, and ends with the context.
 //
 // An error without a change ends it. An error with a change says why its value can't be read: the encrypted
-// event of a value that was replaced is redacted, so that of these only who set them, and when, is
+// event of a value that was deleted is redacted, so that of these only who set them, and when, is
 // known. What others have put without stamps at the same moment, and a program as opsdroid
 // has taken away and a memory put back, is told as it stood there. Of a room that replaces another
 // one, what was taken along is told as set by who took it along. What waits in Config.Journal is not told.
