@@ -1,0 +1,124 @@
+package main
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/stretchr/testify/require"
+	"maunium.net/go/mautrix/id"
+
+	"github.com/go-joe/matrix-memory/internal/rig"
+)
+
+// The scripts in testdata/script run the tool as an operator does. Each has an account of its
+// own, that of a bot, which has made the room $ROOM; and a configuration.yaml that names it,
+// unless it brings one. The environment has what settings take: $HOMESERVER, $USER_ID,
+// $PASSWORD, $TOKEN and $ROOM.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Setup:               setUp,
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"exits": exits,
+			"room":  makeRoom,
+			"put":   put,
+		},
+	})
+}
+
+// configuration is what a script has that brings none.
+const configuration = `connectors:
+  matrix:
+    homeserver: $HOMESERVER
+    mxid: $USER_ID
+    access_token: $TOKEN
+    rooms:
+      main: $ROOM
+databases:
+  matrix:
+    timeout: 15s
+`
+
+// A scene is what a script plays on.
+type scene struct {
+	testing.TB
+	rig.Account
+}
+
+type sceneKey struct{}
+
+func setUp(env *testscript.Env) error {
+	t := env.T().(testing.TB)
+	s := &scene{t, rig.Register(t)}
+	env.Values[sceneKey{}] = s
+	env.Setenv("HOMESERVER", s.HomeserverURL.String())
+	env.Setenv("USER_ID", s.UserID.String())
+	env.Setenv("PASSWORD", s.Password)
+	env.Setenv("TOKEN", s.AccessToken)
+	env.Setenv("ROOM", s.NewRoom(t).String())
+	file := env.WorkDir + "/configuration.yaml"
+	if _, err := os.Stat(file); err == nil {
+		return nil
+	}
+	return os.WriteFile(file, []byte(configuration), 0o600)
+}
+
+func sceneOf(ts *testscript.TestScript) *scene { return ts.Value(sceneKey{}).(*scene) }
+
+// roomKinds are what the script command room knows.
+var roomKinds = map[string]rig.RoomOption{"encrypted": rig.Encrypted, "public": rig.Public, "writable": rig.Writable}
+
+// makeRoom makes a room: room NAME [KIND…]. The environment variable NAME has its ID.
+func makeRoom(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) == 0 {
+		ts.Fatalf("usage: room NAME [KIND…]")
+	}
+	var options []rig.RoomOption
+	for _, kind := range args[1:] {
+		option, known := roomKinds[kind]
+		if !known {
+			ts.Fatalf("there is no kind %q of room", kind)
+		}
+		options = append(options, option)
+	}
+	s := sceneOf(ts)
+	ts.Setenv(args[0], s.NewRoom(s, options...).String())
+}
+
+// put stores a state event of the memory as another program does: put ROOM STATE_KEY CONTENT.
+func put(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: put ROOM STATE_KEY CONTENT")
+	}
+	s := sceneOf(ts)
+	_, err := s.SendStateEvent(s.Context(), id.RoomID(args[0]), rig.MemoryType, args[1], rawJSON(args[2]))
+	require.NoError(s, err)
+}
+
+type rawJSON string
+
+func (r rawJSON) MarshalJSON() ([]byte, error) { return []byte(strings.TrimSpace(string(r))), nil }
+
+// exits runs a program that fails: exits CODE PROGRAM [ARG…].
+func exits(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: exits CODE PROGRAM [ARG…]")
+	}
+	code := 0
+	err := ts.Exec(args[1], args[2:]...)
+	if failed, ok := errors.AsType[*exec.ExitError](err); ok {
+		code = failed.ExitCode()
+	} else {
+		ts.Check(err)
+	}
+	if strconv.Itoa(code) != args[0] {
+		ts.Fatalf("it exits with %d:\n%s", code, ts.ReadFile("stderr"))
+	}
+}
