@@ -45,12 +45,15 @@ func connect(ctx context.Context, cmd *cli.Command, p purpose) (*connection, err
 }
 
 // settings reads the bot's settings, and leaves those of the one room.
-func settings(cmd *cli.Command) (matrix.Config, error) {
+func settings(cmd *cli.Command) (matrix.Config, error) { return settingsOf(cmd, cmd.String("room")) }
+
+// settingsOf is settings for a room; "": the default room.
+func settingsOf(cmd *cli.Command, room string) (matrix.Config, error) {
 	conf, err := matrix.LoadConfig(cmd.String("config"))
 	if err != nil {
 		return conf, err
 	}
-	if room := cmd.String("room"); room != "" {
+	if room != "" {
 		conf.DefaultRoom = room
 	}
 	return conf, only(&conf)
