@@ -29,6 +29,13 @@ func TestScripts(t *testing.T) {
 			"exits": exits,
 			"room":  makeRoom,
 			"put":   put,
+
+			"redis":      startRedis,
+			"bolt":       writeBolt,
+			"takebolt":   takeBolt,
+			"filememory": writeFile,
+			"hugefile":   writeHuge,
+			"journalbot": runBot,
 		},
 	})
 }
@@ -50,13 +57,14 @@ databases:
 type scene struct {
 	testing.TB
 	rig.Account
+	journaling *journaling // nil: it does not run
 }
 
 type sceneKey struct{}
 
 func setUp(env *testscript.Env) error {
 	t := env.T().(testing.TB)
-	s := &scene{t, rig.Register(t)}
+	s := &scene{TB: t, Account: rig.Register(t)}
 	env.Values[sceneKey{}] = s
 	env.Setenv("HOMESERVER", s.HomeserverURL.String())
 	env.Setenv("USER_ID", s.UserID.String())

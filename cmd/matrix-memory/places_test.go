@@ -1,0 +1,123 @@
+package main
+
+import (
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+	file "github.com/go-joe/file-memory"
+	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/stretchr/testify/require"
+	"go.etcd.io/bbolt"
+	"maunium.net/go/mautrix/id"
+
+	matrix "github.com/go-joe/matrix-memory"
+	"github.com/go-joe/matrix-memory/internal/homeserver"
+	"github.com/go-joe/matrix-memory/internal/journal"
+	"github.com/go-joe/matrix-memory/internal/rig"
+)
+
+// startRedis starts a Redis: redis [KEY VALUE]…, which stand there as joe's memory writes them. $REDIS is its address.
+func startRedis(ts *testscript.TestScript, neg bool, args []string) {
+	s := sceneOf(ts)
+	server := miniredis.RunT(s)
+	for key, value := range pairs(ts, neg, args) {
+		server.HSet("joe-bot", key, value)
+	}
+	ts.Setenv("REDIS", server.Addr())
+}
+
+// writeBolt makes the file of a joe memory for Bolt, with the calls that it makes: bolt FILE [KEY VALUE]…
+func writeBolt(ts *testscript.TestScript, neg bool, args []string) {
+	s := sceneOf(ts)
+	db, err := bbolt.Open(ts.MkAbs(args[0]), 0o666, nil)
+	require.NoError(s, err)
+	for key, value := range pairs(ts, neg, args[1:]) {
+		bucket, name := "_joe", key
+		if i := strings.LastIndex(key, "/"); i >= 0 {
+			bucket, name = key[:i+1], key[i+1:]
+		}
+		require.NoError(s, db.Update(func(tx *bbolt.Tx) error {
+			b, err := tx.CreateBucketIfNotExists([]byte(bucket))
+			if err != nil {
+				return err
+			}
+			return b.Put([]byte(name), []byte(value))
+		}))
+	}
+	require.NoError(s, db.Close())
+}
+
+// writeFile has joe's file memory make its file: filememory FILE [KEY VALUE]…
+func writeFile(ts *testscript.TestScript, neg bool, args []string) {
+	s := sceneOf(ts)
+	memory, err := file.NewMemory(ts.MkAbs(args[0]))
+	require.NoError(s, err)
+	for key, value := range pairs(ts, neg, args[1:]) {
+		require.NoError(s, memory.Set(key, []byte(value)))
+	}
+}
+
+// writeHuge makes a file with a value that fits in no event, huge, and with one that does, small: hugefile FILE
+func writeHuge(ts *testscript.TestScript, neg bool, args []string) {
+	writeFile(ts, neg, []string{args[0], "huge", `"` + strings.Repeat("x", 70_000) + `"`, "small", "2"})
+}
+
+// takeBolt opens a Bolt file as a bot does, until the script ends: takebolt FILE
+func takeBolt(ts *testscript.TestScript, neg bool, args []string) {
+	db, err := bbolt.Open(ts.MkAbs(args[0]), 0o666, nil)
+	ts.Check(err)
+	ts.Defer(func() { db.Close() })
+}
+
+func pairs(ts *testscript.TestScript, neg bool, args []string) map[string]string {
+	if neg || len(args)%2 != 0 {
+		ts.Fatalf("keys and values are missing")
+	}
+	all := make(map[string]string)
+	for i := 0; i < len(args); i += 2 {
+		all[args[i]] = args[i+1]
+	}
+	return all
+}
+
+// A journaling bot runs while a script does, with a journal in memory.db, and with all that it asks of its homeserver by way of a proxy.
+type journaling struct {
+	*matrix.Memory
+	front *homeserver.Proxy
+}
+
+// runBot has a bot with a journal set keys, and starts it if need be: journalbot [KEY VALUE]…. The homeserver gets them. With cut
+// in front of the keys, from then on it gets nothing any more.
+func runBot(ts *testscript.TestScript, neg bool, args []string) {
+	s := sceneOf(ts)
+	path := ts.MkAbs("memory.db")
+	if s.journaling == nil {
+		conf := s.Config(id.RoomID(ts.Getenv("ROOM")))
+		conf.Journal = path
+		front := rig.Proxy(s)
+		conf.Homeserver = front.URL()
+		s.journaling = &journaling{rig.Open(s, conf), front}
+	}
+	cut := len(args) > 0 && args[0] == "cut"
+	if cut {
+		args = args[1:]
+		s.journaling.front.Inject(homeserver.Fault{Do: homeserver.Status(http.StatusBadGateway, nil, "")})
+	}
+	for key, value := range pairs(ts, neg, args) {
+		require.NoError(s, s.journaling.Set(key, []byte(value)))
+	}
+	if cut {
+		return
+	}
+	rig.Flush(s, s.journaling.Memory, time.Minute)
+	rig.Eventually(time.Minute)(s, func() bool {
+		j, err := journal.OpenCopy(path, journal.Options{Log: rig.Log(s)})
+		require.NoError(s, err)
+		defer j.Close()
+		state, err := j.Load(ts.Getenv("ROOM"))
+		require.NoError(s, err)
+		return state != nil
+	}, "the journal's file says what the room holds")
+}
