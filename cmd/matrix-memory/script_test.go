@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"strconv"
@@ -12,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"maunium.net/go/mautrix/id"
 
+	matrix "github.com/go-joe/matrix-memory"
 	"github.com/go-joe/matrix-memory/internal/rig"
 )
 
@@ -26,9 +28,12 @@ func TestScripts(t *testing.T) {
 		RequireUniqueNames:  true,
 		Setup:               setUp,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": exits,
-			"room":  makeRoom,
-			"put":   put,
+			"bot":     bot,
+			"exits":   exits,
+			"room":    makeRoom,
+			"put":     put,
+			"devices": devices,
+			"setfrom": setFrom,
 		},
 	})
 }
@@ -50,13 +55,14 @@ databases:
 type scene struct {
 	testing.TB
 	rig.Account
+	bot *matrix.Memory // see bot
 }
 
 type sceneKey struct{}
 
 func setUp(env *testscript.Env) error {
 	t := env.T().(testing.TB)
-	s := &scene{t, rig.Register(t)}
+	s := &scene{TB: t, Account: rig.Register(t)}
 	env.Values[sceneKey{}] = s
 	env.Setenv("HOMESERVER", s.HomeserverURL.String())
 	env.Setenv("USER_ID", s.UserID.String())
@@ -121,4 +127,13 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 	if strconv.Itoa(code) != args[0] {
 		ts.Fatalf("it exits with %d:\n%s", code, ts.ReadFile("stderr"))
 	}
+}
+
+// devices prints how many devices the account has.
+func devices(ts *testscript.TestScript, neg bool, args []string) {
+	s := sceneOf(ts)
+	list, err := s.GetDevicesInfo(s.Context())
+	require.NoError(s, err)
+	_, err = fmt.Fprintln(ts.Stdout(), len(list.Devices))
+	ts.Check(err)
 }
