@@ -25,10 +25,9 @@ const (
 // A connection is an open memory.
 type connection struct {
 	*matrix.Memory
-	conf   matrix.Config
-	room   *matrix.Room // the room of -room
-	after  func()       // what is to be done once the memory is closed
-	client *http.Client
+	conf matrix.Config
+	room *matrix.Room // the room of -room
+	end  []func()     // what is to be done once the memory is closed, the last first
 }
 
 // connect opens the memory of the room that -room names, or of the bot's default room.
@@ -82,24 +81,74 @@ func only(conf *matrix.Config) error {
 }
 
 // open opens a memory with settings that were read from a file.
-func open(ctx context.Context, cmd *cli.Command, conf matrix.Config, p purpose) (*connection, error) {
-	conf.Journal = ""
-	conf.DeviceID = "" // so that Close removes the device of a login again
-	conf.DeviceName = "matrix-memory"
-	client := &http.Client{Transport: &guard{http.DefaultTransport.(*http.Transport).Clone(), p}}
-	memory := matrix.New(conf, matrix.WithLogger(logger(cmd)), matrix.WithEncoder(verbatim{}), matrix.WithHTTPClient(client))
-	if err := memory.Open(ctx); err != nil {
-		client.CloseIdleConnections()
+func open(ctx context.Context, cmd *cli.Command, conf matrix.Config, p purpose) (_ *connection, err error) {
+	device, err := chooseDevice(conf)
+	if err != nil {
 		return nil, err
 	}
-	return &connection{Memory: memory, conf: conf, room: memory.InRoom(conf.DefaultRoom).WithContext(ctx), after: func() {}, client: client}, nil
+	c := &connection{conf: conf}
+	defer func() {
+		if err != nil {
+			c.finish()
+		}
+	}()
+	if err := c.take(ctx, cmd, device, p); err != nil {
+		return nil, err
+	}
+	c.conf.Journal = ""
+	c.conf.DeviceName = "matrix-memory"
+	client := &http.Client{Transport: &guard{transport(), p, device == ownEncrypted}}
+	c.end = append(c.end, client.CloseIdleConnections)
+	options := []matrix.Option{matrix.WithLogger(logger(cmd)), matrix.WithEncoder(verbatim{}), matrix.WithHTTPClient(client)}
+	if device == ownEncrypted || device == botsDevice {
+		options = append(options, encryption())
+	}
+	c.Memory = matrix.New(c.conf, options...)
+	if err := c.Open(ctx); err != nil {
+		if device == botsDevice {
+			err = inUse(conf, err)
+		}
+		return nil, err
+	}
+	c.room = c.InRoom(conf.DefaultRoom).WithContext(ctx)
+	return c, nil
+}
+
+// take makes the settings those of a device, which is logged in unless it is the bot's.
+func (c *connection) take(ctx context.Context, cmd *cli.Command, device device, p purpose) error {
+	if device == botsDevice {
+		return nil
+	}
+	in, err := logIn(ctx, c.conf, device.own(), p)
+	if err != nil {
+		return err
+	}
+	c.end = append(c.end, func() {
+		if err := in.out(); err != nil {
+			logger(cmd).Warn(err)
+		}
+	})
+	c.conf.AccessToken, c.conf.Password, c.conf.DeviceID = in.AccessToken, "", ""
+	if device != ownEncrypted {
+		return nil
+	}
+	remove, err := temporaryKeys(&c.conf)
+	if err == nil {
+		c.end = append(c.end, remove)
+	}
+	return err
 }
 
 // Close ends the connection.
 func (c *connection) Close() {
 	_ = c.Memory.Close() // says in the log what it could not do
-	c.after()
-	c.client.CloseIdleConnections()
+	c.finish()
+}
+
+func (c *connection) finish() {
+	for _, end := range slices.Backward(c.end) {
+		end()
+	}
 }
 
 // logger returns what the memory logs to.

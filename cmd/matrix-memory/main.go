@@ -12,6 +12,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -126,7 +127,7 @@ Data goes to standard output, all else to standard error. The exit code is 0 if 
 func arguments(cmd *cli.Command, least, most int) ([]string, error) {
 	args := cmd.Args().Slice()
 	if len(args) < least || most >= 0 && len(args) > most {
-		return nil, usage("%s takes %s", cmd.Name, cmd.ArgsUsage)
+		return nil, usage("%s takes %s", cmd.Name, cmp.Or(cmd.ArgsUsage, "no arguments"))
 	}
 	return args, nil
 }

@@ -3,16 +3,13 @@ package main
 import (
 	"net/http"
 	"strings"
-	"time"
 
 	"github.com/alicebob/miniredis/v2"
 	file "github.com/go-joe/file-memory"
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/stretchr/testify/require"
 	"go.etcd.io/bbolt"
-	"maunium.net/go/mautrix/id"
 
-	matrix "github.com/go-joe/matrix-memory"
 	"github.com/go-joe/matrix-memory/internal/homeserver"
 	"github.com/go-joe/matrix-memory/internal/journal"
 	"github.com/go-joe/matrix-memory/internal/rig"
@@ -82,38 +79,24 @@ func pairs(ts *testscript.TestScript, neg bool, args []string) map[string]string
 	return all
 }
 
-// A journaling bot runs while a script does, with a journal in memory.db, and with all that it asks of its homeserver by way of a proxy.
-type journaling struct {
-	*matrix.Memory
-	front *homeserver.Proxy
+// front makes a way to the homeserver that can be cut: $FRONT is its URL.
+func front(ts *testscript.TestScript, neg bool, args []string) {
+	s := sceneOf(ts)
+	s.front = rig.Proxy(s)
+	ts.Setenv("FRONT", s.front.URL())
 }
 
-// runBot has a bot with a journal set keys, and starts it if need be: journalbot [KEY VALUE]…. The homeserver gets them. With cut
-// in front of the keys, from then on it gets nothing any more.
-func runBot(ts *testscript.TestScript, neg bool, args []string) {
+// cut has nothing come through any more that goes by $FRONT.
+func cut(ts *testscript.TestScript, neg bool, args []string) {
+	sceneOf(ts).front.Inject(homeserver.Fault{Do: homeserver.Status(http.StatusBadGateway, nil, "")})
+}
+
+// kept waits until the bot has delivered all, and its journal says what its room holds: kept JOURNAL [STORE_KEY]
+func kept(ts *testscript.TestScript, neg bool, args []string) {
 	s := sceneOf(ts)
-	path := ts.MkAbs("memory.db")
-	if s.journaling == nil {
-		conf := s.Config(id.RoomID(ts.Getenv("ROOM")))
-		conf.Journal = path
-		front := rig.Proxy(s)
-		conf.Homeserver = front.URL()
-		s.journaling = &journaling{rig.Open(s, conf), front}
-	}
-	cut := len(args) > 0 && args[0] == "cut"
-	if cut {
-		args = args[1:]
-		s.journaling.front.Inject(homeserver.Fault{Do: homeserver.Status(http.StatusBadGateway, nil, "")})
-	}
-	for key, value := range pairs(ts, neg, args) {
-		require.NoError(s, s.journaling.Set(key, []byte(value)))
-	}
-	if cut {
-		return
-	}
-	rig.Flush(s, s.journaling.Memory, time.Minute)
-	rig.Eventually(time.Minute)(s, func() bool {
-		j, err := journal.OpenCopy(path, journal.Options{Log: rig.Log(s)})
+	rig.Flush(s, s.bot, bound)
+	rig.Eventually(bound)(s, func() bool {
+		j, err := journal.OpenCopy(ts.MkAbs(args[0]), journal.Options{Key: strings.Join(args[1:], ""), Log: rig.Log(s)})
 		require.NoError(s, err)
 		defer j.Close()
 		state, err := j.Load(ts.Getenv("ROOM"))

@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"strconv"
@@ -12,6 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"maunium.net/go/mautrix/id"
 
+	matrix "github.com/go-joe/matrix-memory"
+	"github.com/go-joe/matrix-memory/internal/homeserver"
 	"github.com/go-joe/matrix-memory/internal/rig"
 )
 
@@ -26,16 +29,21 @@ func TestScripts(t *testing.T) {
 		RequireUniqueNames:  true,
 		Setup:               setUp,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": exits,
-			"room":  makeRoom,
-			"put":   put,
+			"bot":     bot,
+			"exits":   exits,
+			"room":    makeRoom,
+			"put":     put,
+			"devices": devices,
+			"setfrom": setFrom,
 
 			"redis":      startRedis,
 			"bolt":       writeBolt,
 			"takebolt":   takeBolt,
 			"filememory": writeFile,
 			"hugefile":   writeHuge,
-			"journalbot": runBot,
+			"front":      front,
+			"cut":        cut,
+			"kept":       kept,
 		},
 	})
 }
@@ -57,7 +65,8 @@ databases:
 type scene struct {
 	testing.TB
 	rig.Account
-	journaling *journaling // nil: it does not run
+	bot   *matrix.Memory    // see bot
+	front *homeserver.Proxy // see front
 }
 
 type sceneKey struct{}
@@ -129,4 +138,13 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 	if strconv.Itoa(code) != args[0] {
 		ts.Fatalf("it exits with %d:\n%s", code, ts.ReadFile("stderr"))
 	}
+}
+
+// devices prints how many devices the account has.
+func devices(ts *testscript.TestScript, neg bool, args []string) {
+	s := sceneOf(ts)
+	list, err := s.GetDevicesInfo(s.Context())
+	require.NoError(s, err)
+	_, err = fmt.Fprintln(ts.Stdout(), len(list.Devices))
+	ts.Check(err)
 }
