@@ -44,7 +44,7 @@ func exportCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			return failures(held.Unreadable, "can't be read, and are missing in the export")
+			return failures(held.Unreadable, "can't be read, so the export is not complete")
 		},
 	}
 }

@@ -2,7 +2,9 @@ package main
 
 import (
 	"net/http"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/alicebob/miniredis/v2"
 	file "github.com/go-joe/file-memory"
@@ -84,6 +86,19 @@ func front(ts *testscript.TestScript, neg bool, args []string) {
 	s := sceneOf(ts)
 	s.front = rig.Proxy(s)
 	ts.Setenv("FRONT", s.front.URL())
+}
+
+// slow has each state event take half a second that goes by $FRONT.
+func slow(ts *testscript.TestScript, neg bool, args []string) {
+	sceneOf(ts).front.Inject(homeserver.Fault{Match: homeserver.StateWrite, Do: homeserver.Delay(500 * time.Millisecond)})
+}
+
+// seen waits until so many state events have gone by $FRONT: seen N
+func seen(ts *testscript.TestScript, neg bool, args []string) {
+	s := sceneOf(ts)
+	n, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	rig.Eventually(bound)(s, func() bool { return s.front.Count(homeserver.Seen(homeserver.StateWrite)) >= n }, "%d state events", n)
 }
 
 // cut has nothing come through any more that goes by $FRONT.

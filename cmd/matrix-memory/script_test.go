@@ -42,6 +42,8 @@ func TestScripts(t *testing.T) {
 			"filememory": writeFile,
 			"hugefile":   writeHuge,
 			"front":      front,
+			"slow":       slow,
+			"seen":       seen,
 			"cut":        cut,
 			"kept":       kept,
 		},

@@ -25,7 +25,7 @@ func transfer(ctx context.Context, cmd *cli.Command, from place.Contents, to pla
 	if err != nil {
 		return err
 	}
-	unread := failures(from.Unreadable, "can't be read, and stay behind")
+	unread := failures(from.Unreadable, "can't be read")
 	due := slices.Concat(difference.New, difference.Changed)
 	if cmd.Bool("dry-run") {
 		if err := preview(cmd.Root().Writer, difference); err != nil {
