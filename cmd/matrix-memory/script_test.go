@@ -29,8 +29,11 @@ func TestScripts(t *testing.T) {
 		RequireUniqueNames:  true,
 		Setup:               setUp,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"alias":   alias,
 			"bot":     bot,
+			"bury":    bury,
 			"exits":   exits,
+			"large":   large,
 			"room":    makeRoom,
 			"put":     put,
 			"devices": devices,
@@ -94,21 +97,56 @@ func sceneOf(ts *testscript.TestScript) *scene { return ts.Value(sceneKey{}).(*s
 // roomKinds are what the script command room knows.
 var roomKinds = map[string]rig.RoomOption{"encrypted": rig.Encrypted, "public": rig.Public, "writable": rig.Writable}
 
-// makeRoom makes a room: room NAME [KIND…]. The environment variable NAME has its ID.
+// guestRooms are those that another account makes, with the bot as a member or not.
+const (
+	guest    = "guest"
+	stranger = "stranger"
+)
+
+// makeRoom makes a room: room NAME [KIND…]. The environment variable NAME has its ID. A kind that is a room's ID
+// says that the new room replaces that one.
 func makeRoom(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) == 0 {
 		ts.Fatalf("usage: room NAME [KIND…]")
 	}
+	s := sceneOf(ts)
+	maker := s.Account
 	var options []rig.RoomOption
 	for _, kind := range args[1:] {
 		option, known := roomKinds[kind]
-		if !known {
+		switch {
+		case known:
+			options = append(options, option)
+		case strings.HasPrefix(kind, "!"):
+			options = append(options, rig.Replacing(id.RoomID(kind)))
+		case kind == guest:
+			maker = rig.Register(s)
+			options = append(options, s.Account)
+		case kind == stranger:
+			maker = rig.Register(s)
+		default:
 			ts.Fatalf("there is no kind %q of room", kind)
 		}
-		options = append(options, option)
+	}
+	ts.Setenv(args[0], maker.NewRoom(s, options...).String())
+}
+
+// bury has a room's tombstone name the one that replaces it: bury ROOM REPLACEMENT.
+func bury(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: bury ROOM REPLACEMENT")
 	}
 	s := sceneOf(ts)
-	ts.Setenv(args[0], s.NewRoom(s, options...).String())
+	s.Bury(s, id.RoomID(args[0]), id.RoomID(args[1]))
+}
+
+// alias gives a room an alias: alias NAME ROOM. The environment variable NAME has it.
+func alias(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: alias NAME ROOM")
+	}
+	s := sceneOf(ts)
+	ts.Setenv(args[0], s.NewAlias(s, id.RoomID(args[1])).String())
 }
 
 // put stores a state event of the memory as another program does: put ROOM STATE_KEY CONTENT.
@@ -149,4 +187,14 @@ func devices(ts *testscript.TestScript, neg bool, args []string) {
 	require.NoError(s, err)
 	_, err = fmt.Fprintln(ts.Stdout(), len(list.Devices))
 	ts.Check(err)
+}
+
+// large writes a text of so many bytes: large FILE BYTES.
+func large(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: large FILE BYTES")
+	}
+	n, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(strconv.Quote(strings.Repeat("x", n))), 0o600))
 }
