@@ -29,6 +29,7 @@ func init() {
 	bridge.Session = func(memory any) *session.Session { return memory.(*Memory).session }
 	bridge.Outlet = func(memory any) *outlet.Outlet { return &memory.(*Memory).outlet }
 	bridge.Encrypt = func(memory any, crypto bridge.Crypto) { memory.(*Memory).crypto = crypto }
+	bridge.Trust = func(memory any) { memory.(*Memory).trusting = true }
 	bridge.Encrypted = func(memory any, roomID id.RoomID, now bool) (bool, error) {
 		if crypto := memory.(*Memory).crypto; crypto != nil {
 			return crypto.Encrypted(roomID, now)
@@ -172,7 +173,7 @@ func (m *Memory) roomEnv() room.Env {
 		Timeout:   m.conf.Timeout,
 		Log:       m.log,
 		Journal:   m.journal,
-		Through:   isPermission,
+		Through:   func(key string) bool { return isPermission(key) && !m.trusting },
 	}
 	if m.conf.EventType == defaultEventType {
 		env.OlderType = "opsdroid.database" // opsdroid's first

@@ -22,6 +22,7 @@ type options struct {
 	client     *mautrix.Client
 	httpClient *http.Client  // nil: one like http.DefaultClient
 	crypto     bridge.Crypto // nil: encryption is not enabled
+	trusting   bool          // see bridge.Trust
 }
 
 // WithLogger sets where the memory logs. Without it, entries go to the bot's own

@@ -1,4 +1,4 @@
-// Package bridge gives packages adapter and e2ee what a matrix.Memory does not show
+// Package bridge gives packages adapter and e2ee, and the operator's tool, what a matrix.Memory does not show
 // its users. A Memory is an any here, because package matrix imports this one: it
 // sets the variables before anybody can have a Memory.
 package bridge
@@ -29,6 +29,10 @@ var Encrypt func(memory any, crypto Crypto)
 // whether it has ever said so, as far as the *matrix.Memory keeps that: without encryption
 // it keeps nothing.
 var Encrypted func(memory any, room id.RoomID, now bool) (bool, error)
+
+// Trust makes a *matrix.Memory that is not open yet answer from its journal who may do what, though that
+// may have been changed since: for a program that moves what is there, and grants nobody anything.
+var Trust func(memory any)
 
 // A Crypto keeps the keys of the bot's device, and encrypts and decrypts values with
 // them. Package e2ee has the one there is: package matrix itself reaches neither a

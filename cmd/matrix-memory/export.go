@@ -1,0 +1,50 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	"github.com/urfave/cli/v3"
+
+	"github.com/go-joe/matrix-memory/cmd/matrix-memory/internal/archive"
+	"github.com/go-joe/matrix-memory/cmd/matrix-memory/internal/place"
+)
+
+func exportCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "export",
+		Usage:     "write all keys and values to a file, or to standard output",
+		ArgsUsage: "[FILE]",
+		Description: "Lines of JSON: a header, a line for each key, and a last line with their number and a digest, so\n" +
+			"that import notices what is missing or damaged. Values of encrypted rooms stand there in the\n" +
+			"clear: a new file is its owner's alone. A file that is there is replaced once all is read.",
+		Action: func(ctx context.Context, cmd *cli.Command) error {
+			args, err := arguments(cmd, 0, 1)
+			if err != nil {
+				return err
+			}
+			memory, err := connect(ctx, cmd, reading)
+			if err != nil {
+				return err
+			}
+			defer memory.Close()
+			held, err := roomPlace{memory}.Read(ctx)
+			if err != nil {
+				return err
+			}
+			text, err := archive.Encode(memory.where(), time.Now(), held)
+			if err != nil {
+				return err
+			}
+			if len(args) == 0 || args[0] == "-" {
+				_, err = cmd.Root().Writer.Write(text)
+			} else if err = place.Replace(args[0], text); err == nil {
+				say(cmd, "%s exported", count(len(held.Values), "key"))
+			}
+			if err != nil {
+				return err
+			}
+			return failures(held.Unreadable, "can't be read, so the export is not complete")
+		},
+	}
+}

@@ -1,0 +1,63 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/urfave/cli/v3"
+
+	"github.com/go-joe/matrix-memory/cmd/matrix-memory/internal/archive"
+	"github.com/go-joe/matrix-memory/cmd/matrix-memory/internal/place"
+)
+
+func importCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "import",
+		Usage:     "set all keys of an export",
+		ArgsUsage: "FILE",
+		Description: "All of FILE, or standard input for -, is read and checked before anything is set. What is there\n" +
+			"already is not written, so to import once more does nothing, or what an import left that was\n" +
+			"interrupted. Keys that are not in FILE stay. A value that does not fit is named at the end, and\n" +
+			"the others are set all the same.",
+		Flags: []cli.Flag{dryRunFlag()},
+		Action: func(ctx context.Context, cmd *cli.Command) error {
+			args, err := arguments(cmd, 1, 1)
+			if err != nil {
+				return err
+			}
+			from, err := readExport(cmd, args[0])
+			if err != nil {
+				return err
+			}
+			memory, err := connect(ctx, cmd, purposeOf(cmd))
+			if err != nil {
+				return err
+			}
+			defer memory.Close()
+			return transfer(ctx, cmd, from, roomPlace{memory})
+		},
+	}
+}
+
+// purposeOf says what the memory is for that is to be transferred to.
+func purposeOf(cmd *cli.Command) purpose { return purpose(!cmd.Bool("dry-run")) }
+
+func readExport(cmd *cli.Command, name string) (place.Contents, error) {
+	var in io.Reader = cmd.Root().Reader
+	called := "standard input"
+	if name != "-" {
+		file, err := os.Open(name)
+		if err != nil {
+			return place.Contents{}, err
+		}
+		defer file.Close()
+		in, called = file, name
+	}
+	held, err := archive.Decode(in)
+	if err != nil {
+		return held, fmt.Errorf("%s: %w; nothing was set", called, err)
+	}
+	return held, nil
+}
