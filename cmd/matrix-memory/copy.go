@@ -17,14 +17,14 @@ func copyCommand() *cli.Command {
 		Usage:     "set all keys of one place in another",
 		ArgsUsage: "FROM TO",
 		Description: "A place is one of\n\n" +
-			"  ROOM           a name from the settings, an alias or a room ID; with\n" +
-			"                 ?single_state_key=true, false or a state key behind it: in that layout\n" +
-			"  bolt:FILE      what joe's memory for Bolt writes\n" +
-			"  file:FILE      what joe's file memory writes\n" +
-			"  redis:URL      what joe's memory for Redis writes, as redis://:password@localhost:6379/0, with\n" +
-			"                 ?key=NAME behind it if the hash is not joe-bot\n" +
-			"  journal:FILE   only FROM: what the journal of a bot says that a room holds, with what is not\n" +
-			"                 delivered; with ?room=ROOM behind it if it is not the bot's default room\n\n" +
+			"    ROOM          a name from the settings, an alias or a room ID; in another layout than\n" +
+			"                  the settings' with ?single_state_key=true, false or a state key behind it\n" +
+			"    bolt:FILE     what joe's memory for Bolt writes\n" +
+			"    file:FILE     what joe's file memory writes\n" +
+			"    redis:URL     what joe's memory for Redis writes, as redis://:password@localhost:6379/0,\n" +
+			"                  with ?key=NAME behind it if the hash is not joe-bot\n" +
+			"    journal:FILE  only FROM: what a bot's journal says that a room holds, with what is not\n" +
+			"                  delivered; with ?room=ROOM behind it if that is not the default room\n\n" +
 			"What is there already is not written, so to copy once more does nothing, or what a copy left that\n" +
 			"was interrupted. Other keys of TO stay. A value that does not fit is named at the end, and the\n" +
 			"others are set all the same.",

@@ -1,9 +1,9 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
-	"io"
 	"os"
 
 	"github.com/urfave/cli/v3"
@@ -27,7 +27,7 @@ func importCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			from, err := readExport(cmd, args[0])
+			from, err := readExport(ctx, cmd, args[0])
 			if err != nil {
 				return err
 			}
@@ -44,19 +44,19 @@ func importCommand() *cli.Command {
 // purposeOf says what the memory is for that is to be transferred to.
 func purposeOf(cmd *cli.Command) purpose { return purpose(!cmd.Bool("dry-run")) }
 
-func readExport(cmd *cli.Command, name string) (place.Contents, error) {
-	var in io.Reader = cmd.Root().Reader
-	called := "standard input"
-	if name != "-" {
-		file, err := os.Open(name)
-		if err != nil {
-			return place.Contents{}, err
-		}
-		defer file.Close()
-		in, called = file, name
+// readExport reads an export that an argument names.
+func readExport(ctx context.Context, cmd *cli.Command, named string) (held place.Contents, err error) {
+	called, text := named, []byte(nil)
+	if named == "-" {
+		called = "standard input"
+		text, err = argument(ctx, cmd, named)
+	} else {
+		text, err = os.ReadFile(named)
 	}
-	held, err := archive.Decode(in)
 	if err != nil {
+		return held, err
+	}
+	if held, err = archive.Decode(bytes.NewReader(text)); err != nil {
 		return held, fmt.Errorf("%s: %w; nothing was set", called, err)
 	}
 	return held, nil

@@ -129,8 +129,8 @@ func newApp(stdin io.Reader, stdout, stderr io.Writer) *cli.Command {
 const description = `Values are JSON. One that is not, as some programs store, stands as it does in the room:
 {"dev.joe.bytes": "…"}, with its bytes in Base64; -raw gives and takes the bytes themselves.
 
-Only set, del, import, copy and history -revert write; nothing else changes anything in a room, or joins one. The tool may
-run while the bot does. It never touches the bot's journal.
+Only set, del, import, copy and history -revert write; nothing else changes anything in a room, or
+joins one. The tool may run while the bot does. It never changes the bot's journal.
 
 Data goes to standard output, all else to standard error. The exit code is 0 if all went well,
 1 if something failed or is not there, 2 if the command line is wrong, 130 after Ctrl-C.`

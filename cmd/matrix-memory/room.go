@@ -107,11 +107,3 @@ func failures(failed map[string]error, what string) error {
 	}
 	return fmt.Errorf("%s %s:\n%w", count(len(failed), "key"), what, errors.Join(lines...))
 }
-
-// count gives a number of things.
-func count(n int, thing string) string {
-	if n == 1 {
-		return "1 " + thing
-	}
-	return fmt.Sprintf("%d %ss", n, thing)
-}
