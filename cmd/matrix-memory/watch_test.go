@@ -27,27 +27,29 @@ func TestWatch(t *testing.T) {
 			memory := rig.Open(t, conf)
 			file := filepath.Join(t.TempDir(), "configuration.yaml")
 			setting := map[string]string{"single": "true", "custom": "my.key", "perkey": "false"}[name]
-			text := strings.NewReplacer("$HOMESERVER", conf.Homeserver, "$USER_ID", `"`+conf.UserID+`"`, "$TOKEN", bot.AccessToken, "$ROOM", `"`+conf.Rooms["main"]+`"`,
+			text := strings.NewReplacer("$HOMESERVER", conf.Homeserver, "$USER_ID", `"`+bot.UserID.String()+`"`, "$TOKEN", bot.AccessToken, "$ROOM", `"`+conf.Rooms["main"]+`"`,
 				"timeout: 15s", "single_state_key: "+setting).Replace(configuration)
 			require.NoError(t, os.WriteFile(file, []byte(text), 0o600))
 
 			plain, stopPlain := watching(t, "-config", file, "watch")
 			lines, stopLines := watching(t, "-config", file, "watch", "te", "-json")
-			require.NoError(t, memory.Set("coffee", []byte(`1`)))
-			require.NoError(t, memory.Set("tea", []byte(`{"colour":"green"}`)))
-			_, err := memory.Delete("tea")
-			require.NoError(t, err)
-
-			const when = `^20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ  `
-			who := regexp.QuoteMeta(conf.UserID)
-			for _, what := range []string{`coffee  = 1`, `tea  = {"colour":"green"}`, `tea  deleted`} {
-				require.Regexp(t, when+who+"  "+what+"$", next(t, plain))
+			tells := func(what string) {
+				t.Helper()
+				const when = `^20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ  `
+				require.Regexp(t, when+regexp.QuoteMeta(bot.UserID.String()+"  "+what)+"$", next(t, plain))
 			}
+			require.NoError(t, memory.Set("coffee", []byte(`1`)))
+			tells(`coffee  = 1`)
+			require.NoError(t, memory.Set("tea", []byte(`{"colour":"green"}`)))
+			tells(`tea  = {"colour":"green"}`)
 			var change changeLine
 			require.NoError(t, json.Unmarshal([]byte(next(t, lines)), &change))
-			require.Equal(t, changeLine{Time: change.Time, Sender: conf.UserID, EventID: change.EventID, Room: conf.Rooms["main"], Key: "tea", Value: json.RawMessage(`{"colour":"green"}`)}, change)
+			require.Equal(t, changeLine{Time: change.Time, Sender: bot.UserID.String(), EventID: change.EventID, Room: conf.Rooms["main"], Key: "tea", Value: json.RawMessage(`{"colour":"green"}`)}, change)
 			require.NotEmpty(t, change.EventID)
 			require.False(t, change.Time.IsZero())
+			_, err := memory.Delete("tea")
+			require.NoError(t, err)
+			tells(`tea  deleted`)
 			require.NoError(t, json.Unmarshal([]byte(next(t, lines)), &change))
 			require.True(t, change.Deleted)
 			stopPlain()
