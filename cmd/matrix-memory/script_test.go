@@ -46,6 +46,7 @@ func TestScripts(t *testing.T) {
 			"hugefile":   writeHuge,
 			"front":      front,
 			"slow":       slow,
+			"limit":      limit,
 			"seen":       seen,
 			"cut":        cut,
 			"kept":       kept,
