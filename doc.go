@@ -63,6 +63,11 @@
 // default room, as whoever runs another room could otherwise grant themselves
 // rights.
 //
+// # What others change
+//
+// [Room.Watch] tells what changes in a room, and [Room.History] what a key was, by whom and when. A bot's handlers
+// for a [ChangeEvent] hear when somebody else has changed a key.
+//
 // # Concurrency and errors
 //
 // Memory and Room are safe for concurrent use, but for Apply and Open, which are

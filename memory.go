@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 
 	"github.com/go-joe/matrix-memory/internal/journal"
+	"github.com/go-joe/matrix-memory/internal/outlet"
 	"github.com/go-joe/matrix-memory/internal/room"
 	"github.com/go-joe/matrix-memory/internal/session"
 )
@@ -25,13 +26,19 @@ type Memory struct {
 	rooms   *room.Rooms      // set before the session is opened
 	journal *journal.Journal // nil: there is none
 
-	mu     sync.Mutex // held while home is set or the memory is closed
+	mu     sync.Mutex // held while home is set, what others change begins to be told, or the memory is closed
 	opened atomic.Bool
 	closed atomic.Bool
 	home   atomic.Pointer[room.Room] // nil until the memory is open
 	ended  chan struct{}             // closed when the first Close has ended
 
 	bindings bindings
+
+	outlet  outlet.Outlet
+	tells   bool               // what others change is told to a bot
+	others  *room.Watcher      // of that; nil: there is no bot
+	telling sync.WaitGroup     // the goroutine that tells it
+	hush    context.CancelFunc // ends it; mu owns it
 }
 
 // Set stores a value under a key, any string. It returns nil only after the

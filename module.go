@@ -14,6 +14,7 @@ import (
 	"maunium.net/go/mautrix/id"
 
 	"github.com/go-joe/matrix-memory/internal/bridge"
+	"github.com/go-joe/matrix-memory/internal/outlet"
 	"github.com/go-joe/matrix-memory/internal/room"
 	"github.com/go-joe/matrix-memory/internal/session"
 	"github.com/go-joe/matrix-memory/internal/wire"
@@ -26,6 +27,7 @@ var (
 
 func init() {
 	bridge.Session = func(memory any) *session.Session { return memory.(*Memory).session }
+	bridge.Outlet = func(memory any) *outlet.Outlet { return &memory.(*Memory).outlet }
 	bridge.Encrypt = func(memory any, crypto bridge.Crypto) { memory.(*Memory).crypto = crypto }
 	bridge.Trust = func(memory any) { memory.(*Memory).trusting = true }
 	bridge.Encrypted = func(memory any, roomID id.RoomID, now bool) (bool, error) {
@@ -61,9 +63,11 @@ func (m *Memory) Apply(conf *joe.Config) error {
 	}
 	encoder := m.encoder
 	*m.conf = m.conf.withDefaults(conf.Name)
+	m.tells = true
 	if err := m.Open(conf.Context); err != nil {
 		return err
 	}
+	m.startTelling(conf)
 	conf.SetMemory(m)
 	if encoder != nil { // else it stays the bot's own
 		conf.SetMemoryEncoder(encoder)
@@ -99,6 +103,9 @@ func (m *Memory) Open(ctx context.Context) error {
 		return fail("open", "", "", err)
 	}
 	m.rooms = room.New(m.roomEnv())
+	if m.tells {
+		m.others = m.rooms.WatchOthers()
+	}
 
 	opts := m.sessionOptions()
 	if err := m.openCrypto(&opts); err != nil {
@@ -283,6 +290,7 @@ func (m *Memory) shutDown() {
 		m.lastDeliveries(ctx)
 	}
 	m.rooms.Close(ctx)
+	m.stopTelling()
 	m.session.Close()
 	m.closeCrypto()
 	m.closeJournal()

@@ -17,6 +17,7 @@ import (
 
 	matrix "github.com/go-joe/matrix-memory"
 	"github.com/go-joe/matrix-memory/internal/bridge"
+	"github.com/go-joe/matrix-memory/internal/outlet"
 	"github.com/go-joe/matrix-memory/internal/session"
 )
 
@@ -38,7 +39,7 @@ type adapter struct {
 	fault   error       // what was wrong with the client in New; Apply says it
 	botLog  *zap.Logger // for what there is no memory to log with
 
-	outlet    outlet
+	outlet    *outlet.Outlet
 	answering atomic.Pointer[asked]
 	encrypted encryption
 
@@ -65,6 +66,7 @@ func New(memory *matrix.Memory, opts ...Option) joe.Module {
 		options: options{msgType: event.MsgNotice},
 		session: bridge.Session(memory),
 		client:  memory.Client(),
+		outlet:  bridge.Outlet(memory),
 		started: time.Now(),
 		rooms:   make(map[id.RoomID]*room),
 	}
@@ -107,7 +109,7 @@ func (a *adapter) apply(conf *joe.Config) error {
 		return fmt.Errorf("matrix adapter: %w", err)
 	}
 	a.botLog = conf.Logger("matrix")
-	conf.Context = a.outlet.shutFirst(conf.Context, a.cancel)
+	conf.Context = a.outlet.ShutFirst(conf.Context, a.cancel)
 	conf.SetAdapter(a)
 	return nil
 }
@@ -118,7 +120,7 @@ func (a *adapter) RegisterAt(brain *joe.Brain) {
 		a.botLog.Error("The Matrix adapter hears nothing, as its memory is not open: hand the memory to joe.New too")
 		return
 	}
-	a.outlet.open(brain)
+	a.outlet.Open(brain)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.running = !a.closed
@@ -131,7 +133,7 @@ func (a *adapter) RegisterAt(brain *joe.Brain) {
 // Close implements joe.Adapter: it stops hearing, and waits until what is being
 // said is said, or has failed.
 func (a *adapter) Close() error {
-	a.outlet.shut()
+	a.outlet.Shut()
 	a.cancel()
 	a.mu.Lock()
 	a.closed = true

@@ -1,6 +1,7 @@
 package adapter
 
 import (
+	"context"
 	"html"
 	"net/url"
 	"regexp"
@@ -9,6 +10,8 @@ import (
 	"github.com/go-joe/joe"
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
+
+	"github.com/go-joe/matrix-memory/internal/outlet"
 )
 
 // An asked is a message, or an edit of one, while its handlers run: what the bot says meanwhile answers
@@ -34,9 +37,9 @@ func (a *adapter) emitSaid(said any, text string, evt *event.Event, content *eve
 		root:    threadOf(content.RelatesTo),
 		text:    plain(text),
 	}
-	a.outlet.emitAll(
-		emission{askedEvent{}, func(joe.Event) { a.answering.Store(to) }},
-		emission{said, func(joe.Event) { a.answering.Store(nil) }},
+	a.outlet.EmitAll(context.Background(),
+		outlet.Emission{Data: askedEvent{}, Done: func(joe.Event) { a.answering.Store(to) }},
+		outlet.Emission{Data: said, Done: func(joe.Event) { a.answering.Store(nil) }},
 	)
 }
 

@@ -15,6 +15,7 @@ import (
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
 
+	"github.com/go-joe/matrix-memory/internal/outlet"
 	"github.com/go-joe/matrix-memory/internal/session"
 )
 
@@ -56,9 +57,9 @@ func TestHistoryInAnotherOrder(t *testing.T) {
 	log.SetLevel(logrus.PanicLevel)
 	s := session.New(client, true)
 	s.Options = session.Options{Timeout: 5 * time.Second, Log: log}
-	a := &adapter{session: s, client: client, ctx: t.Context()}
+	a := &adapter{session: s, outlet: new(outlet.Outlet), client: client, ctx: t.Context()}
 	var got heardTexts
-	a.outlet.open(&got)
+	a.outlet.Open(&got)
 
 	events := func(name string, n int) []*event.Event {
 		var all []*event.Event

@@ -175,10 +175,10 @@ type joining struct {
 
 func (a *adapter) tell(j *joining) {
 	if j.invitation != nil {
-		a.outlet.emit(*j.invitation)
+		a.outlet.Emit(*j.invitation)
 	}
 	if j.upgrade != nil {
-		a.outlet.emit(*j.upgrade)
+		a.outlet.Emit(*j.upgrade)
 	}
 }
 
@@ -289,7 +289,7 @@ func (a *adapter) answered(i invitation, joined bool) {
 	a.invitations.forget(i)
 	a.mu.Unlock()
 	if a.ctx.Err() == nil {
-		a.outlet.emit(i.event(joined))
+		a.outlet.Emit(i.event(joined))
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
 
+	"github.com/go-joe/matrix-memory/internal/outlet"
 	"github.com/go-joe/matrix-memory/internal/rig"
 	"github.com/go-joe/matrix-memory/internal/session"
 )
@@ -25,13 +26,13 @@ func TestMalformedNews(t *testing.T) {
 	s := session.New(client, true)
 	log, kept := rig.KeepLog()
 	s.Options = session.Options{Log: log, Timeout: time.Millisecond}
-	a := &adapter{session: s, client: client, running: true, primed: true, rooms: make(map[id.RoomID]*room)}
+	a := &adapter{session: s, outlet: new(outlet.Outlet), client: client, running: true, primed: true, rooms: make(map[id.RoomID]*room)}
 	a.encrypted.rooms = make(map[id.RoomID]bool)
 	a.invitations.standing = make(map[id.RoomID]context.CancelFunc)
 	a.invitations.joins = make(chan struct{}, maxJoins)
 	a.ctx, a.cancel = context.WithCancel(t.Context())
 	var got heardTexts
-	a.outlet.open(&got)
+	a.outlet.Open(&got)
 
 	var events []string
 	for _, eventType := range []string{

@@ -59,14 +59,14 @@ func (a *adapter) member(r *room, evt *event.Event) {
 	}
 	switch change(evt) {
 	case hasJoined:
-		a.outlet.emit(JoinEvent{UserID: user.String(), Name: content.Displayname, Channel: r.id.String(), Data: evt})
+		a.outlet.Emit(JoinEvent{UserID: user.String(), Name: content.Displayname, Channel: r.id.String(), Data: evt})
 	case hasLeft:
 		a.left(evt, user, content)
 	}
 }
 
 func (a *adapter) left(evt *event.Event, user id.UserID, content *event.MemberEventContent) {
-	a.outlet.emit(LeaveEvent{
+	a.outlet.Emit(LeaveEvent{
 		UserID:   user.String(),
 		AuthorID: evt.Sender.String(),
 		Reason:   content.Reason,

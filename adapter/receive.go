@@ -49,7 +49,7 @@ func (a *adapter) hear(r *room, evt *event.Event) {
 		rel := content.RelatesTo
 		switch {
 		case rel.GetAnnotationID() != "" && rel.Key != "":
-			a.outlet.emit(reactions.Event{
+			a.outlet.Emit(reactions.Event{
 				Reaction:  asJoe(rel.GetAnnotationKey()),
 				MessageID: rel.EventID.String(),
 				Channel:   r.id.String(),
@@ -78,7 +78,7 @@ func (a *adapter) redaction(r *room, evt *event.Event, content *event.RedactionE
 		return
 	}
 	r.aside.take(func(evt *event.Event) bool { return evt.ID == redacted })
-	a.outlet.emit(RedactionEvent{
+	a.outlet.Emit(RedactionEvent{
 		MessageID: redacted.String(),
 		AuthorID:  evt.Sender.String(),
 		Reason:    content.Reason,
@@ -164,7 +164,7 @@ func (a *adapter) typing(r *room, n news) {
 		}
 		for _, user := range slices.Sorted(maps.Keys(r.typing)) {
 			if user != a.client.UserID && !before[user] {
-				a.outlet.emit(joe.UserTypingEvent{
+				a.outlet.Emit(joe.UserTypingEvent{
 					User:    joe.User{ID: user.String(), Name: user.Localpart(), RealName: a.name(r, user)},
 					Channel: r.id.String(),
 				})

@@ -18,6 +18,7 @@ import (
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
 
+	"github.com/go-joe/matrix-memory/internal/outlet"
 	"github.com/go-joe/matrix-memory/internal/rig"
 	"github.com/go-joe/matrix-memory/internal/session"
 )
@@ -37,9 +38,9 @@ func newEar(t testing.TB) *ear {
 	log.SetLevel(logrus.DebugLevel)
 	s := session.New(client, true)
 	s.Options = session.Options{Log: log}
-	e := &ear{adapter: &adapter{session: s, client: client, rooms: make(map[id.RoomID]*room)}, said: said}
+	e := &ear{adapter: &adapter{session: s, outlet: new(outlet.Outlet), client: client, rooms: make(map[id.RoomID]*room)}, said: said}
 	e.ctx, e.cancel = context.WithCancel(t.Context())
-	e.outlet.open(e)
+	e.outlet.Open(e)
 	e.forget()
 	return e
 }

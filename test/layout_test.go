@@ -64,13 +64,14 @@ const olmMachine = "maunium.net/go/mautrix/crypto"
 // mayImport says, for each package that is not for tests only, which others of the
 // module it may import.
 var mayImport = map[string][]string{
-	"":                     {"/internal/bridge", "/internal/journal", "/internal/room", "/internal/session", "/internal/settings", "/internal/wire"},
-	"/adapter":             {"", "/internal/bridge", "/internal/session", "/internal/wire"},
+	"":                     {"/internal/bridge", "/internal/journal", "/internal/outlet", "/internal/room", "/internal/session", "/internal/settings", "/internal/wire"},
+	"/adapter":             {"", "/internal/bridge", "/internal/outlet", "/internal/session", "/internal/wire"},
 	"/e2ee":                {"", "/internal/bridge", "/internal/session"},
-	"/internal/bridge":     {"/internal/room", "/internal/session"},
+	"/internal/bridge":     {"/internal/outlet", "/internal/room", "/internal/session"},
 	"/internal/room":       {"/internal/session", "/internal/commit", "/internal/replica", "/internal/wire", "/internal/journal"},
 	"/internal/commit":     {"/internal/replica", "/internal/wire"},
 	"/internal/journal":    {},
+	"/internal/outlet":     {},
 	"/internal/replica":    {"/internal/wire"},
 	"/internal/session":    {},
 	"/internal/settings":   {},

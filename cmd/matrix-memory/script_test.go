@@ -37,6 +37,7 @@ func TestScripts(t *testing.T) {
 			"room":    makeRoom,
 			"put":     put,
 			"devices": devices,
+			"event":   changeEvent,
 			"setfrom": setFrom,
 
 			"redis":      startRedis,

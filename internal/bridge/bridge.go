@@ -10,12 +10,16 @@ import (
 	"github.com/sirupsen/logrus"
 	"maunium.net/go/mautrix/id"
 
+	"github.com/go-joe/matrix-memory/internal/outlet"
 	"github.com/go-joe/matrix-memory/internal/room"
 	"github.com/go-joe/matrix-memory/internal/session"
 )
 
 // Session returns the connection of a *matrix.Memory.
 var Session func(memory any) *session.Session
+
+// Outlet returns what hands a *matrix.Memory's events to its bot.
+var Outlet func(memory any) *outlet.Outlet
 
 // Encrypt makes a *matrix.Memory that is not open yet keep values encrypted in
 // encrypted rooms.

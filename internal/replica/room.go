@@ -46,8 +46,9 @@ type Room struct {
 	layout wire.Layout
 	self   string // the bot's user ID
 	random io.Reader
+	tell   func([]Change) // nil: nobody listens
 
-	mu       sync.RWMutex // owns all below, documents included
+	mu       sync.RWMutex // owns tell and all below, documents included
 	docs     map[string]*document
 	pointers map[string]int  // how many entries point at an encrypted event
 	busy     map[string]bool // state keys of documents that need something done

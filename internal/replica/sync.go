@@ -78,6 +78,7 @@ func (r *Room) touch(stateKey string) {
 // refresh works out anew what a document's reads are answered from, and what it needs.
 func (r *Room) refresh(stateKey string, doc *document) {
 	doc.mean()
+	r.tellChanges(stateKey, doc)
 	r.repoint(doc.counted, doc.dict)
 	doc.counted = doc.dict
 	r.lost, doc.lost = append(r.lost, doc.lost...), nil

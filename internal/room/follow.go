@@ -277,6 +277,7 @@ func (r *Room) hand(ctx context.Context, to *replacement, heir *Room) error {
 	r.mu.Lock()
 	to.tell()
 	r.mu.Unlock()
+	r.handWatchers(heir)
 	r.log().WithField("to", heir.id.String()).Info("The room was upgraded; the memory has gone to the room that replaces it")
 	r.replica.Forget() // its heir knows
 	if r.rooms.flusher != nil {

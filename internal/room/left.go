@@ -53,6 +53,7 @@ func (r *Room) leave(why string) {
 	if why != "" {
 		log = log.WithField("reason", why)
 	}
+	r.endWatchers(r.outside(fmt.Errorf("%w: the bot is no longer in it", ErrUnknownRoom)))
 	if !told {
 		log.Warn("The bot is no longer in the room: it has left, or was removed or banned, or the room is gone; its memory is of use again once it is invited and joins")
 	}

@@ -51,6 +51,10 @@ type Room struct {
 	secret     atomic.Uint64          // changes of the journal up to this Seq were acknowledged in an encrypted room
 	unmarked   atomic.Bool            // what was taken along may not stand in the room yet
 
+	watching sync.Mutex // held while watchers are told something; owns what follows
+	watchers map[*Watcher]bool
+	awaited  map[string]bool // keys of which an earlier process may have sent a change that was not heard of so far
+
 	misses atomic.Int32 // encrypted events that Get first asked for since the last read-ahead
 
 	mu        sync.RWMutex // owns what follows
@@ -71,7 +75,8 @@ type Room struct {
 
 func newRoom(rs *Rooms, roomID id.RoomID) *Room {
 	r := &Room{rooms: rs, id: roomID, replica: replica.New(rs.Layout, rs.userID().String()), loading: semaphore.NewWeighted(1), putting: semaphore.NewWeighted(1),
-		delivering: semaphore.NewWeighted(1), inheriting: semaphore.NewWeighted(1), resealed: make(map[string]resealed), outdated: make(map[string]bool), told: make(map[string]told), sent: make(map[string]encounter)}
+		delivering: semaphore.NewWeighted(1), inheriting: semaphore.NewWeighted(1), resealed: make(map[string]resealed), outdated: make(map[string]bool), told: make(map[string]told), sent: make(map[string]encounter), watchers: make(map[*Watcher]bool), awaited: make(map[string]bool)}
+	r.replica.Tell(r.changed)
 	env := commit.Env{
 		Put:       r.put,
 		Standing:  r.standing,

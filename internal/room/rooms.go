@@ -70,6 +70,7 @@ type Rooms struct {
 
 	flusher  *flusher            // nil: there is no journal
 	raised   time.Time           // when the journal's generation was; the flusher's
+	others   *Watcher            // of what others change; nil: nobody wants to know
 	claiming *semaphore.Weighted // held while the account's data of the journal is changed
 
 	background  sync.WaitGroup // redactions, reads of encrypted events, and reads after a gap of sync
@@ -234,7 +235,18 @@ func (rs *Rooms) Close(ctx context.Context) {
 	rs.background.Wait()
 	for _, r := range rooms {
 		r.save() // what was read since sync brought something
+		r.endWatchers(ErrClosed)
 	}
+	if rs.others != nil {
+		rs.others.end(ErrClosed)
+	}
+}
+
+// isClosed says whether new operations are refused.
+func (rs *Rooms) isClosed() bool {
+	rs.mu.RLock()
+	defer rs.mu.RUnlock()
+	return rs.closed
 }
 
 // userID returns the bot's user ID.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -104,6 +105,7 @@ func (r *Room) restore() {
 	for _, change := range r.rooms.Journal.Changes(r.id.String()) {
 		r.inherited[change.Key] = !r.rooms.Journal.IsOfThisStart(change)
 	}
+	maps.Copy(r.awaited, r.inherited)
 	r.replica.Reached(r.rooms.Journal.Depth(r.id.String()))
 	state, err := r.rooms.Journal.Load(r.id.String())
 	var known saved

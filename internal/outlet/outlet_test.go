@@ -1,4 +1,4 @@
-package adapter
+package outlet
 
 import (
 	"runtime"
@@ -26,13 +26,13 @@ func (s *slow) Emit(evt interface{}, callbacks ...func(joe.Event)) {
 func TestEventsStayTogether(t *testing.T) {
 	const rooms, times = 8, 200
 	s := slow{events: make(chan joe.Event, 2*rooms*times)}
-	var o outlet
-	o.open(&s)
+	var o Outlet
+	o.Open(&s)
 	var emitting sync.WaitGroup
 	for room := range rooms {
 		emitting.Go(func() {
 			for range times {
-				o.emitAll(emission{data: room}, emission{data: room})
+				o.EmitAll(t.Context(), Emission{Data: room}, Emission{Data: room})
 			}
 		})
 	}
@@ -63,19 +63,19 @@ func (c closing) Emit(evt interface{}, _ ...func(joe.Event)) {
 // A brain that shuts down by itself meanwhile takes nothing with it, and who comes after that
 // waits no longer than the bot lasts.
 func TestBrainShutsDownAtThatMoment(t *testing.T) {
-	var o outlet
-	o.open(closing{make(chan any)})
-	o.emit(1)
+	var o Outlet
+	o.Open(closing{make(chan any)})
+	o.Emit(1)
 	letsGo(&o)
 }
 
 // letsGo checks that rooms whose turn does not come wait no longer than until the outlet is shut.
-func letsGo(o *outlet) {
+func letsGo(o *Outlet) {
 	var rooms sync.WaitGroup
 	for range 8 {
-		rooms.Go(func() { o.emit(2) })
+		rooms.Go(func() { o.Emit(2) })
 	}
-	o.shut()
+	o.Shut()
 	rooms.Wait()
 }
 
@@ -87,11 +87,11 @@ func (s *silent) Emit(interface{}, ...func(joe.Event)) { s.emitted++ }
 // Who waits for joe waits no longer than the bot lasts.
 func TestShutOutletLetsGo(t *testing.T) {
 	var s silent
-	var o outlet
-	o.open(&s)
-	o.emit(1)
+	var o Outlet
+	o.Open(&s)
+	o.Emit(1)
 	letsGo(&o)
-	o.emit(3)
-	o.shut()
+	o.Emit(3)
+	o.Shut()
 	require.Equal(t, 1, s.emitted)
 }
