@@ -85,12 +85,12 @@ func atPlace(ctx context.Context, cmd *cli.Command, named string, p purpose, do 
 	if otherLayout {
 		conf.SingleStateKey = layoutOf(layout)
 	}
-	memory, err := open(ctx, cmd, conf, p)
+	room, err := openRoom(ctx, cmd, conf, p)
 	if err != nil {
 		return fmt.Errorf("%s: %w", named, err)
 	}
-	defer memory.Close()
-	return do(roomPlace{memory})
+	defer room.Close()
+	return do(room)
 }
 
 // layoutOf reads what may stand for single_state_key in the settings.

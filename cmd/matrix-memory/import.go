@@ -31,12 +31,16 @@ func importCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			memory, err := connect(ctx, cmd, purposeOf(cmd))
+			conf, err := settings(cmd)
 			if err != nil {
 				return err
 			}
-			defer memory.Close()
-			return transfer(ctx, cmd, from, roomPlace{memory})
+			room, err := openRoom(ctx, cmd, conf, purposeOf(cmd))
+			if err != nil {
+				return err
+			}
+			defer room.Close()
+			return transfer(ctx, cmd, from, room)
 		},
 	}
 }

@@ -93,6 +93,11 @@ func slow(ts *testscript.TestScript, neg bool, args []string) {
 	sceneOf(ts).front.Inject(homeserver.Fault{Match: homeserver.StateWrite, Do: homeserver.Delay(500 * time.Millisecond)})
 }
 
+// limit has one state event a second pass that goes by $FRONT.
+func limit(ts *testscript.TestScript, neg bool, args []string) {
+	sceneOf(ts).front.Inject(homeserver.Fault{Match: homeserver.StateWrite, Do: homeserver.Limit(1, time.Second)})
+}
+
 // seen waits until so many state events have gone by $FRONT: seen N
 func seen(ts *testscript.TestScript, neg bool, args []string) {
 	s := sceneOf(ts)

@@ -8,7 +8,9 @@ import (
 	"net/http"
 	"slices"
 	"sync"
+	"time"
 
+	"github.com/urfave/cli/v3"
 	"golang.org/x/sync/errgroup"
 	"maunium.net/go/mautrix"
 
@@ -25,6 +27,18 @@ const (
 	// take no more than one in five seconds.
 	setsPerKeyAtOnce = 4
 )
+
+// patience is how long a set may take at least where there are many: homeservers limit how often a bot may write.
+const patience = 3 * time.Minute
+
+// openRoom opens a room that is to be a place.
+func openRoom(ctx context.Context, cmd *cli.Command, conf matrix.Config, p purpose) (roomPlace, error) {
+	if p == writing {
+		conf.Timeout = max(conf.Timeout, patience)
+	}
+	c, err := open(ctx, cmd, conf, p)
+	return roomPlace{c}, err
+}
 
 // A roomPlace is the memory of a room.
 type roomPlace struct{ *connection }

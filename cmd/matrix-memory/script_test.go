@@ -47,6 +47,7 @@ func TestScripts(t *testing.T) {
 			"hugefile":   writeHuge,
 			"front":      front,
 			"slow":       slow,
+			"limit":      limit,
 			"seen":       seen,
 			"cut":        cut,
 			"kept":       kept,

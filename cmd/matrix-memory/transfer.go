@@ -52,9 +52,12 @@ func transfer(ctx context.Context, cmd *cli.Command, from place.Contents, to pla
 		})
 	}
 	progress.end()
-	if err != nil || len(failed) > 0 {
-		say(cmd, "%d of %s are set, %d were there already; to do the same again goes on from there", set, count(len(due), "key"), difference.Same)
-	} else {
+	switch {
+	case err != nil: // others may have been on their way
+		say(cmd, "%d of %s are known to be set, %d were there already; to do the same again goes on from there", set, count(len(due), "key"), difference.Same)
+	case len(failed) > 0:
+		say(cmd, "%d of %s are set, %d were there already", set, count(len(due), "key"), difference.Same)
+	default:
 		say(cmd, "%s set, %d were there already", count(set, "key"), difference.Same)
 	}
 	return errors.Join(err, failures(failed, "could not be set"), unread)
