@@ -12,6 +12,7 @@ require (
 	github.com/stretchr/testify v1.12.1
 	github.com/urfave/cli-docs/v3 v3.1.0
 	github.com/urfave/cli/v3 v3.14.0
+	golang.org/x/mod v0.42.0
 	maunium.net/go/mautrix v0.32.0
 )
 

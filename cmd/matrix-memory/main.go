@@ -19,6 +19,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"strings"
 	"syscall"
 
@@ -33,8 +34,9 @@ const (
 	exitInterrupted = 130 // by Ctrl-C, as shells have it
 )
 
-// Options have one dash, here and in the help.
+// Options have one dash, here and in the help. -v says more, and not the version.
 func init() {
+	cli.VersionFlag = &cli.BoolFlag{Name: "version", Usage: "print the version", HideDefault: true, Local: true}
 	withTwo := cli.FlagStringer
 	cli.FlagStringer = func(flag cli.Flag) string { return strings.ReplaceAll(withTwo(flag), "--", "-") }
 }
@@ -84,6 +86,7 @@ func newApp(stdin io.Reader, stdout, stderr io.Writer) *cli.Command {
 		Usage:           "look at, back up, move and mend the memory of a Joe bot in Matrix rooms",
 		UsageText:       "matrix-memory [-config FILE] [-room ROOM] COMMAND",
 		Description:     description,
+		Version:         version(),
 		HideHelpCommand: true, // it would be a command of each command, and hide a key of that name
 		Reader:          stdin,
 		Writer:          stdout,
@@ -124,6 +127,14 @@ func newApp(stdin io.Reader, stdout, stderr io.Writer) *cli.Command {
 		return nil
 	})
 	return app
+}
+
+// version returns the version of the tool, as the go command has noted it.
+func version() string {
+	if info, ok := debug.ReadBuildInfo(); ok {
+		return info.Main.Version
+	}
+	return ""
 }
 
 const description = `Values are JSON. One that is not, as some programs store, stands as it does in the room:
