@@ -25,7 +25,7 @@ func (s status) print(w io.Writer) error {
 		for i, text := range room.lines() {
 			name := ""
 			if i == 0 {
-				name = "room " + onOneLine(room.Name)
+				name = room.title()
 			}
 			line(name, text, problems{})
 		}
@@ -48,10 +48,21 @@ func (h homeserverStatus) text() string {
 }
 
 func (l loginStatus) text() string {
-	if l.User != "" && l.Device == "" {
+	switch {
+	case l.User == "":
+		return "failed"
+	case l.Device == "":
 		return l.User + ", by password"
 	}
 	return join(", ", l.User, prefixed("device ", l.Device))
+}
+
+// title is what a room is called, as it is known by more than its ID or alias.
+func (r *roomStatus) title() string {
+	if r.Name == r.Room || r.Name == r.Alias {
+		return "room"
+	}
+	return "room " + onOneLine(r.Name)
 }
 
 // lines are what is to say of a room, whether it is well or not.
