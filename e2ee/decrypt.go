@@ -46,7 +46,7 @@ func (c *crypt) decrypt(ctx context.Context, evt *event.Event, message bool) (*e
 	}
 	// Before the decryption, which notes that this place of the session belongs
 	// to this event.
-	if err := c.belongs(ctx, session, evt.Sender); err != nil {
+	if err := c.belongs(ctx, session, evt.Sender); err != nil && !c.vouched(ctx, session, evt.Sender) {
 		return nil, err
 	}
 	decrypted, err := c.decryptMegolm(ctx, evt)
@@ -90,7 +90,7 @@ func (c *crypt) inbound(ctx context.Context, evt *event.Event, sessionID id.Sess
 		return nil, fmt.Errorf("reading the key store: %w", err)
 	}
 	if wanted {
-		if session := c.backup.find(ctx, room, sessionID); session != nil {
+		if session := c.backup.find(ctx, room, sessionID, false); session != nil {
 			return session, nil
 		}
 		c.ask(room, sessionID)
@@ -146,6 +146,18 @@ func (c *crypt) belongs(ctx context.Context, session *crypto.InboundGroupSession
 // about the user's devices. The account's own have to be known all the same.
 func sentByGone(session *crypto.InboundGroupSession, own id.UserID) bool {
 	return session.KeySource == id.KeySourceDirect && session.SourceUser != own
+}
+
+// vouched says whether a session of which a device of the account's is gone is in the key backup
+// as the account's: a device that has the backup's key has put it there. That is so for what the
+// operator's tool has written.
+func (c *crypt) vouched(ctx context.Context, session *crypto.InboundGroupSession, sender id.UserID) bool {
+	own := c.client.UserID
+	if sender != own || session.SourceUser != own || session.KeySource != id.KeySourceDirect {
+		return false
+	}
+	found := c.backup.find(ctx, session.RoomID, session.ID(), true)
+	return found != nil && found.SenderKey == session.SenderKey && c.belongs(ctx, found, sender) == nil
 }
 
 // deviceOf returns a user's device by its key, or nil if the homeserver knows of none.

@@ -105,8 +105,9 @@ func (o *openedBackup) senderOf(ctx context.Context, session *crypto.InboundGrou
 }
 
 // take stores the session of an entry. If the bot has put the entry there, the
-// session's source is the user whose session it is; else there is none.
-func (o *openedBackup) take(ctx context.Context, room id.RoomID, sessionID id.SessionID, e *entry) (*crypto.InboundGroupSession, error) {
+// session's source is the user whose session it is; else there is none, and known says
+// that the store has the session already, in whose place such an entry's must not go.
+func (o *openedBackup) take(ctx context.Context, room id.RoomID, sessionID id.SessionID, e *entry, known bool) (*crypto.InboundGroupSession, error) {
 	if e.Ephemeral.PublicKey == nil {
 		return nil, errors.New("the entry is malformed")
 	}
@@ -122,8 +123,11 @@ func (o *openedBackup) take(ctx context.Context, room id.RoomID, sessionID id.Se
 	if err != nil {
 		return nil, err
 	}
-	if hmac.Equal(code, e.Authentication) {
+	switch {
+	case hmac.Equal(code, e.Authentication):
 		session.SourceUser = data.Sender
+	case known:
+		return nil, errors.New("nothing proves that the bot has put it there")
 	}
 	return session, o.machine.StoreGroupSession(ctx, session)
 }

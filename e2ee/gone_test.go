@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/crypto"
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
@@ -55,4 +56,31 @@ func TestDeviceThatIsGoneBeforeTheBotIsBack(t *testing.T) {
 	memory = open(t, conf)
 	rig.Has(t, memory, "theirs", `"milk"`)
 	requireUndecryptable(t, memory, room, "forged", forged.EventID, mallory.UserID.String())
+}
+
+// What another device of the bot's own account wrote while the bot was down, and that is gone before the
+// bot is back, is read if that device has put its key into the key backup, and by nothing else.
+func TestOwnDeviceThatIsGoneBeforeTheBotIsBack(t *testing.T) {
+	bot := register(t)
+	room := bot.newRoom(t)
+	conf := bot.config(t, room)
+	require.NoError(t, open(t, conf).Close())
+	for key, recovery := range map[string]string{"kept": recoveryKey(t, conf.StorePath), "alone": ""} {
+		visit := conf
+		visit.StorePath, visit.RecoveryKey = filepath.Join(t.TempDir(), "new"), recovery
+		memory := open(t, visit)
+		require.NoError(t, memory.Set(key, []byte(`"milk"`)))
+		device := memory.Client()
+		require.NoError(t, memory.Close())
+		again, err := mautrix.NewClient(bot.HomeserverURL.String(), device.UserID, device.AccessToken)
+		require.NoError(t, err)
+		_, err = again.Logout(t.Context())
+		require.NoError(t, err)
+		again.Client.CloseIdleConnections()
+	}
+
+	memory := open(t, conf)
+	eventually(t, func() bool { _, ok, err := memory.Get("kept"); return ok && err == nil }, "what the account's other device wrote can't be read")
+	rig.Has(t, memory, "kept", `"milk"`)
+	requireUndecryptable(t, memory, room, "alone", bot.pointers(t, room)["alone"], "not known to be that of its sender")
 }

@@ -59,7 +59,7 @@ func (o *openedBackup) restore(ctx context.Context, count int, alone bool) error
 		if err := store(ctx, func(ctx context.Context) error {
 			for _, s := range batch {
 				data := all.Rooms[s.room].Sessions[s.id].SessionData
-				if _, err := o.take(ctx, s.room, s.id, &data); err != nil {
+				if _, err := o.take(ctx, s.room, s.id, &data, false); err != nil {
 					if ctx.Err() != nil {
 						return ctx.Err()
 					}
@@ -81,9 +81,9 @@ func (o *openedBackup) restore(ctx context.Context, count int, alone bool) error
 	return nil
 }
 
-// find takes over one session of the backup. It returns nil if that can't be had, or
-// was asked for just now.
-func (b *keyBackup) find(ctx context.Context, room id.RoomID, sessionID id.SessionID) *crypto.InboundGroupSession {
+// find takes over one session of the backup; known says that the store has it already, but not
+// whose it is. It returns nil if the session can't be had, or was asked for just now.
+func (b *keyBackup) find(ctx context.Context, room id.RoomID, sessionID id.SessionID, known bool) *crypto.InboundGroupSession {
 	what := "backup of " + sessionID.String()
 	from := b.current.Load()
 	if from == nil || !b.due(what) {
@@ -108,7 +108,7 @@ func (b *keyBackup) find(ctx context.Context, room id.RoomID, sessionID id.Sessi
 		log.WithError(err).Warn("Could not look for a missing key in the key backup; the next read tries again")
 		return nil
 	}
-	session, err := from.take(ctx, room, sessionID, &answer.SessionData)
+	session, err := from.take(ctx, room, sessionID, &answer.SessionData, known)
 	if err != nil {
 		log.WithError(err).Warn("A missing key is in the key backup, and can't be used")
 		return nil

@@ -28,6 +28,8 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"os"
+	"strings"
 	"sync"
 
 	"github.com/gofrs/flock"
@@ -58,8 +60,9 @@ type Options struct {
 
 // A Journal is safe for concurrent use. It runs no goroutines.
 type Journal struct {
-	path string
-	lock *flock.Flock
+	path   string
+	lock   *flock.Flock
+	folder string // to be removed by Close; "": none
 
 	// writing is held while a transaction is under way, and until what it did is in memory. It is always
 	// locked before mu. It owns the file, which others may read, and:
@@ -91,16 +94,23 @@ type slot struct{ bucket, key string }
 // are files that end in ".lock", which stays, in ".new" for moments, and in ".failed": see Failure above. A file that was made without a
 // passphrase is refused with one if it has changes; otherwise a new file takes its place. A name that is a link stays
 // one: all is done where it leads.
-func Open(called string, options Options) (_ *Journal, err error) {
+func Open(called string, options Options) (*Journal, error) { return openAs(called, called, options) }
+
+// openAs is Open, and its errors have another name for the file.
+func openAs(as, called string, options Options) (_ *Journal, err error) {
 	path, err := locate(called)
 	if err != nil {
-		return nil, explain(called, err)
+		return nil, explain(as, err)
 	}
 	lock := flock.New(path+".lock", flock.SetPermissions(0o600))
 	defer func() {
 		if err != nil {
 			lock.Close()
-			err = explain(called, err)
+			var of *fileError
+			if as != called && errors.As(err, &of) {
+				err = &fileError{as + strings.TrimPrefix(of.path, path), of.err}
+			}
+			err = explain(as, err)
 		}
 	}()
 	locked, err := lock.TryLock()
@@ -221,7 +231,11 @@ func (j *Journal) Close() error {
 	j.mu.Lock()
 	j.closed = true
 	j.mu.Unlock()
-	return errors.Join(err, j.lock.Close())
+	err = errors.Join(err, j.lock.Close())
+	if j.folder != "" {
+		err = errors.Join(err, os.RemoveAll(j.folder))
+	}
+	return err
 }
 
 // usable returns an error if nothing is written any more. The caller holds mu.

@@ -1,0 +1,114 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"maunium.net/go/mautrix"
+	"maunium.net/go/mautrix/id"
+
+	matrix "github.com/go-joe/matrix-memory"
+)
+
+// A login is a client that is logged in. It does not sync: what is sent to a bot's device
+// stays there for the bot.
+type login struct {
+	*mautrix.Client
+	own bool // the device was made for the tool, and goes again with out
+}
+
+// logIn logs in with the bot's token, or as a device of the tool's own by password.
+func logIn(ctx context.Context, conf matrix.Config, own bool, p purpose) (*login, error) {
+	client, err := newClient(ctx, conf, &guard{RoundTripper: transport(), purpose: p})
+	if err != nil {
+		return nil, err
+	}
+	l := &login{client, own}
+	if own {
+		err = l.byPassword(ctx, conf)
+	} else {
+		err = l.byToken(ctx, conf)
+	}
+	if err != nil {
+		client.Client.CloseIdleConnections()
+		return nil, err
+	}
+	return l, nil
+}
+
+func transport() *http.Transport { return http.DefaultTransport.(*http.Transport).Clone() }
+
+// newClient returns a client of the bot's homeserver.
+func newClient(ctx context.Context, conf matrix.Config, transport http.RoundTripper) (*mautrix.Client, error) {
+	base := conf.Homeserver
+	if !strings.Contains(base, "://") {
+		known, err := mautrix.DiscoverClientAPI(ctx, base)
+		switch {
+		case err != nil:
+			return nil, fmt.Errorf("looking up the homeserver of %s by .well-known: %w; its base URL can be put into homeserver instead", base, err)
+		case known != nil:
+			base = known.Homeserver.BaseURL
+		default:
+			base = "https://" + base
+		}
+	}
+	client, err := mautrix.NewClient(strings.TrimSuffix(base, "/"), "", "")
+	if err != nil {
+		return nil, fmt.Errorf("homeserver %q: %w", base, err)
+	}
+	client.Client = &http.Client{Transport: transport, Timeout: timeout(conf)}
+	client.UserAgent = "matrix-memory " + mautrix.DefaultUserAgent
+	return client, nil
+}
+
+// timeout bounds a request.
+func timeout(conf matrix.Config) time.Duration {
+	if conf.Timeout > 0 {
+		return conf.Timeout
+	}
+	return 45 * time.Second
+}
+
+func (l *login) byToken(ctx context.Context, conf matrix.Config) error {
+	l.AccessToken = conf.AccessToken
+	me, err := l.Whoami(ctx)
+	switch {
+	case err != nil:
+		return fmt.Errorf("asking %s whose the access token is: %w", l.HomeserverURL, err)
+	case conf.UserID != "" && id.UserID(conf.UserID) != me.UserID:
+		return fmt.Errorf("the access token belongs to %s, and mxid is %s", me.UserID, conf.UserID)
+	}
+	l.UserID, l.DeviceID = me.UserID, me.DeviceID
+	return nil
+}
+
+func (l *login) byPassword(ctx context.Context, conf matrix.Config) error {
+	_, err := l.Login(ctx, &mautrix.ReqLogin{
+		Type:                     mautrix.AuthTypePassword,
+		Identifier:               mautrix.UserIdentifier{Type: mautrix.IdentifierTypeUser, User: conf.UserID},
+		Password:                 conf.Password,
+		InitialDeviceDisplayName: "matrix-memory",
+		StoreCredentials:         true,
+	})
+	if err != nil {
+		return fmt.Errorf("login as %s at %s: %w", conf.UserID, l.HomeserverURL, err)
+	}
+	return nil
+}
+
+// out removes a device of the tool's own. It is called after Ctrl-C as well.
+func (l *login) out() error {
+	defer l.Client.Client.CloseIdleConnections()
+	if !l.own {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	if _, err := l.Logout(ctx); err != nil {
+		return fmt.Errorf("could not log out; the device %s stays in the account's list of devices: %w", l.DeviceID, err)
+	}
+	return nil
+}

@@ -1,0 +1,67 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v3"
+)
+
+func lsCommand() *cli.Command {
+	return &cli.Command{
+		Name:        "ls",
+		Usage:       "list the keys, or those with a prefix",
+		ArgsUsage:   "[PREFIX]",
+		Description: "One key a line, sorted. A key that holds a line end or another control character stands in\nquotes, as in Go; with -json each is a JSON string.",
+		Flags:       []cli.Flag{jsonFlag("print lines of JSON: {\"key\":…,\"value\":…}")},
+		Action: func(ctx context.Context, cmd *cli.Command) error {
+			args, err := arguments(cmd, 0, 1)
+			if err != nil {
+				return err
+			}
+			memory, err := connect(ctx, cmd, reading)
+			if err != nil {
+				return err
+			}
+			defer memory.Close()
+			keys, err := memory.keys(strings.Join(args, ""))
+			if err != nil {
+				return err
+			}
+			for _, key := range keys {
+				if err := memory.list(cmd, key); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+	}
+}
+
+// keys returns the room's keys with a prefix, sorted.
+func (c *connection) keys(prefix string) ([]string, error) {
+	keys, err := c.room.Keys()
+	keys = slices.DeleteFunc(keys, func(key string) bool { return !strings.HasPrefix(key, prefix) })
+	slices.Sort(keys)
+	return keys, err
+}
+
+// list prints a key of ls.
+func (c *connection) list(cmd *cli.Command, key string) error {
+	if !cmd.Bool("json") {
+		_, err := fmt.Fprintln(cmd.Root().Writer, onOneLine(key))
+		return err
+	}
+	var value []byte
+	ok, err := c.room.Get(key, &value)
+	if err != nil || !ok { // somebody has deleted it meanwhile
+		return err
+	}
+	return writeJSON(cmd, struct {
+		Key   string          `json:"key"`
+		Value json.RawMessage `json:"value"`
+	}{key, printable(value)})
+}

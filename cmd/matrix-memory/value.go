@@ -1,0 +1,61 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+
+	"github.com/urfave/cli/v3"
+
+	"github.com/go-joe/matrix-memory/internal/wire"
+)
+
+// rawFlag has a command give and take values as bytes.
+func rawFlag(usage string) cli.Flag {
+	return &cli.BoolFlag{Name: "raw", Usage: usage, HideDefault: true}
+}
+
+// jsonFlag has a command write JSON, for programs.
+func jsonFlag(usage string) cli.Flag {
+	return &cli.BoolFlag{Name: "json", Usage: usage, HideDefault: true}
+}
+
+// printable gives a value as JSON on one line: as it is, or as other bytes stand in a room.
+func printable(value []byte) json.RawMessage {
+	var line bytes.Buffer
+	if json.Compact(&line, value) == nil {
+		return line.Bytes()
+	}
+	return wire.EncodeValue(value)
+}
+
+// parse is the reverse of printable.
+func parse(text []byte) ([]byte, error) {
+	if !json.Valid(text) {
+		return nil, fmt.Errorf("the value is no JSON: a text needs quotes, as in '\"hello\"'; give -raw to store the bytes as they are")
+	}
+	if entry := wire.DecodeValue(text); entry.Err == nil && entry.Pointer == "" {
+		return entry.Value, nil
+	}
+	return text, nil
+}
+
+// argument returns what an argument stands for: itself, or, for "-", what is read from stdin.
+func argument(cmd *cli.Command, arg string) ([]byte, error) {
+	if arg != "-" {
+		return []byte(arg), nil
+	}
+	text, err := io.ReadAll(cmd.Root().Reader)
+	if err != nil {
+		return nil, fmt.Errorf("reading the value from standard input: %w", err)
+	}
+	return text, nil
+}
+
+// writeJSON writes a value as one line of JSON.
+func writeJSON(cmd *cli.Command, value any) error {
+	encoder := json.NewEncoder(cmd.Root().Writer)
+	encoder.SetEscapeHTML(false)
+	return encoder.Encode(value)
+}
