@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/sirupsen/logrus"
 	"github.com/urfave/cli/v3"
 
 	matrix "github.com/go-joe/matrix-memory"
@@ -146,18 +145,6 @@ func (c *connection) finish() {
 	for _, end := range slices.Backward(c.end) {
 		end()
 	}
-}
-
-// logger returns what the memory logs to.
-func logger(cmd *cli.Command) logrus.FieldLogger {
-	log := logrus.New()
-	log.SetOutput(cmd.Root().ErrWriter)
-	log.SetFormatter(&logrus.TextFormatter{DisableTimestamp: true})
-	log.SetLevel(logrus.WarnLevel)
-	if cmd.Bool("v") {
-		log.SetLevel(logrus.DebugLevel)
-	}
-	return log
 }
 
 // verbatim hands values over as they are.

@@ -25,15 +25,20 @@ var (
 	changesAccount = regexp.MustCompile(`^/_matrix/client/[^/]+/(user/[^/]+/(rooms/[^/]+/)?account_data|keys/device_signing|room_keys/version)(/|$)`)
 )
 
+const (
+	onlyReads   = "matrix-memory only reads here: it joins no room and changes nothing"
+	keepAccount = "matrix-memory does not change the account's data; the bot sets up its encryption when it starts"
+)
+
 // RoundTrip implements http.RoundTripper.
 func (g *guard) RoundTrip(request *http.Request) (*http.Response, error) {
 	path := request.URL.Path
 	switch {
 	case request.Method == http.MethodGet:
 	case g.purpose == reading && changesRoom.MatchString(path):
-		return refuse(request, "matrix-memory only reads here: it joins no room and changes nothing")
+		return refuse(request, onlyReads)
 	case (g.purpose == reading || g.visits) && changesAccount.MatchString(path):
-		return refuse(request, "matrix-memory does not change the account's data; the bot sets up its encryption when it starts")
+		return refuse(request, keepAccount)
 	}
 	return g.RoundTripper.RoundTrip(request)
 }

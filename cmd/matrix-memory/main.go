@@ -19,6 +19,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/urfave/cli/v3"
@@ -32,12 +33,19 @@ const (
 	exitInterrupted = 130 // by Ctrl-C, as shells have it
 )
 
+// Options have one dash, here and in the help.
+func init() {
+	withTwo := cli.FlagStringer
+	cli.FlagStringer = func(flag cli.Flag) string { return strings.ReplaceAll(withTwo(flag), "--", "-") }
+}
+
 func main() { os.Exit(run()) }
 
 func run() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	context.AfterFunc(ctx, stop) // a second Ctrl-C ends it at once
+	signal.Ignore(syscall.SIGPIPE) // a write fails instead, and a device of the tool's own is removed
+	context.AfterFunc(ctx, stop)   // a second Ctrl-C ends it at once
 	err := newApp(os.Stdin, os.Stdout, os.Stderr).Run(ctx, os.Args)
 	return report(ctx, os.Stderr, err)
 }
@@ -58,7 +66,7 @@ func report(ctx context.Context, stderr io.Writer, err error) int {
 	case ctx.Err() != nil && errors.Is(err, context.Canceled):
 		fmt.Fprintln(stderr, "matrix-memory: interrupted")
 		return exitInterrupted
-	case errors.Is(err, errSilent):
+	case errors.Is(err, errSilent), errors.Is(err, syscall.EPIPE):
 		return exitFailed
 	}
 	fmt.Fprintln(stderr, "matrix-memory:", err)
@@ -94,9 +102,11 @@ func newApp(stdin io.Reader, stdout, stderr io.Writer) *cli.Command {
 			showCommand(),
 			manCommand(),
 		},
-		EnableShellCompletion:           true,
-		ConfigureShellCompletionCommand: func(cmd *cli.Command) { cmd.Hidden = false },
-		ExitErrHandler:                  func(context.Context, *cli.Command, error) {}, // report does that
+		EnableShellCompletion: true,
+		ConfigureShellCompletionCommand: func(cmd *cli.Command) {
+			cmd.Hidden, cmd.ArgsUsage, cmd.Usage = false, "SHELL", "print a completion script for bash, zsh, fish or pwsh"
+		},
+		ExitErrHandler: func(context.Context, *cli.Command, error) {}, // report does that
 		Action: func(_ context.Context, cmd *cli.Command) error {
 			if cmd.Args().Present() {
 				return usage("there is no command %q", cmd.Args().First())

@@ -2,19 +2,26 @@ package main
 
 import (
 	"context"
+	_ "embed"
 	"io"
 
 	docs "github.com/urfave/cli-docs/v3"
 	"github.com/urfave/cli/v3"
 )
 
+//go:embed man.md.gotmpl
+var manTemplate string
+
 func manCommand() *cli.Command {
 	return &cli.Command{
-		Name:   "man",
-		Usage:  "print the manual page, for man -l -",
-		Hidden: true,
+		Name:        "man",
+		Usage:       "print the manual page",
+		Description: "To read it: matrix-memory man | man -l -",
 		Action: func(_ context.Context, cmd *cli.Command) error {
-			page, err := docs.ToManWithSection(cmd.Root(), 1)
+			if _, err := arguments(cmd, 0, 0); err != nil {
+				return err
+			}
+			page, err := manual(cmd.Root())
 			if err != nil {
 				return err
 			}
@@ -22,4 +29,11 @@ func manCommand() *cli.Command {
 			return err
 		},
 	}
+}
+
+// manual returns the manual page. The library's own template has neither the commands'
+// descriptions nor what arguments they take.
+func manual(app *cli.Command) (string, error) {
+	docs.MarkdownDocTemplate = manTemplate
+	return docs.ToManWithSection(app, 1)
 }

@@ -90,7 +90,8 @@ const (
 	stranger = "stranger"
 )
 
-// makeRoom makes a room: room NAME [KIND…]. The environment variable NAME has its ID.
+// makeRoom makes a room: room NAME [KIND…]. The environment variable NAME has its ID. A kind that is a room's ID
+// says that the new room replaces that one.
 func makeRoom(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) == 0 {
 		ts.Fatalf("usage: room NAME [KIND…]")
@@ -103,6 +104,8 @@ func makeRoom(ts *testscript.TestScript, neg bool, args []string) {
 		switch {
 		case known:
 			options = append(options, option)
+		case strings.HasPrefix(kind, "!"):
+			options = append(options, rig.Replacing(id.RoomID(kind)))
 		case kind == guest:
 			maker = rig.Register(s)
 			options = append(options, s.Account)

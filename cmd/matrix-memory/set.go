@@ -18,7 +18,7 @@ func setCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			value, err := argument(cmd, args[1])
+			value, err := argument(ctx, cmd, args[1])
 			if err == nil && !cmd.Bool("raw") {
 				value, err = parse(value)
 			}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -41,16 +42,29 @@ func parse(text []byte) ([]byte, error) {
 	return text, nil
 }
 
-// argument returns what an argument stands for: itself, or, for "-", what is read from stdin.
-func argument(cmd *cli.Command, arg string) ([]byte, error) {
+// argument returns what an argument stands for: itself, or, for "-", what is read from standard input.
+func argument(ctx context.Context, cmd *cli.Command, arg string) ([]byte, error) {
 	if arg != "-" {
 		return []byte(arg), nil
 	}
-	text, err := io.ReadAll(cmd.Root().Reader)
-	if err != nil {
-		return nil, fmt.Errorf("reading the value from standard input: %w", err)
+	type result struct {
+		text []byte
+		err  error
 	}
-	return text, nil
+	read := make(chan result, 1)
+	go func() {
+		text, err := io.ReadAll(cmd.Root().Reader)
+		read <- result{text, err}
+	}()
+	select {
+	case r := <-read:
+		if r.err != nil {
+			return nil, fmt.Errorf("reading the value from standard input: %w", r.err)
+		}
+		return r.text, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }
 
 // writeJSON writes a value as one line of JSON.
