@@ -1,7 +1,9 @@
 package main
 
 import (
+	"fmt"
 	"net/http"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -12,6 +14,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.etcd.io/bbolt"
 
+	"github.com/go-joe/matrix-memory/cmd/matrix-memory/internal/archive"
+	"github.com/go-joe/matrix-memory/cmd/matrix-memory/internal/place"
 	"github.com/go-joe/matrix-memory/internal/homeserver"
 	"github.com/go-joe/matrix-memory/internal/journal"
 	"github.com/go-joe/matrix-memory/internal/rig"
@@ -104,6 +108,27 @@ func seen(ts *testscript.TestScript, neg bool, args []string) {
 	n, err := strconv.Atoi(args[0])
 	ts.Check(err)
 	rig.Eventually(bound)(s, func() bool { return s.front.Count(homeserver.Seen(homeserver.StateWrite)) >= n }, "%d state events", n)
+}
+
+// manyKeys makes an export: manykeys FILE N
+func manyKeys(ts *testscript.TestScript, neg bool, args []string) {
+	n, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	held := place.Contents{Values: make(map[string][]byte)}
+	for i := range n {
+		held.Values[fmt.Sprint("key", i)] = []byte(strconv.Itoa(i))
+	}
+	text, err := archive.Encode("main", time.Now(), held)
+	ts.Check(err)
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), text, 0o600))
+}
+
+// atMost says whether no more state events have gone by $FRONT: atmost N
+func atMost(ts *testscript.TestScript, neg bool, args []string) {
+	s := sceneOf(ts)
+	n, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	require.LessOrEqual(s, s.front.Count(homeserver.Seen(homeserver.StateWrite)), n)
 }
 
 // cut has nothing come through any more that goes by $FRONT.

@@ -49,6 +49,8 @@ func TestScripts(t *testing.T) {
 			"slow":       slow,
 			"limit":      limit,
 			"seen":       seen,
+			"atmost":     atMost,
+			"manykeys":   manyKeys,
 			"cut":        cut,
 			"kept":       kept,
 		},
