@@ -104,13 +104,6 @@ func prefixed(prefix, text string) string {
 	return prefix + text
 }
 
-func count(n int, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return fmt.Sprintf("%d %ss", n, what)
-}
-
 func size(bytes int) string {
 	if bytes < 1000 {
 		return count(bytes, "byte")

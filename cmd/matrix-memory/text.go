@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"strconv"
 	"strings"
 	"unicode"
@@ -12,4 +13,12 @@ func onOneLine(text string) string {
 		return strconv.Quote(text)
 	}
 	return text
+}
+
+// count gives a number of things.
+func count(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
 }
