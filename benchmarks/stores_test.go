@@ -38,15 +38,16 @@ var stores = []struct {
 	{"file", openFile},
 	{"Bolt", openBolt},
 	{"Redis", openRedis},
+	{"opsdroid", openOpsdroid},
 }
 
 // each runs a benchmark on all stores. Each store holds the same keys.
-func each(b *testing.B, bench func(*testing.B, string, joe.Memory)) {
+func each(b *testing.B, bench func(*testing.B, joe.Memory)) {
 	for _, store := range stores {
 		b.Run(store.name, func(b *testing.B) {
 			memory := store.open(b)
 			fill(b, memory)
-			bench(b, store.name, memory)
+			bench(b, memory)
 		})
 	}
 }

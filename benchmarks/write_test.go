@@ -18,17 +18,13 @@ import (
 )
 
 func BenchmarkSet(b *testing.B) {
-	each(b, func(b *testing.B, store string, memory joe.Memory) {
+	each(b, func(b *testing.B, memory joe.Memory) {
 		b.ReportAllocs()
 		n := keys // so that no value is there already
 		for b.Loop() {
 			check(b, memory.Set(key(n), value(n)))
 			n++
 		}
-		found.operation("Set, 100 bytes", store, perOperation(b), allocations(func() {
-			check(b, memory.Set(key(n), value(n)))
-			n++
-		}))
 	})
 }
 
