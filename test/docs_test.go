@@ -1,14 +1,19 @@
 package test
 
 import (
+	"bytes"
 	"encoding/json"
+	"encoding/xml"
 	"fmt"
+	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"reflect"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -99,6 +104,42 @@ func unindented(text string) string {
 		lines[i] = strings.TrimSpace(line)
 	}
 	return strings.Join(lines, "\n")
+}
+
+// Each picture in the pages is there, says in words what it shows, and is an image on its own:
+// it is XML, and asks no other host for anything. No page does without one that is there.
+func TestPicturesInThePages(t *testing.T) {
+	picture := regexp.MustCompile(`!\[([^]]*)\]\(([^)]+)\)`)
+	pages, err := filepath.Glob(root + "docs/*.md")
+	require.NoError(t, err)
+	used := make(map[string]bool)
+	for _, page := range append(pages, root+"README.md") {
+		text, err := os.ReadFile(page)
+		require.NoError(t, err)
+		for _, match := range picture.FindAllStringSubmatch(string(text), -1) {
+			require.Greater(t, len(match[1]), 20, "%s: what %s shows", page, match[2])
+			used[filepath.Join(filepath.Dir(page), match[2])] = true
+		}
+	}
+	there, err := filepath.Glob(root + "docs/images/*")
+	require.NoError(t, err)
+	require.ElementsMatch(t, there, slices.Collect(maps.Keys(used)))
+
+	elsewhere := regexp.MustCompile(`(href|src)="[^#]|url\((['"]?)[^#'"]`)
+	for _, name := range there {
+		text, err := os.ReadFile(name)
+		require.NoError(t, err)
+		require.Less(t, len(text), 60_000, name)
+		require.NotRegexp(t, elsewhere, string(text), name)
+		decoder := xml.NewDecoder(bytes.NewReader(text))
+		for {
+			_, err := decoder.Token()
+			if err == io.EOF {
+				break
+			}
+			require.NoError(t, err, name)
+		}
+	}
 }
 
 // The configurations in the pages can be loaded.

@@ -5,6 +5,7 @@ import fcntl
 import io
 import os
 import pty
+import shutil
 import struct
 import subprocess
 import tempfile
@@ -20,22 +21,22 @@ root = Path(__file__).resolve().parents[2]
 images = root / "docs/images"
 width = 100  # columns
 
-theme = TerminalTheme(
-    (31, 35, 40), (230, 237, 243),
-    [(31, 35, 40), (255, 123, 114), (63, 185, 80), (210, 153, 34), (88, 166, 255), (188, 140, 255), (57, 197, 207), (177, 186, 196)],
-)  # fmt: skip
+colours = [(31, 35, 40), (255, 123, 114), (63, 185, 80), (210, 153, 34), (88, 166, 255), (188, 140, 255), (57, 197, 207), (177, 186, 196)]
+theme = TerminalTheme((31, 35, 40), (230, 237, 243), colours)
+faint = "#8c959f"
 
-# As rich's own, but that it asks no other host for a font, and has no buttons of a window.
+# As rich's own, but that it asks no other host for a font, and has no buttons of a window. The
+# lines begin at 9 and end at 9 from the width; 8 more are left free beside them.
 template = """\
-<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img">
+<svg xmlns="http://www.w3.org/2000/svg" viewBox="-8 0 1254 {height}" role="img">
 <title>TITLE</title>
 <style>
-.{unique_id}-matrix {{ font-family: ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", "Liberation Mono", monospace; font-size: {char_height}px; line-height: {line_height}px; font-variant-ligatures: none; }}
+.{unique_id}-matrix {{ font-family: ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", "Liberation Mono", monospace; font-size: {char_height}px; font-variant-ligatures: none; }}
 {styles}
 </style>
-<defs><clipPath id="{unique_id}-clip-terminal"><rect x="0" y="0" width="{terminal_width}" height="{terminal_height}"/></clipPath>{lines}</defs>
-<rect x="{terminal_x}" y="1" width="{terminal_width}" height="{terminal_height}" rx="8" fill="#1f2328" stroke="#57606a"/>
-<g transform="translate({terminal_x}, {terminal_y})" clip-path="url(#{unique_id}-clip-terminal)">
+<defs>{lines}</defs>
+<rect x="-7" y="1" width="1252" height="99%" rx="8" fill="#1f2328" stroke="#57606a"/>
+<g transform="translate({terminal_x}, 22)">
 {backgrounds}<g class="{unique_id}-matrix">{matrix}</g>
 </g>
 </svg>
@@ -44,15 +45,16 @@ template = """\
 
 def main():
     images.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory() as files:
-        demo = "/tmp/tea"  # it is in the picture
-        if Path(demo).exists():
-            raise SystemExit(f"{demo} is in the way; remove it")
+    demo = Path("/tmp/tea")  # as it is in the picture
+    demo.mkdir()
+    try:
         picture("demo", "A bot remembers while its homeserver is stopped", root, [
             f"""go run ./examples/remember -offline -data {demo} | grep -v '"type":"m.room'""",
         ])  # fmt: skip
-        subprocess.run(["rm", "-r", demo], check=True)
+    finally:
+        shutil.rmtree(demo)
 
+    with tempfile.TemporaryDirectory() as files:
         go = ["go", "build", "-o", files]
         subprocess.run([*go, "./docs/pictures/scene"], cwd=root, check=True)
         subprocess.run([*go, "-tags", "goolm", "."], cwd=root / "cmd/matrix-memory", check=True)
@@ -84,9 +86,9 @@ def picture(name, title, folder, commands):
         say(console, Text.assemble(("$ ", "green"), (command, "bold")))
         output, code = run(command, folder)
         for line in output.splitlines():
-            say(console, Text.from_ansi(line))
+            say(console, Text.from_ansi(line.expandtabs()))
         if code != 0:
-            say(console, Text(f"[exit code {code}]", "bright_black"))
+            say(console, Text(f"[exit code {code}]", faint))
     svg = console.export_svg(theme=theme, code_format=template.replace("TITLE", title), unique_id="t")
     ElementTree.fromstring(svg)  # or it is no XML
     (images / f"{name}.svg").write_text(svg)
