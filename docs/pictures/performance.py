@@ -64,7 +64,8 @@ def main():
     save(plot_growth(results), "growth")
     fill("stores", table_of_stores(results))
     fill("growth", table_of_growth(results))
-    fill("bounds", ["| | found | bound |", "| --- | --- | --- |", *results.bounded[1:]])
+    if results.bounded:  # else the page keeps those of another run, and says so
+        fill("bounds", ["| | found | bound |", "| --- | --- | --- |", *results.bounded])
     fill("machine", table_of_machine(results))
 
 

@@ -27,7 +27,7 @@ def read(path):
                 results.figures.setdefault((match[1].replace("_", " "), unit), []).append(float(value))
         elif match := re.fullmatch(r"([a-z][\w-]*): +(.+)", line):
             results.machine[match[1]] = match[2]
-        elif re.fullmatch(r"\| [^|]+ \| [^|]+ \| [^|]+ \|", line) and not line.startswith("| ---"):
+        elif re.fullmatch(r"\| [^|]+ \| [^|]+ \| [^|]+ \|", line) and "---" not in line:
             results.bounded.append(line)
     return results
 
