@@ -23,7 +23,7 @@ func TestWatch(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			bot := rig.Register(t)
 			conf := bot.Config(bot.NewRoom(t))
-			conf.SingleStateKey = layout
+			conf.UserID, conf.SingleStateKey = bot.UserID.String(), layout
 			memory := rig.Open(t, conf)
 			file := filepath.Join(t.TempDir(), "configuration.yaml")
 			setting := map[string]string{"single": "true", "custom": "my.key", "perkey": "false"}[name]
