@@ -71,3 +71,8 @@ func Far(way time.Duration) homeserver.Action {
 		}))
 	}
 }
+
+// InPath matches requests to a path that holds a text.
+func InPath(part string) func(*http.Request) bool {
+	return func(r *http.Request) bool { return strings.Contains(r.URL.Path, part) }
+}

@@ -53,7 +53,7 @@ func TestFilterIsStored(t *testing.T) {
 
 	remove := c.Front.Inject(homeserver.Fault{Match: rig.FollowUp, Do: homeserver.Status(http.StatusBadGateway, nil, "")})
 	before := c.count(rig.FollowUp)
-	account.NewRoom(t)                                                                          // ends the sync that is under way
+	account.NewRoom(t)                                                                           // ends the sync that is under way
 	eventually(t, func() bool { return c.count(rig.FollowUp) >= before+2 }, "it is tried again") // the first had the ID
 	require.False(t, isID(c.filter(t)))
 	remove()

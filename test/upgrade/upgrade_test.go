@@ -1,4 +1,4 @@
-package test
+package upgrade
 
 import (
 	"encoding/json"
@@ -23,9 +23,6 @@ var upgrades = map[string]func(t testing.TB, by rig.Account, room id.RoomID) id.
 		return by.UpgradeByHand(t, room, rig.Public, rig.Writable)
 	},
 }
-
-// bothKinds are the layouts that differ in more than where the one dictionary stands.
-var bothKinds = map[string]matrix.StateKey{"single": matrix.OneStateKey, "perkey": matrix.PerKey}
 
 // upgradedInEachWay runs a test in some layouts for each way to upgrade.
 func upgradedInEachWay(t *testing.T, layouts map[string]matrix.StateKey, test func(t *testing.T, layout matrix.StateKey, upgrade func(testing.TB, rig.Account, id.RoomID) id.RoomID)) {
@@ -120,9 +117,9 @@ func (l *lodger) goesOnIn(t testing.TB, room id.RoomID, key string) (value strin
 // holds waits until a room and the memory hold just that.
 func (l *lodger) holds(t testing.TB, room id.RoomID, want map[string]string) {
 	t.Helper()
-	var differs difference
+	var differs rig.Difference
 	eventually(t, func() bool {
-		differs = compare("the memory", want, rig.Entries(t, l.memory)) + compare("the room", want, l.owner.Entries(t, room))
+		differs = rig.Compare("the memory", want, rig.Entries(t, l.memory)) + rig.Compare("the room", want, l.owner.Entries(t, room))
 		return differs == ""
 	}, "all is in %s%v", room, &differs)
 }
@@ -215,7 +212,7 @@ func TestUpgraded(t *testing.T) {
 // not bring it back, at no start.
 func TestNothingComesBackFromTheOldRoom(t *testing.T) {
 	t.Parallel()
-	upgradedInEachWay(t, bothKinds, func(t *testing.T, layout matrix.StateKey, upgrade func(testing.TB, rig.Account, id.RoomID) id.RoomID) {
+	upgradedInEachWay(t, rig.BothKinds, func(t *testing.T, layout matrix.StateKey, upgrade func(testing.TB, rig.Account, id.RoomID) id.RoomID) {
 		l := lodging(t, layout)
 		l.set(t, map[string]string{"tea": `1`, "milk": `1`, "rum": `1`})
 		made := upgrade(t, l.owner, l.room)
@@ -275,9 +272,9 @@ func TestHandlersOfAnUpgradedRoom(t *testing.T) {
 			remember(l.room, "by the old one")
 			remember(made, "by the new one")
 			want["by the old one"], want["by the new one"] = `1`, `1`
-			var differs difference
+			var differs rig.Difference
 			eventually(t, func() bool {
-				differs = compare("the room", want, l.owner.Entries(t, made))
+				differs = rig.Compare("the room", want, l.owner.Entries(t, made))
 				return differs == ""
 			}, "all is in the new room%v", &differs)
 			require.Empty(t, l.bot.Entries(t, home))
@@ -316,7 +313,7 @@ func TestUpgradedWhileDown(t *testing.T) {
 // Three upgrades, one after the other, while the bot is down; in the rooms between others have written.
 func TestUpgradedThreeTimesWhileDown(t *testing.T) {
 	t.Parallel()
-	for name, layout := range bothKinds {
+	for name, layout := range rig.BothKinds {
 		for _, by := range []string{"ID", "alias"} {
 			t.Run(name+"/"+by, func(t *testing.T) {
 				t.Parallel()
@@ -362,7 +359,7 @@ func TestUpgradedThreeTimesWhileDown(t *testing.T) {
 // A room is upgraded again while the memory runs, and again.
 func TestUpgradedAgain(t *testing.T) {
 	t.Parallel()
-	for name, layout := range bothKinds {
+	for name, layout := range rig.BothKinds {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			l := lodging(t, layout)
@@ -383,7 +380,7 @@ func TestUpgradedAgain(t *testing.T) {
 // not go there. With a state event for each key that is so also for one that was deleted.
 func TestWhatTheNewRoomHasStays(t *testing.T) {
 	t.Parallel()
-	for name, layout := range bothKinds {
+	for name, layout := range rig.BothKinds {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			l := lodging(t, layout)
