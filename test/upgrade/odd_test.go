@@ -60,8 +60,8 @@ func TestGoesWhereThatHasLeft(t *testing.T) {
 			l.set(t, map[string]string{"milk": `2`, "late": `1`})
 			maps.Copy(want, map[string]string{"milk": `2`, "late": `1`})
 			l.close(t)
-			between := upgrades["by hand"](t, l.owner, l.room)
-			last := upgrades["by hand"](t, l.owner, between)
+			between := rig.Upgrades["by hand"](t, l.owner, l.room)
+			last := rig.Upgrades["by hand"](t, l.owner, between)
 			_, err := l.bot.JoinRoomByID(t.Context(), last)
 			require.NoError(t, err)
 			asks := rig.InPath("/joined_rooms")
@@ -92,7 +92,7 @@ func TestHearsLateOnTheSameAccount(t *testing.T) {
 			conf.SingleStateKey = layout
 			r := rig.Behind(t, rig.Proxy(t), l.owner, conf)
 			restore := r.LoseSync(t)
-			made := upgrades["by hand"](t, l.owner, l.room)
+			made := rig.Upgrades["by hand"](t, l.owner, l.room)
 			l.goesOnIn(t, made, "count")
 			eventually(t, func() bool {
 				var noted map[string]any

@@ -50,7 +50,7 @@ func (l *lodger) stays(t testing.TB, made id.RoomID, want map[string]string, say
 func TestUpgradedToARoomThatIsClosed(t *testing.T) {
 	t.Parallel()
 	for way, upgrade := range map[string]func(t testing.TB, by rig.Account, room id.RoomID) id.RoomID{
-		"by the homeserver": upgrades["by the homeserver"],
+		"by the homeserver": rig.Upgrades["by the homeserver"],
 		"by hand": func(t testing.TB, by rig.Account, room id.RoomID) id.RoomID {
 			return by.UpgradeByHand(t, room, rig.Writable)
 		},
@@ -103,7 +103,7 @@ func TestUpgradesAreNotFollowed(t *testing.T) {
 			l.open(t)
 			want := map[string]string{"tea": `"green"`}
 			l.set(t, want)
-			made := upgrades["by hand"](t, l.owner, l.room)
+			made := rig.Upgrades["by hand"](t, l.owner, l.room)
 			l.stays(t, made, want, "follow_upgrades")
 			l.open(t)
 			l.stays(t, made, want, "follow_upgrades")

@@ -22,7 +22,7 @@ import (
 // set, what was changed and what was deleted.
 func TestWrittenAfterTheTombstone(t *testing.T) {
 	t.Parallel()
-	upgradedInEachWay(t, rig.BothKinds, func(t *testing.T, layout matrix.StateKey, upgrade func(testing.TB, rig.Account, id.RoomID) id.RoomID) {
+	rig.UpgradedInEachWay(t, rig.BothKinds, func(t *testing.T, layout matrix.StateKey, upgrade func(testing.TB, rig.Account, id.RoomID) id.RoomID) {
 		l := lodging(t, layout)
 		r := rig.Proxied{Account: l.owner, Memory: l.memory, Front: l.front, Room: l.room}
 		l.set(t, map[string]string{"tea": `1`, "milk": `1`, "rum": `1`})
@@ -54,7 +54,7 @@ func TestUpgradedWhileHandlersWrite(t *testing.T) {
 				if journals {
 					way = "by the homeserver"
 				}
-				upgradedWhileHandlersWrite(t, layout, upgrades[way], journals)
+				upgradedWhileHandlersWrite(t, layout, rig.Upgrades[way], journals)
 			})
 		})
 	}
@@ -142,7 +142,7 @@ func upgradedWhileHandlersWrite(t *testing.T, layout matrix.StateKey, upgrade fu
 // room meanwhile, and what it was acknowledged itself goes along.
 func TestWhoHearsLateBringsNothingBack(t *testing.T) {
 	t.Parallel()
-	upgradedInEachWay(t, rig.BothKinds, func(t *testing.T, layout matrix.StateKey, upgrade func(testing.TB, rig.Account, id.RoomID) id.RoomID) {
+	rig.UpgradedInEachWay(t, rig.BothKinds, func(t *testing.T, layout matrix.StateKey, upgrade func(testing.TB, rig.Account, id.RoomID) id.RoomID) {
 		l := lodging(t, layout)
 		late := rig.Register(t)
 		_, err := late.JoinRoomByID(t.Context(), l.room)
@@ -176,7 +176,7 @@ func TestWhoHearsLateBringsNothingBack(t *testing.T) {
 // old names to a start without a connection as well.
 func TestUpgradedWithAJournal(t *testing.T) {
 	t.Parallel()
-	upgradedInEachWay(t, rig.BothKinds, func(t *testing.T, layout matrix.StateKey, upgrade func(testing.TB, rig.Account, id.RoomID) id.RoomID) {
+	rig.UpgradedInEachWay(t, rig.BothKinds, func(t *testing.T, layout matrix.StateKey, upgrade func(testing.TB, rig.Account, id.RoomID) id.RoomID) {
 		for name, down := range map[string]bool{"while it runs": false, "while it is down": true} {
 			t.Run(name, func(t *testing.T) {
 				l := newLodger(t, rig.Shared(t), layout, rig.Public, rig.Writable)
@@ -256,7 +256,7 @@ func TestRefusedInTheOldRoom(t *testing.T) {
 			l.owner.Need(t, l.room, 100)
 			through()
 			rig.Pending(t, l.memory, 1, 1)
-			made := upgrades["by hand"](t, l.owner, l.room)
+			made := rig.Upgrades["by hand"](t, l.owner, l.room)
 			rig.Pending(t, l.memory, 0, 0)
 			l.holds(t, made, map[string]string{"tea": `1`, "milk": `1`})
 			require.Equal(t, map[string]string{"tea": `1`}, l.owner.Entries(t, l.room))
