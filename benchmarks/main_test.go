@@ -31,7 +31,7 @@ func open(b *testing.B, bot rig.Account, room id.RoomID, url string) *matrix.Mem
 func counter(b *testing.B) (url string, requests func() int) {
 	b.Helper()
 	proxy := rig.Proxy(b)
-	sync := homeserver.Seen(homeserver.Sync)
+	sync := homeserver.Seen(rig.OfSync)
 	return proxy.URL(), func() int {
 		return proxy.Count(func(r homeserver.Request) bool { return !sync(r) })
 	}

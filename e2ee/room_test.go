@@ -124,7 +124,7 @@ func TestRequests(t *testing.T) {
 	require.NoError(t, memory.Set("shares the key", []byte(`1`)))
 
 	others := func() int {
-		return proxy.Count(func(r homeserver.Request) bool { return !homeserver.Seen(homeserver.Sync)(r) })
+		return proxy.Count(func(r homeserver.Request) bool { return !homeserver.Seen(rig.OfSync)(r) })
 	}
 	proxy.Reset()
 	require.NoError(t, memory.Set("tea", []byte(`"green"`)))

@@ -104,14 +104,14 @@ func TestAnswersHaveWhatWasAskedFor(t *testing.T) {
 		others []string
 		change func(*matrix.Config)
 	}{
-		"whoami": {inPath("/account/whoami"), []string{`{"device_id":"X"}`, `{"user_id":17}`}, func(*matrix.Config) {}},
-		"login": {inPath("/login"), []string{`{"access_token":"x"}`, `{"user_id":"@bot:localhost","device_id":"X"}`}, func(c *matrix.Config) {
+		"whoami": {rig.InPath("/account/whoami"), []string{`{"device_id":"X"}`, `{"user_id":17}`}, func(*matrix.Config) {}},
+		"login": {rig.InPath("/login"), []string{`{"access_token":"x"}`, `{"user_id":"@bot:localhost","device_id":"X"}`}, func(c *matrix.Config) {
 			c.AccessToken, c.UserID, c.Password = "", bot.UserID.String(), bot.Password
 		}},
-		"alias": {inPath("/directory/room/"), []string{`{"servers":["localhost"]}`}, func(c *matrix.Config) {
+		"alias": {rig.InPath("/directory/room/"), []string{`{"servers":["localhost"]}`}, func(c *matrix.Config) {
 			c.Rooms["main"] = bot.NewAlias(t, home).String()
 		}},
-		"join": {inPath("/join/"), nil, func(c *matrix.Config) {
+		"join": {rig.InPath("/join/"), nil, func(c *matrix.Config) {
 			room := owner.NewRoom(t)
 			_, err := owner.InviteUser(t.Context(), room, &mautrix.ReqInviteUser{UserID: bot.UserID})
 			require.NoError(t, err)
@@ -142,13 +142,13 @@ func TestAnswersHaveWhatWasAskedFor(t *testing.T) {
 					continue // that may stand there
 				}
 				front.Reset()
-				remove := front.Inject(homeserver.Fault{Match: inPath(part), Times: 1, Do: homeserver.Status(http.StatusOK, nil, body)})
+				remove := front.Inject(homeserver.Fault{Match: rig.InPath(part), Times: 1, Do: homeserver.Status(http.StatusOK, nil, body)})
 				memory := matrix.New(conf, matrix.WithLogger(rig.Log(t)))
 				require.NoError(t, memory.Open(t.Context()), body)
 				rig.Has(t, memory, "tea", `1`)
 				require.NoError(t, memory.Close())
 				remove()
-				require.GreaterOrEqual(t, front.Count(homeserver.Seen(inPath(part))), 2, body)
+				require.GreaterOrEqual(t, front.Count(homeserver.Seen(rig.InPath(part))), 2, body)
 			}
 		})
 	}

@@ -16,12 +16,12 @@ import (
 // is always something that the memory has not heard of yet. Its own writes are made all
 // the same.
 func TestBusyRoomStarvesNoWrites(t *testing.T) {
-	owner, confs := newcomers(t, rig.Shared(t), 1, matrix.OneStateKey)
+	owner, confs := rig.Newcomers(t, rig.Shared(t), 1, matrix.OneStateKey)
 	confs[0].Timeout = 6 * time.Second
 	r := rig.Behind(t, rig.Proxy(t), owner, confs[0])
 	require.NoError(t, r.Set("start", []byte(`1`)))
 	r.InStep(t)
-	other := opsdroid(t, rig.Shared(t), r, matrix.OneStateKey)
+	other := rig.NewOpsdroid(t, rig.Shared(t), r, matrix.OneStateKey)
 	stop, stopped := make(chan struct{}), make(chan error, 1)
 	go func() {
 		ticker := time.NewTicker(100 * time.Millisecond)
@@ -50,5 +50,5 @@ func TestBusyRoomStarvesNoWrites(t *testing.T) {
 	close(stop)
 	require.NoError(t, <-stopped)
 	near()
-	settleBut(t, want, []string{"theirs"}, lasting, r)
+	rig.SettleBut(t, want, []string{"theirs"}, rig.Lasting, r)
 }

@@ -25,7 +25,7 @@ import (
 func TestCloseWhileWriting(t *testing.T) {
 	rig.NoLeaks(t)
 	r := behind(t, rig.Proxy(t), rig.Register(t), 15*time.Second, matrix.OneStateKey)
-	release, first := paused(t, r.Front, homeserver.PauseBefore, func() error { return r.Set("one", []byte(`1`)) })
+	release, first := rig.Paused(t, r.Front, homeserver.PauseBefore, func() error { return r.Set("one", []byte(`1`)) })
 	accepted := make(chan error, 1)
 	go func() { accepted <- r.Set("two", []byte(`2`)) }()
 
@@ -91,7 +91,7 @@ func TestCloseGivesUp(t *testing.T) {
 func TestSecondCloseWaits(t *testing.T) {
 	rig.NoLeaks(t)
 	r := behind(t, rig.Proxy(t), rig.Register(t), 15*time.Second, matrix.OneStateKey)
-	release, written := paused(t, r.Front, homeserver.PauseBefore, func() error { return r.Set("tea", []byte(`"green"`)) })
+	release, written := rig.Paused(t, r.Front, homeserver.PauseBefore, func() error { return r.Set("tea", []byte(`"green"`)) })
 	var closing sync.WaitGroup
 	var closed atomic.Int32
 	for range 3 {
@@ -198,8 +198,8 @@ func TestCloseWithASyncHandlerThatHangs(t *testing.T) {
 // What was acknowledged stands when Close has returned, though a program that had not
 // heard of it has written over it.
 func TestCloseLeavesWhatWasAcknowledged(t *testing.T) {
-	r := crowd(t, rig.Shared(t), 1, matrix.OneStateKey)[0]
-	other := opsdroid(t, rig.Shared(t), r, matrix.OneStateKey)
+	r := rig.Crowd(t, rig.Shared(t), 1, matrix.OneStateKey)[0]
+	other := rig.NewOpsdroid(t, rig.Shared(t), r, matrix.OneStateKey)
 	want := map[string]string{"start": `1`}
 	require.NoError(t, r.Set("start", []byte(`1`)))
 	for i := range 5 {
@@ -212,7 +212,7 @@ func TestCloseLeavesWhatWasAcknowledged(t *testing.T) {
 		require.NoError(t, other.Write(t.Context(), "", read))
 		require.NoError(t, r.Memory.Close())
 		want[ours], want[theirs] = `1`, `1`
-		require.Empty(t, compare("the room", want, r.Account.Entries(t, r.Room)))
+		require.Empty(t, rig.Compare("the room", want, r.Account.Entries(t, r.Room)))
 		r = rig.Behind(t, rig.Proxy(t), r.Account, r.Config(r.Room))
 	}
 }
@@ -228,7 +228,7 @@ func TestEndsRightAfterARacedWrite(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			owner, confs := newcomers(t, rig.Shared(t), 2, matrix.OneStateKey)
+			owner, confs := rig.Newcomers(t, rig.Shared(t), 2, matrix.OneStateKey)
 			conf := confs[0]
 			if ended.dies {
 				conf.Timeout = 12 * time.Second // Close waits for that
@@ -242,19 +242,19 @@ func TestEndsRightAfterARacedWrite(t *testing.T) {
 				require.NoError(t, other.Close())
 			}
 			if ended.opsdroid {
-				other := opsdroid(t, rig.Shared(t), r, matrix.OneStateKey)
+				other := rig.NewOpsdroid(t, rig.Shared(t), r, matrix.OneStateKey)
 				write = func() { require.NoError(t, other.Put(t.Context(), "theirs", `1`)) }
 			}
 			if ended.dies {
 				r.LoseSync(t) // it will not hear of it
 			}
-			require.NoError(t, overtaken(t, r, func() error { return r.Set("ours", []byte(`1`)) }, write))
+			require.NoError(t, rig.Overtaken(t, r, func() error { return r.Set("ours", []byte(`1`)) }, write))
 			if ended.dies {
 				r.Front.Inject(homeserver.Fault{Do: homeserver.ResetBefore()}) // nor do anything any more
 			}
 			require.NoError(t, r.Close())
 			want := map[string]string{"start": `1`, "ours": `1`, "theirs": `1`}
-			settle(t, want, lasting, rig.Behind(t, rig.Proxy(t), owner, confs[0]))
+			rig.Settle(t, want, rig.Lasting, rig.Behind(t, rig.Proxy(t), owner, confs[0]))
 		})
 	}
 }
@@ -308,7 +308,7 @@ func TestCloseWithAJournal(t *testing.T) {
 		}, 1},
 		"waits to connect": {func(t testing.TB, c *closing) func() {
 			require.NoError(t, c.memory.Close())
-			c.online = offline(c.front)
+			c.online = rig.Offline(c.front)
 			log, kept := rig.KeepLog()
 			c.memory = rig.Open(t, c.conf, matrix.WithLogger(log))
 			require.NoError(t, c.memory.Set("tea", []byte(`1`)))
@@ -320,7 +320,7 @@ func TestCloseWithAJournal(t *testing.T) {
 			rig.NoLeaks(t)
 			bot := rig.Register(t)
 			c := &closing{front: rig.Proxy(t), online: func() {}}
-			c.conf = journalled(t, c.front, bot, bot.NewRoom(t), matrix.OneStateKey)
+			c.conf = rig.Journalled(t, c.front, bot, bot.NewRoom(t), matrix.OneStateKey)
 			c.memory = rig.Open(t, c.conf)
 			then := test.begin(t, c)
 			var all sync.WaitGroup
@@ -341,7 +341,7 @@ func TestCloseWithAJournal(t *testing.T) {
 
 			c.online()
 			again := rig.Open(t, c.conf)
-			rig.Flush(t, again, delivering)
+			rig.Flush(t, again, rig.Delivering)
 			require.NoError(t, again.Close())
 		})
 	}
@@ -352,7 +352,7 @@ func TestCloseWithAJournal(t *testing.T) {
 func TestJournalOfAMemoryThatDoesNotOpen(t *testing.T) {
 	rig.NoLeaks(t)
 	bot := rig.Register(t)
-	conf := journalled(t, rig.Proxy(t), bot, bot.NewRoom(t), matrix.OneStateKey)
+	conf := rig.Journalled(t, rig.Proxy(t), bot, bot.NewRoom(t), matrix.OneStateKey)
 	for range 2 { // the first start of a journal, and one that connects behind
 		closed := matrix.New(conf, matrix.WithLogger(rig.Log(t)))
 		require.NoError(t, closed.Close())
@@ -361,7 +361,7 @@ func TestJournalOfAMemoryThatDoesNotOpen(t *testing.T) {
 		memory := rig.Open(t, conf)
 		require.ErrorContains(t, rig.Refused(t, conf), "in use")
 		require.NoError(t, memory.Set("tea", []byte(`1`)))
-		rig.Flush(t, memory, delivering)
+		rig.Flush(t, memory, rig.Delivering)
 		require.NoError(t, memory.Close())
 	}
 }
@@ -376,12 +376,12 @@ func TestCloseKeepsWhatTheMemoryHeld(t *testing.T) {
 			for _, value := range []string{`1`, `2`} {
 				_, err := memory.Delete("tea")
 				require.NoError(t, err)
-				rig.Flush(t, memory, delivering)
+				rig.Flush(t, memory, rig.Delivering)
 				require.NoError(t, others.Put(t.Context(), "tea", value))
 				eventually(t, func() bool { got, _, err := memory.Get("tea"); return err == nil && string(got) == value }, "what others write")
 			}
 			require.NoError(t, memory.Close())
-			offline(front)
+			rig.Offline(front)
 			memory = rig.Open(t, conf)
 			rig.Has(t, memory, "tea", `2`)
 		})

@@ -54,7 +54,7 @@ func (c conformance) open(opened map[string]matrix.Config) func(t *testing.T) jo
 				t.Fatal(err)
 			}
 			front := rig.Proxy(t)
-			offline(front)
+			rig.Offline(front)
 			conf.Homeserver = front.URL()
 		}
 		opened[t.Name()] = conf

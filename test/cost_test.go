@@ -36,8 +36,8 @@ func TestOthersStateCostsNothing(t *testing.T) {
 			r = rig.Behind(t, front, bot, conf)
 			rig.Has(t, r.Memory, "tea", `1`)
 			opened := cost()
-			secret := latest(t, r, layout, "secret")
-			restore := r.Gap(t, func() { redact(t, r, secret) }) // so that the look shows
+			secret := rig.Latest(t, r, layout, "secret")
+			restore := r.Gap(t, func() { rig.Redact(t, r, secret) }) // so that the look shows
 			restore()
 			eventually(t, func() bool { _, ok, err := r.Get("secret"); return !ok && err == nil }, "it has looked")
 			looked := cost()

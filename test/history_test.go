@@ -66,15 +66,15 @@ func TestHistory(t *testing.T) {
 
 // What memories take out of the room and put back, as they write at the same moment, is no change.
 func TestHistoryOfMemoriesThatMeet(t *testing.T) {
-	all := crowd(t, rig.Shared(t), 2, matrix.OneStateKey)
+	all := rig.Crowd(t, rig.Shared(t), 2, matrix.OneStateKey)
 	want := make(map[string]string)
 	for i := range 3 {
 		a, b := fmt.Sprint("a", i), fmt.Sprint("b", i)
-		require.NoError(t, overtaken(t, all[0], func() error { return all[0].Set(a, []byte(`1`)) }, func() {
+		require.NoError(t, rig.Overtaken(t, all[0], func() error { return all[0].Set(a, []byte(`1`)) }, func() {
 			require.NoError(t, all[1].Set(b, []byte(`2`)))
 		}))
 		want[a], want[b] = `1`, `2`
-		settle(t, want, lasting, all...)
+		rig.Settle(t, want, rig.Lasting, all...)
 	}
 	for key, value := range want {
 		changes := past(t, all[0].Memory, key)

@@ -67,7 +67,7 @@ func TestFirstWriteAfterJoining(t *testing.T) {
 				conf := bot.Config(room)
 				conf.SingleStateKey = layout
 				there := rig.Proxied{Account: owner, Memory: rig.Open(t, conf), Room: room}
-				settle(t, want, lasting, there)
+				rig.Settle(t, want, rig.Lasting, there)
 				for key, value := range want {
 					var held json.RawMessage
 					ok, err := joined.Get(key, &held)
@@ -152,7 +152,7 @@ func TestRemovedAndInvitedAgain(t *testing.T) {
 	require.NoError(t, err)
 	eventually(t, func() bool { return errors.Is(r.Set("tea", []byte(`2`)), matrix.ErrUnknownRoom) }, "it is out")
 	eventually(t, func() bool { return strings.Contains(kept.String(), "The bot is no longer in the room") }, "the log says so")
-	r.Front.Inject(homeserver.Fault{Match: inPath("/join/"), Times: 1, Do: rig.Forbidden})
+	r.Front.Inject(homeserver.Fault{Match: rig.InPath("/join/"), Times: 1, Do: rig.Forbidden})
 	_, err = owner.InviteUser(t.Context(), room, &mautrix.ReqInviteUser{UserID: bot.UserID})
 	require.NoError(t, err)
 	eventually(t, func() bool { return r.Set("tea", []byte(`3`)) == nil }, "it is in again")
@@ -184,7 +184,7 @@ func TestInvitedWhileSyncBeginsAnew(t *testing.T) {
 		_, err := owner.InviteUser(t.Context(), room, &mautrix.ReqInviteUser{UserID: bot.UserID})
 		require.NoError(t, err)
 	}
-	r.Front.Inject(homeserver.Fault{Match: rig.FollowUp, Times: 1, Do: homeserver.Status(http.StatusBadRequest, nil, refusal)})
+	r.Front.Inject(homeserver.Fault{Match: rig.FollowUp, Times: 1, Do: homeserver.Status(http.StatusBadRequest, nil, `{"errcode":"M_UNKNOWN_POS","error":"Unknown position"}`)})
 	restore()
 	eventually(t, in, "it is in again")
 	require.Contains(t, kept.String(), "sync begins anew")
@@ -197,7 +197,7 @@ func TestStartedRightAfterAnInvitation(t *testing.T) {
 	room := owner.NewRoom(t, rig.Writable)
 	_, err := owner.InviteUser(t.Context(), room, &mautrix.ReqInviteUser{UserID: bot.UserID})
 	require.NoError(t, err)
-	front.Inject(homeserver.Fault{Match: inPath("/join/"), Times: 2, Do: rig.Forbidden})
+	front.Inject(homeserver.Fault{Match: rig.InPath("/join/"), Times: 2, Do: rig.Forbidden})
 	r := rig.Behind(t, front, bot, bot.Config(room))
 	require.NoError(t, r.Set("tea", []byte(`1`)))
 }

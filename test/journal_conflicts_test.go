@@ -32,7 +32,7 @@ func besideOthers(t testing.TB, layout matrix.StateKey) (front *homeserver.Proxy
 	t.Helper()
 	front = rig.Proxy(t)
 	bot, others := neighbours(t, layout)
-	conf = journalled(t, front, bot, others.Room, layout)
+	conf = rig.Journalled(t, front, bot, others.Room, layout)
 	return front, others, conf, rig.Open(t, conf)
 }
 
@@ -47,10 +47,10 @@ func TestPendingChangesMeetOthers(t *testing.T) {
 			for _, key := range []string{"tea", "milk", "sugar"} {
 				require.NoError(t, memory.Set(key, []byte(`"secret old"`)))
 			}
-			rig.Flush(t, memory, delivering)
+			rig.Flush(t, memory, rig.Delivering)
 			require.NoError(t, memory.Close())
 
-			online := offline(front)
+			online := rig.Offline(front)
 			log, kept := rig.KeepLog()
 			memory = rig.Open(t, conf, matrix.WithLogger(log))
 			require.NoError(t, memory.Set("tea", []byte(`"secret ours"`)))
@@ -64,12 +64,12 @@ func TestPendingChangesMeetOthers(t *testing.T) {
 				require.NoError(t, others.Put(t.Context(), key, `"secret theirs"`))
 			}
 			online()
-			rig.Flush(t, memory, delivering)
+			rig.Flush(t, memory, rig.Delivering)
 			want := map[string]string{"tea": `"secret ours"`, "milk": `"secret theirs"`}
 			require.Equal(t, want, others.Entries(t, others.Room))
 			require.Equal(t, want, rig.Entries(t, memory))
-			warned(t, kept, others.Room.String(), "tea")
-			warned(t, kept, others.Room.String(), "milk")
+			rig.Warned(t, kept, others.Room.String(), "tea")
+			rig.Warned(t, kept, others.Room.String(), "milk")
 			for _, line := range kept.Lines("level=warning") {
 				require.NotContains(t, line, "sugar", "nobody had changed that")
 			}
@@ -121,16 +121,16 @@ func TestAnswerLostWithTheProcess(t *testing.T) {
 			"arrived":           {homeserver.PauseAfter, nil, ours},
 			"did not arrive":    {homeserver.PauseBefore, nil, ours},
 			"changed since":     {homeserver.PauseAfter, func(ctx context.Context, o rig.Opsdroid) error { return o.Put(ctx, "tea", theirs) }, theirs},
-			"deleted since":     {homeserver.PauseAfter, func(ctx context.Context, o rig.Opsdroid) error { return o.Delete(ctx, "tea") }, absent},
+			"deleted since":     {homeserver.PauseAfter, func(ctx context.Context, o rig.Opsdroid) error { return o.Delete(ctx, "tea") }, rig.Absent},
 			"and set as it was": {homeserver.PauseAfter, func(ctx context.Context, o rig.Opsdroid) error { return o.Put(ctx, "tea", `"old"`) }, `"old"`},
 		} {
 			t.Run(name+"/"+what, func(t *testing.T) {
 				front := own.Proxy(t)
 				others := rig.Opsdroid{Account: owner, Room: owner.NewRoom(t, bot, rig.Writable), Layout: layout}
-				conf := journalled(t, front, bot, others.Room, layout)
+				conf := rig.Journalled(t, front, bot, others.Room, layout)
 				memory := rig.Open(t, conf)
 				require.NoError(t, memory.Set("tea", []byte(`"old"`)))
-				rig.Flush(t, memory, delivering)
+				rig.Flush(t, memory, rig.Delivering)
 				require.NoError(t, memory.Close())
 
 				reached, never := make(chan struct{}), make(chan struct{})
@@ -139,7 +139,7 @@ func TestAnswerLostWithTheProcess(t *testing.T) {
 				require.Equal(t, acknowledged, <-line, "before the homeserver has answered")
 				select {
 				case <-reached:
-				case <-time.After(delivering):
+				case <-time.After(rig.Delivering):
 					t.Fatal("nothing is delivered")
 				}
 				kill()
@@ -149,15 +149,15 @@ func TestAnswerLostWithTheProcess(t *testing.T) {
 				}
 
 				memory = rig.Open(t, conf)
-				rig.Flush(t, memory, delivering)
+				rig.Flush(t, memory, rig.Delivering)
 				want := map[string]string{"coffee": ours}
-				if test.tea != absent {
+				if test.tea != rig.Absent {
 					want["tea"] = test.tea
 				}
 				require.Equal(t, want, others.Entries(t, others.Room))
 				require.Equal(t, want, rig.Entries(t, memory))
-				memory = reopened(t, memory, conf) // nor later
-				rig.Flush(t, memory, delivering)
+				memory = rig.Reopened(t, memory, conf) // nor later
+				rig.Flush(t, memory, rig.Delivering)
 				require.Equal(t, want, others.Entries(t, others.Room))
 			})
 		}
@@ -175,9 +175,9 @@ func TestJournalRestoredFromACopy(t *testing.T) {
 			for _, key := range []string{"tea", "milk"} {
 				require.NoError(t, memory.Set(key, []byte(`"secret first"`)))
 			}
-			rig.Flush(t, memory, delivering)
+			rig.Flush(t, memory, rig.Delivering)
 			require.NoError(t, memory.Close())
-			online := offline(front)
+			online := rig.Offline(front)
 			memory = rig.Open(t, conf)
 			require.NoError(t, memory.Set("tea", []byte(`"secret yesterday"`)))
 			was, err := memory.Delete("milk")
@@ -189,11 +189,11 @@ func TestJournalRestoredFromACopy(t *testing.T) {
 
 			online()
 			memory = rig.Open(t, conf)
-			rig.Flush(t, memory, delivering)
+			rig.Flush(t, memory, rig.Delivering)
 			require.Equal(t, map[string]string{"tea": `"secret yesterday"`}, others.Entries(t, others.Room))
 			require.NoError(t, memory.Set("tea", []byte(`"secret today"`)))
 			require.NoError(t, memory.Set("milk", []byte(`"secret today"`)))
-			rig.Flush(t, memory, delivering)
+			rig.Flush(t, memory, rig.Delivering)
 			require.NoError(t, others.Put(t.Context(), "sugar", `1`))
 			require.NoError(t, memory.Close())
 
@@ -201,14 +201,14 @@ func TestJournalRestoredFromACopy(t *testing.T) {
 			log, kept := rig.KeepLog()
 			memory = rig.Open(t, conf, matrix.WithLogger(log))
 			require.NoError(t, memory.Set("coffee", []byte(`1`)))
-			pending(t, memory, 2, 2)
+			rig.Pending(t, memory, 2, 2)
 			want := map[string]string{"tea": `"secret today"`, "milk": `"secret today"`, "sugar": `1`, "coffee": `1`}
 			require.Equal(t, want, others.Entries(t, others.Room))
-			warned(t, kept, conf.Journal, "copy")
+			rig.Warned(t, kept, conf.Journal, "copy")
 
-			memory = reopened(t, memory, conf)
+			memory = rig.Reopened(t, memory, conf)
 			require.NoError(t, memory.Set("coffee", []byte(`2`)))
-			pending(t, memory, 2, 2)
+			rig.Pending(t, memory, 2, 2)
 			want["coffee"] = `2`
 			require.Equal(t, want, others.Entries(t, others.Room), "they are not tried at another start either")
 		})
@@ -226,42 +226,42 @@ func TestLivesOfACopy(t *testing.T) {
 			for _, key := range []string{"tea", "milk", "rum"} {
 				require.NoError(t, memory.Set(key, []byte(`"first"`)))
 			}
-			rig.Flush(t, memory, delivering)
+			rig.Flush(t, memory, rig.Delivering)
 			require.NoError(t, memory.Close())
-			online := offline(front)
+			online := rig.Offline(front)
 			memory = rig.Open(t, conf)
 			for _, key := range []string{"tea", "milk", "rum"} {
 				require.NoError(t, memory.Set(key, []byte(`"copied"`)))
 			}
-			memory = reopened(t, memory, conf) // in two starts of the original
+			memory = rig.Reopened(t, memory, conf) // in two starts of the original
 			require.NoError(t, memory.Set("gin", []byte(`"copied"`)))
 			require.NoError(t, memory.Close())
 			copied, err := os.ReadFile(conf.Journal)
 			require.NoError(t, err)
 			online()
 			memory = rig.Open(t, conf)
-			rig.Flush(t, memory, delivering)
+			rig.Flush(t, memory, rig.Delivering)
 			for _, key := range []string{"tea", "milk", "rum", "gin"} {
 				require.NoError(t, memory.Set(key, []byte(`"original"`)))
 			}
-			rig.Flush(t, memory, delivering)
+			rig.Flush(t, memory, rig.Delivering)
 			require.NoError(t, memory.Close())
 
 			log, kept := rig.KeepLog()
 			conf.Journal = rig.Journal(t)
 			require.NoError(t, os.WriteFile(conf.Journal, copied, 0o600))
-			online = offline(front)
+			online = rig.Offline(front)
 			memory = rig.Open(t, conf, matrix.WithLogger(log))
 			require.NoError(t, memory.Set("coffee", []byte(`1`)))
 			require.NoError(t, memory.Set("milk", []byte(`1`)))
-			memory = reopened(t, memory, conf, matrix.WithLogger(log))
+			memory = rig.Reopened(t, memory, conf, matrix.WithLogger(log))
 			require.NoError(t, memory.Set("sugar", []byte(`2`)))
 			require.NoError(t, memory.Close())
 			online()
 			writable := front.Inject(homeserver.Fault{Match: homeserver.StateWrite, Do: homeserver.Page(502)})
 			memory = rig.Open(t, conf, matrix.WithLogger(log))
 			require.NoError(t, memory.Set("rum", []byte(`3`)))
-			warned(t, kept, conf.Journal, "copy")
+			rig.Warned(t, kept, conf.Journal, "copy")
 			rig.Has(t, memory, "coffee", `1`)
 			rig.Has(t, memory, "rum", `3`)
 			eventually(t, func() bool { value, _, err := memory.Get("tea"); return err == nil && string(value) == `"original"` }, "the original's counts")
@@ -272,17 +272,17 @@ func TestLivesOfACopy(t *testing.T) {
 			require.NoError(t, err)
 			want := map[string]string{"tea": `"original"`, "gin": `"original"`, "milk": `1`, "coffee": `1`, "sugar": `2`, "rum": `3`}
 			memory = rig.Open(t, conf, matrix.WithLogger(log))
-			pending(t, memory, 2, 2)
+			rig.Pending(t, memory, 2, 2)
 			require.Equal(t, want, others.Entries(t, others.Room))
 			require.Equal(t, want, rig.Entries(t, memory))
 
 			require.NoError(t, memory.Set("coffee", []byte(`4`)))
 			want["coffee"] = `4`
-			pending(t, memory, 2, 2)
+			rig.Pending(t, memory, 2, 2)
 			require.NoError(t, memory.Close())
 			require.NoError(t, os.WriteFile(conf.Journal, later, 0o600))
 			memory = rig.Open(t, conf, matrix.WithLogger(log))
-			delivers(t, func() bool { now := memory.Pending(); return now.Changes == now.Refused }, "it is found out once more")
+			rig.Delivers(t, func() bool { now := memory.Pending(); return now.Changes == now.Refused }, "it is found out once more")
 			require.Equal(t, want, others.Entries(t, others.Room))
 			eventually(t, func() bool { return maps.Equal(want, rig.Entries(t, memory)) }, "what is in the room counts")
 		})
@@ -292,7 +292,7 @@ func TestLivesOfACopy(t *testing.T) {
 // A journal is one bot's, and one process's at a time: a second one says so, and harms nothing.
 func TestJournalInUse(t *testing.T) {
 	bot, others := neighbours(t, matrix.OneStateKey)
-	conf := journalled(t, rig.Proxy(t), bot, others.Room, matrix.OneStateKey)
+	conf := rig.Journalled(t, rig.Proxy(t), bot, others.Room, matrix.OneStateKey)
 	memory := rig.Open(t, conf)
 	require.NoError(t, memory.Set("tea", []byte(`1`)))
 	rig.Within(t, slack, "Open of a second", func() {
@@ -301,8 +301,8 @@ func TestJournalInUse(t *testing.T) {
 		require.ErrorContains(t, err, "in use")
 	})
 	require.NoError(t, memory.Set("tea", []byte(`2`)))
-	rig.Flush(t, memory, delivering)
-	memory = reopened(t, memory, conf)
+	rig.Flush(t, memory, rig.Delivering)
+	memory = rig.Reopened(t, memory, conf)
 	rig.Has(t, memory, "tea", `2`)
 	info, err := os.Stat(conf.Journal)
 	require.NoError(t, err)
@@ -313,10 +313,10 @@ func TestJournalInUse(t *testing.T) {
 func TestJournalOfAnotherAccount(t *testing.T) {
 	bot, others := neighbours(t, matrix.OneStateKey)
 	front := rig.Proxy(t)
-	conf := journalled(t, front, bot, others.Room, matrix.OneStateKey)
+	conf := rig.Journalled(t, front, bot, others.Room, matrix.OneStateKey)
 	memory := rig.Open(t, conf)
 	require.NoError(t, memory.Set("tea", []byte(`1`)))
-	rig.Flush(t, memory, delivering)
+	rig.Flush(t, memory, rig.Delivering)
 	require.NoError(t, memory.Close())
 
 	for name, mxid := range map[string]string{"by mxid": others.UserID.String(), "by the token": ""} {
@@ -328,7 +328,7 @@ func TestJournalOfAnotherAccount(t *testing.T) {
 		}
 	}
 	// Off line nobody can be asked whose a new token is.
-	online := offline(front)
+	online := rig.Offline(front)
 	renewed := conf
 	renewed.AccessToken = rig.Shared(t).Login(t, bot.UserID.Localpart()).AccessToken
 	rig.Within(t, slack, "Open", func() { memory = rig.Open(t, renewed) })
@@ -339,7 +339,7 @@ func TestJournalOfAnotherAccount(t *testing.T) {
 	memory = rig.Open(t, conf)
 	rig.Has(t, memory, "tea", `1`)
 	require.NoError(t, memory.Set("tea", []byte(`2`)))
-	rig.Flush(t, memory, delivering)
+	rig.Flush(t, memory, rig.Delivering)
 }
 
 // What is no journal, or no longer a whole one, is an error that names the file, and is
@@ -347,12 +347,12 @@ func TestJournalOfAnotherAccount(t *testing.T) {
 func TestFileThatIsNoJournal(t *testing.T) {
 	bot := rig.Register(t)
 	home := bot.NewRoom(t)
-	conf := journalled(t, rig.Proxy(t), bot, home, matrix.OneStateKey)
+	conf := rig.Journalled(t, rig.Proxy(t), bot, home, matrix.OneStateKey)
 	memory := rig.Open(t, conf)
 	for k := range 50 {
 		require.NoError(t, memory.Set(fmt.Sprint("key ", k), fmt.Appendf(nil, `"%0500d"`, k)))
 	}
-	rig.Flush(t, memory, delivering)
+	rig.Flush(t, memory, rig.Delivering)
 	require.NoError(t, memory.Close())
 	whole, err := os.ReadFile(conf.Journal)
 	require.NoError(t, err)

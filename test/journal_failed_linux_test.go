@@ -46,7 +46,7 @@ func TestJournalFails(t *testing.T) {
 	front := rig.Proxy(t)
 	bot := rig.Register(t)
 	home := bot.NewRoom(t)
-	conf := journalled(t, front, bot, home, matrix.OneStateKey)
+	conf := rig.Journalled(t, front, bot, home, matrix.OneStateKey)
 	conf.Timeout = 10 * slack
 	memory := rig.Open(t, conf)
 	remove := front.Inject(homeserver.Fault{Match: homeserver.StateWrite, Do: homeserver.Page(502)})
@@ -62,8 +62,8 @@ func TestJournalFails(t *testing.T) {
 	require.Equal(t, `1`, bot.Entries(t, home)["coffee"])
 	require.FileExists(t, conf.Journal+".failed")
 
-	memory = reopened(t, memory, conf)
-	rig.Flush(t, memory, delivering)
+	memory = rig.Reopened(t, memory, conf)
+	rig.Flush(t, memory, rig.Delivering)
 	held := bot.Entries(t, home)
 	require.Equal(t, `1`, held["tea"])
 	require.Equal(t, `1`, held["coffee"])
@@ -75,7 +75,7 @@ func TestJournalFailsInPlace(t *testing.T) {
 	front := rig.Proxy(t)
 	bot := rig.Register(t)
 	home := bot.NewRoom(t)
-	conf := journalled(t, front, bot, home, matrix.OneStateKey)
+	conf := rig.Journalled(t, front, bot, home, matrix.OneStateKey)
 	memory := rig.Open(t, conf)
 	remove := front.Inject(homeserver.Fault{Match: homeserver.StateWrite, Do: homeserver.Page(502)})
 	require.NoError(t, memory.Set("tea", []byte(`1`)))
@@ -99,7 +99,7 @@ func TestJournalFailsInPlace(t *testing.T) {
 	require.NoError(t, memory.Close())
 	require.NoError(t, os.RemoveAll(conf.Journal+".failed"))
 	memory = rig.Open(t, conf)
-	rig.Flush(t, memory, delivering)
+	rig.Flush(t, memory, rig.Delivering)
 	held = bot.Entries(t, home)
 	require.Equal(t, `1`, held["tea"])
 	require.Equal(t, `1`, held["coffee"])
@@ -113,15 +113,15 @@ func TestNothingOfAFailedJournalComesBack(t *testing.T) {
 			front := rig.Proxy(t)
 			bot := rig.Register(t)
 			home := bot.NewRoom(t)
-			conf := journalled(t, front, bot, home, layout)
+			conf := rig.Journalled(t, front, bot, home, layout)
 			memory := rig.Open(t, conf)
 			for _, key := range []string{"deleted before", "set before", "set back", "no UTF-8: \xff"} {
 				require.NoError(t, memory.Set(key, []byte(`1`)))
 			}
-			rig.Flush(t, memory, delivering)
+			rig.Flush(t, memory, rig.Delivering)
 			_, err := memory.Delete("deleted before")
 			require.NoError(t, err)
-			rig.Flush(t, memory, delivering)
+			rig.Flush(t, memory, rig.Delivering)
 
 			remove := front.Inject(homeserver.Fault{Match: homeserver.StateWrite, Do: homeserver.Page(502)})
 			for _, key := range []string{"deleted before", "set before", "set back", "no UTF-8: \xff", "new", "newer", "kept", "told"} {
@@ -149,8 +149,8 @@ func TestNothingOfAFailedJournalComesBack(t *testing.T) {
 			want := map[string]string{"told": `3`, "set before": `3`, "set back": `1`, "no UTF-8: \xff": `1`, "newer": `3`, "kept": `2`, "fails": `3`}
 			require.Equal(t, want, rig.Entries(t, memory))
 
-			memory = reopened(t, memory, conf)
-			rig.Flush(t, memory, delivering)
+			memory = rig.Reopened(t, memory, conf)
+			rig.Flush(t, memory, rig.Delivering)
 			require.Equal(t, want, rig.Entries(t, memory))
 			delete(want, "no UTF-8: \xff")
 			want["dev.joe.key:bm8gVVRGLTg6IP8="] = `1` // its name in the room
@@ -165,7 +165,7 @@ func TestFlushWhileAllIsFoundOutdated(t *testing.T) {
 	front := rig.Proxy(t)
 	bot := rig.Register(t)
 	home := bot.NewRoom(t)
-	conf := journalled(t, front, bot, home, matrix.PerKey)
+	conf := rig.Journalled(t, front, bot, home, matrix.PerKey)
 	memory := rig.Open(t, conf)
 	remove := front.Inject(homeserver.Fault{Match: homeserver.StateWrite, Do: homeserver.Page(502)})
 	require.NoError(t, memory.Set("tea", []byte(`1`)))
@@ -177,9 +177,9 @@ func TestFlushWhileAllIsFoundOutdated(t *testing.T) {
 	reached, release := make(chan struct{}), make(chan struct{})
 	accountData := func(r *http.Request) bool { return strings.Contains(r.URL.Path, "/account_data/") }
 	front.Inject(homeserver.Fault{Match: accountData, Times: 1, Do: homeserver.PauseBefore(reached, release)})
-	memory = reopened(t, memory, conf)
+	memory = rig.Reopened(t, memory, conf)
 	<-reached
-	ctx, cancel := context.WithTimeout(t.Context(), delivering)
+	ctx, cancel := context.WithTimeout(t.Context(), rig.Delivering)
 	defer cancel()
 	flushed := make(chan error, 1)
 	go func() { flushed <- memory.Flush(ctx) }()
@@ -199,17 +199,17 @@ func TestJournalFailsWithWhatWasSetBlindly(t *testing.T) {
 			front := rig.Proxy(t)
 			bot, others := neighbours(t, layout)
 			alias := others.NewAlias(t, others.Room).String()
-			conf := journalled(t, front, bot, bot.NewRoom(t), layout)
+			conf := rig.Journalled(t, front, bot, bot.NewRoom(t), layout)
 			conf.Rooms["found"] = alias
 			memory := rig.Open(t, conf)
 			require.NoError(t, memory.Set("tea", []byte(`1`)))
-			rig.Flush(t, memory, delivering)
+			rig.Flush(t, memory, rig.Delivering)
 			for _, key := range []string{"kept", "set again"} {
 				require.NoError(t, others.Put(t.Context(), key, theirs))
 			}
 			require.NoError(t, memory.Close())
 
-			online := offline(front)
+			online := rig.Offline(front)
 			memory = rig.Open(t, conf)
 			found := memory.InRoom("found")
 			require.NoError(t, found.Set("kept", "ours"))
@@ -219,10 +219,10 @@ func TestJournalFailsWithWhatWasSetBlindly(t *testing.T) {
 			defer cancel()
 			require.ErrorIs(t, found.WithContext(ctx).Set("fails", 1), matrix.ErrUnknownOutcome)
 			online()
-			delivers(t, func() bool { return found.Set("set again", "later") == nil }, "the homeserver is back")
+			rig.Delivers(t, func() bool { return found.Set("set again", "later") == nil }, "the homeserver is back")
 
-			memory = reopened(t, memory, conf)
-			rig.Flush(t, memory, delivering)
+			memory = rig.Reopened(t, memory, conf)
+			rig.Flush(t, memory, rig.Delivering)
 			held := others.Entries(t, others.Room)
 			require.Equal(t, ours, held["kept"])
 			require.Equal(t, `"later"`, held["set again"])

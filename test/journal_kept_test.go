@@ -20,18 +20,18 @@ func TestWhatOthersChangedIsKept(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			bot, others := neighbours(t, layout)
-			conf := journalled(t, rig.Proxy(t), bot, others.Room, layout)
+			conf := rig.Journalled(t, rig.Proxy(t), bot, others.Room, layout)
 			memory := rig.Open(t, conf)
 			require.NoError(t, memory.Set("tea", []byte(`1`)))
-			rig.Flush(t, memory, delivering)
+			rig.Flush(t, memory, rig.Delivering)
 			require.NoError(t, others.Put(t.Context(), "sugar", `2`))
 
 			front := rig.Proxy(t)
-			offline(front)
+			rig.Offline(front)
 			quiet, _ := rig.KeepLog()
 			killed := conf
 			killed.Homeserver, killed.Journal = front.URL(), rig.Journal(t)
-			delivers(t, func() bool {
+			rig.Delivers(t, func() bool {
 				file, err := os.ReadFile(conf.Journal)
 				require.NoError(t, err)
 				require.NoError(t, os.WriteFile(killed.Journal, file, 0o600))
@@ -57,7 +57,7 @@ func TestOthersAreHeardBeforeTheRoomIsRead(t *testing.T) {
 			front, others, conf, memory := besideOthers(t, layout)
 			for _, value := range []string{`"older"`, `"ours"`} {
 				require.NoError(t, memory.Set("tea", []byte(value)))
-				rig.Flush(t, memory, delivering)
+				rig.Flush(t, memory, rig.Delivering)
 			}
 			require.NoError(t, memory.Close())
 
@@ -77,7 +77,7 @@ func TestOthersAreHeardBeforeTheRoomIsRead(t *testing.T) {
 			close(release)
 			eventually(t, func() bool { value, _, err := memory.Get("tea"); return err == nil && string(value) == theirs }, "what others changed counts")
 			require.NoError(t, memory.Set("milk", []byte(`2`)))
-			rig.Flush(t, memory, delivering)
+			rig.Flush(t, memory, rig.Delivering)
 			want := map[string]string{"tea": theirs, "sugar": `"1"`, "milk": `2`}
 			require.Equal(t, want, others.Entries(t, others.Room))
 			require.Equal(t, want, rig.Entries(t, memory))

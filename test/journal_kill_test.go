@@ -67,7 +67,7 @@ func (m mortal) change(n int) change {
 // text is what stands in a room for a change.
 func (c change) text() string {
 	if c.gone {
-		return absent
+		return rig.Absent
 	}
 	return fmt.Sprint(c.value)
 }
@@ -158,15 +158,15 @@ func outlived(t *testing.T, own rig.Server, layout matrix.StateKey, kills int, k
 	}
 	front := own.Proxy(t)
 	front.Inject(homeserver.Fault{Match: homeserver.StateWrite, Do: homeserver.Finish()})
-	conf := journalled(t, front, bot, m.Rooms[0], layout)
+	conf := rig.Journalled(t, front, bot, m.Rooms[0], layout)
 	for i, room := range m.Rooms[1:] {
 		conf.Rooms[fmt.Sprint("room ", i)] = room.String()
 	}
 	m.Conf = bare(conf)
 	t.Logf("the seed is %d", m.Seed)
-	r := &remains{t: t, models: make(map[id.RoomID]model), witness: newWitness(owner)}
+	r := &remains{t: t, models: make(map[id.RoomID]rig.Model), witness: newWitness(owner)}
 	for _, room := range m.Rooms {
-		r.models[room] = make(model)
+		r.models[room] = make(rig.Model)
 	}
 
 	// The first start of a journal needs the homeserver, and is nothing to be killed in.
@@ -185,9 +185,9 @@ func outlived(t *testing.T, own rig.Server, layout matrix.StateKey, kills int, k
 			eventually(t, func() bool { return strings.Contains(told.String(), "\n") }, "life %d begins: %s", m.Life, told)
 		}
 		if m.Life%8 == 1 { // and else it may not have come to deliver anything
-			delivers(t, func() bool { return front.Count(homeserver.Seen(homeserver.StateWrite)) > 0 }, "life %d delivers", m.Life)
+			rig.Delivers(t, func() bool { return front.Count(homeserver.Seen(homeserver.StateWrite)) > 0 }, "life %d delivers", m.Life)
 		}
-		stopped(nil, time.Duration(random.Int64N(int64(250*time.Millisecond))))
+		rig.Stopped(nil, time.Duration(random.Int64N(int64(250*time.Millisecond))))
 		kill()
 		killed.Add(1)
 		front.Hold()() // what the homeserver had begun for it comes before the next starts
@@ -214,7 +214,7 @@ func outlived(t *testing.T, own rig.Server, layout matrix.StateKey, kills int, k
 // remains are what is known of the bots that were killed.
 type remains struct {
 	t            testing.TB
-	models       map[id.RoomID]model
+	models       map[id.RoomID]rig.Model
 	witness      *witness
 	acknowledged int
 }
@@ -244,7 +244,7 @@ func (r *remains) bury(m mortal, told string) {
 		require.Equal(r.t, n, acknowledged)
 		c := m.change(n)
 		if may := r.models[c.room][c.key]; c.gone {
-			there := len(may) > 0 && may[0] != absent
+			there := len(may) > 0 && may[0] != rig.Absent
 			require.Equal(r.t, there, was, "life %d, change %d: Delete of %q in %s", m.Life, n, c.key, c.room)
 		}
 		r.models[c.room][c.key] = []string{c.text()}
@@ -253,7 +253,7 @@ func (r *remains) bury(m mortal, told string) {
 	// The next change may have been made or not.
 	c := m.change(n + 1)
 	if _, known := r.models[c.room][c.key]; !known {
-		r.models[c.room][c.key] = []string{absent}
+		r.models[c.room][c.key] = []string{rig.Absent}
 	}
 	r.models[c.room][c.key] = append(r.models[c.room][c.key], c.text())
 }
@@ -265,7 +265,7 @@ func (r *remains) check(when string, room id.RoomID, held map[string]string) {
 		require.Contains(r.t, mortalKeys, key, "%s, in %s", when, room)
 	}
 	for _, key := range mortalKeys {
-		require.True(r.t, r.models[room].allows(key, held[key]), "%s, %q in %s is %q, and may be %q", when, key, room, held[key], r.models[room][key])
+		require.True(r.t, r.models[room].Allows(key, held[key]), "%s, %q in %s is %q, and may be %q", when, key, room, held[key], r.models[room][key])
 	}
 }
 

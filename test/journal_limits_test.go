@@ -33,7 +33,7 @@ func TestManyChangesTakeFewEvents(t *testing.T) {
 	for range rooms {
 		all = append(all, owner.NewRoom(t, bot, rig.Writable))
 	}
-	memory := rig.Open(t, journalled(t, front, bot, all[0], matrix.OneStateKey), matrix.WithLogger(rig.Warnings(t)))
+	memory := rig.Open(t, rig.Journalled(t, front, bot, all[0], matrix.OneStateKey), matrix.WithLogger(rig.Warnings(t)))
 	front.Reset()
 	var setting sync.WaitGroup
 	for _, room := range all {
@@ -54,7 +54,7 @@ func TestManyChangesTakeFewEvents(t *testing.T) {
 		want[fmt.Sprint("key ", n%keys)] = fmt.Sprint(n)
 	}
 	for _, room := range all {
-		require.Empty(t, compare("the room", want, bot.Entries(t, room)))
+		require.Empty(t, rig.Compare("the room", want, bot.Entries(t, room)))
 	}
 	puts := front.Count(homeserver.Seen(homeserver.StateWrite))
 	t.Logf("%d changes took %d requests", changes, puts)
@@ -69,18 +69,18 @@ func TestWhatIsThereAlreadyTakesNoEvent(t *testing.T) {
 			t.Parallel()
 			front, others, _, memory := besideOthers(t, layout)
 			require.NoError(t, memory.Set("tea", []byte(`{"green":1,"black":2}`)))
-			rig.Flush(t, memory, delivering)
+			rig.Flush(t, memory, rig.Delivering)
 			front.Reset()
 			for _, same := range []string{`{"green":1,"black":2}`, `{"black":2, "green":1}`} {
 				require.NoError(t, memory.Set("tea", []byte(same)))
-				rig.Flush(t, memory, delivering)
+				rig.Flush(t, memory, rig.Delivering)
 			}
 			require.Zero(t, front.Count(homeserver.Seen(homeserver.StateWrite)))
 
 			restore := front.Inject(homeserver.Fault{Match: homeserver.Sync, Do: homeserver.Page(502)}) // so that it does not hear of it
 			require.NoError(t, others.Put(t.Context(), "tea", theirs))
 			require.NoError(t, memory.Set("tea", []byte(`{"green":1,"black":2}`)))
-			rig.Flush(t, memory, delivering)
+			rig.Flush(t, memory, rig.Delivering)
 			require.JSONEq(t, `{"green":1,"black":2}`, others.Entries(t, others.Room)["tea"])
 			restore()
 		})
@@ -97,7 +97,7 @@ func TestAnswersGoBeforeTheJournal(t *testing.T) {
 	room := account.NewRoom(t, person)
 	// All that a bot sends is limited, as soon as it is told so.
 	unlimited := front.Inject(homeserver.Fault{Match: rig.Sends, Do: homeserver.Limit(3, pause)})
-	memory := matrix.New(journalled(t, front, account, room, matrix.PerKey))
+	memory := matrix.New(rig.Journalled(t, front, account, room, matrix.PerKey))
 	ctx, cancel := context.WithCancel(context.Background())
 	bot := joe.New("bot", joe.WithContext(ctx), joe.WithLogger(zaptest.NewLogger(t)), memory, adapter.New(memory))
 	heard := make(chan time.Time, questions)
@@ -125,7 +125,7 @@ func TestAnswersGoBeforeTheJournal(t *testing.T) {
 		require.NoError(t, err)
 		from := <-heard
 		answer := fmt.Sprint("pong ", n)
-		delivers(t, func() bool { return said(t, person, room, answer) }, "the bot answers")
+		rig.Delivers(t, func() bool { return said(t, person, room, answer) }, "the bot answers")
 		require.Greater(t, memory.Pending().Changes, 0, "the journal has something to deliver all the time")
 		for _, request := range front.Requests() {
 			if request.Time.Before(from) || request.Status != http.StatusOK {
@@ -166,7 +166,7 @@ func said(t testing.TB, account rig.Account, room id.RoomID, text string) bool {
 func TestFlushKeepsThePauses(t *testing.T) {
 	t.Parallel()
 	front, bot := rig.Proxy(t), rig.Register(t)
-	conf := journalled(t, front, bot, bot.NewRoom(t), matrix.OneStateKey)
+	conf := rig.Journalled(t, front, bot, bot.NewRoom(t), matrix.OneStateKey)
 	memory := rig.Open(t, conf)
 	restore := front.Inject(homeserver.Fault{Match: homeserver.StateWrite, Do: homeserver.Status(500, nil, `{"errcode":"M_UNKNOWN","error":"as the test says"}`)})
 	require.NoError(t, memory.Set("tea", []byte(`1`)))
@@ -177,7 +177,7 @@ func TestFlushKeepsThePauses(t *testing.T) {
 	require.ErrorContains(t, err, "1 changes are not delivered")
 	require.LessOrEqual(t, front.Count(homeserver.Seen(homeserver.StateWrite)), 10)
 	restore()
-	rig.Flush(t, memory, delivering)
+	rig.Flush(t, memory, rig.Delivering)
 }
 
 // Where it can't be asked whether the journal is the latest, Flush says so, and is not kept waiting
@@ -187,7 +187,7 @@ func TestFlushHurriesTheQuestionOfTheLatest(t *testing.T) {
 	front, bot := rig.Proxy(t), rig.Register(t)
 	asks := func(r *http.Request) bool { return strings.Contains(r.URL.Path, "/account_data/dev.joe.journal.") }
 	restore := front.Inject(homeserver.Fault{Match: asks, Do: homeserver.Status(403, nil, `{"errcode":"M_FORBIDDEN","error":"as the test says"}`)})
-	memory := rig.Open(t, journalled(t, front, bot, bot.NewRoom(t), matrix.OneStateKey))
+	memory := rig.Open(t, rig.Journalled(t, front, bot, bot.NewRoom(t), matrix.OneStateKey))
 	require.NoError(t, memory.Set("tea", []byte(`1`)))
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
@@ -199,7 +199,7 @@ func TestFlushHurriesTheQuestionOfTheLatest(t *testing.T) {
 			return strings.Contains(r.Path, "/account_data/dev.joe.journal.") && r.Status == 403
 		})
 	}
-	rig.Eventually(delivering)(t, func() bool { return tries() == 4 }, "the next attempt is some seconds away")
+	rig.Eventually(rig.Delivering)(t, func() bool { return tries() == 4 }, "the next attempt is some seconds away")
 	restore()
-	rig.Within(t, 3*time.Second, "Flush", func() { rig.Flush(t, memory, delivering) })
+	rig.Within(t, 3*time.Second, "Flush", func() { rig.Flush(t, memory, rig.Delivering) })
 }

@@ -78,8 +78,8 @@ func startsWithoutTheHomeserver(t *testing.T, absence func(testing.TB) (rig.Serv
 		require.NoError(t, memory.Set(key, []byte(value)))
 	}
 	require.NoError(t, memory.InRoom("ops").Set("deploys", 1))
-	rig.Flush(t, memory, delivering)
-	delivers(t, func() bool {
+	rig.Flush(t, memory, rig.Delivering)
+	rig.Delivers(t, func() bool {
 		in, err := owner.JoinedMembers(t.Context(), public.RoomID)
 		return err == nil && len(in.Joined) == 2
 	}, "the bot has joined the room of the alias")
@@ -141,12 +141,12 @@ func startsWithoutTheHomeserver(t *testing.T, absence func(testing.TB) (rig.Serv
 		assert.Error(t, memory.InRoom("!nobody:localhost").Set("ours", 1), "nobody knows that room")
 	})
 	asked.Wait()
-	delivers(t, func() bool { return len(kept.Lines("level=warning")) > 0 }, "a homeserver that is away is a warning")
+	rig.Delivers(t, func() bool { return len(kept.Lines("level=warning")) > 0 }, "a homeserver that is away is a warning")
 	require.Empty(t, kept.Lines("level=error"))
 
 	back()
-	pending(t, memory, 0, 0)
-	rig.Flush(t, memory, delivering)
+	rig.Pending(t, memory, 0, 0)
+	rig.Flush(t, memory, rig.Delivering)
 	require.Equal(t, map[string]string{"tea": `"black"`, "sugar": `2`, "coffee": `"strong"`}, bot.Entries(t, home))
 	require.Equal(t, map[string]string{"deploys": `3`}, bot.Entries(t, ops))
 	require.Equal(t, map[string]string{"theirs": `1`, "ours": `2`}, owner.Entries(t, public.RoomID))
@@ -180,17 +180,17 @@ func TestAliasMovedWhileTheBotWasDown(t *testing.T) {
 			front, bot := rig.Proxy(t), rig.Register(t)
 			before, after := bot.NewRoom(t), bot.NewRoom(t)
 			alias := bot.NewAlias(t, before)
-			conf := journalled(t, front, bot, bot.NewRoom(t), layout)
+			conf := rig.Journalled(t, front, bot, bot.NewRoom(t), layout)
 			memory := rig.Open(t, conf)
 			require.NoError(t, memory.InRoom(alias.String()).Set("deploys", 1))
-			rig.Flush(t, memory, delivering)
+			rig.Flush(t, memory, rig.Delivering)
 			require.NoError(t, memory.Close())
 			_, err := bot.DeleteAlias(t.Context(), alias)
 			require.NoError(t, err)
 			_, err = bot.CreateAlias(t.Context(), alias, after)
 			require.NoError(t, err)
 
-			online := offline(front)
+			online := rig.Offline(front)
 			log, kept := rig.KeepLog()
 			memory = rig.Open(t, conf, matrix.WithLogger(log))
 			room := memory.InRoom(alias.String())
@@ -201,12 +201,12 @@ func TestAliasMovedWhileTheBotWasDown(t *testing.T) {
 			require.True(t, ok)
 			require.Equal(t, 2, deploys)
 			online()
-			rig.Flush(t, memory, delivering) // so it is connected
+			rig.Flush(t, memory, rig.Delivering) // so it is connected
 			require.NoError(t, room.Set("deploys", 3))
-			rig.Flush(t, memory, delivering)
+			rig.Flush(t, memory, rig.Delivering)
 			require.Equal(t, map[string]string{"deploys": `2`}, bot.Entries(t, before))
 			require.Equal(t, map[string]string{"deploys": `3`}, bot.Entries(t, after))
-			warned(t, kept, alias.String(), before.String(), after.String())
+			rig.Warned(t, kept, alias.String(), before.String(), after.String())
 		})
 	}
 }
@@ -233,17 +233,17 @@ func TestHomeserverAwayForLong(t *testing.T) {
 				n++
 			}
 			set()
-			rig.Flush(t, memory, delivering)
+			rig.Flush(t, memory, rig.Delivering)
 			back, since := leave(), time.Now()
-			delivers(t, func() bool { set(); return time.Since(since) > 3*conf.Timeout }, "it is away for long enough")
+			rig.Delivers(t, func() bool { set(); return time.Since(since) > 3*conf.Timeout }, "it is away for long enough")
 			now := memory.Pending()
 			require.Equal(t, min(n-1, keys), now.Changes, "one for each key that was set since")
 			require.Zero(t, now.Refused)
 			set()
 			back()
-			rig.Flush(t, memory, delivering)
-			require.Empty(t, compare("the room", want, bot.Entries(t, home)))
-			require.Empty(t, compare("the memory", want, rig.Entries(t, memory)))
+			rig.Flush(t, memory, rig.Delivering)
+			require.Empty(t, rig.Compare("the room", want, bot.Entries(t, home)))
+			require.Empty(t, rig.Compare("the memory", want, rig.Entries(t, memory)))
 		})
 	}
 }
@@ -276,7 +276,7 @@ func TestCloseWithChangesPending(t *testing.T) {
 				set(i)
 			}
 			require.NoError(t, memory.Close())
-			require.Empty(t, compare("the room", want, bot.Entries(t, home)))
+			require.Empty(t, rig.Compare("the room", want, bot.Entries(t, home)))
 			require.Equal(t, matrix.Pending{}, memory.Pending())
 
 			log, kept := rig.KeepLog()
@@ -286,7 +286,7 @@ func TestCloseWithChangesPending(t *testing.T) {
 				set(20 + i)
 			}
 			if way == "refused" {
-				delivers(t, func() bool { return len(kept.Lines("level=warning")) > 0 }, "it has noticed")
+				rig.Delivers(t, func() bool { return len(kept.Lines("level=warning")) > 0 }, "it has noticed")
 			}
 			rig.Within(t, bound, "Close", func() { require.NoError(t, memory.Close()) })
 			require.Equal(t, 10, memory.Pending().Changes)
@@ -294,13 +294,13 @@ func TestCloseWithChangesPending(t *testing.T) {
 			rig.Within(t, slack+conf.Timeout, "Open and Close", func() {
 				memory = rig.Open(t, conf)
 				require.Equal(t, 10, memory.Pending().Changes)
-				require.Empty(t, compare("a memory that starts without a connection", want, rig.Entries(t, memory)))
+				require.Empty(t, rig.Compare("a memory that starts without a connection", want, rig.Entries(t, memory)))
 				require.NoError(t, memory.Close())
 			})
 			back()
 			memory = rig.Open(t, conf)
-			rig.Flush(t, memory, delivering)
-			require.Empty(t, compare("the room", want, bot.Entries(t, home)))
+			rig.Flush(t, memory, rig.Delivering)
+			require.Empty(t, rig.Compare("the room", want, bot.Entries(t, home)))
 		})
 	}
 }
@@ -314,7 +314,7 @@ func TestCredentialsRefusedWithAJournal(t *testing.T) {
 	start.Journal = rig.Journal(t)
 	memory := rig.Open(t, start)
 	require.NoError(t, memory.Set("tea", []byte(`"green"`)))
-	rig.Flush(t, memory, delivering)
+	rig.Flush(t, memory, rig.Delivering)
 	require.NoError(t, memory.Close())
 	dead := rig.Shared(t).Login(t, bot.UserID.Localpart())
 	_, err := dead.Logout(t.Context())
@@ -344,12 +344,12 @@ func TestCredentialsRefusedWithAJournal(t *testing.T) {
 			require.Equal(t, want, rig.Entries(t, memory))
 			require.NoError(t, memory.Set(name, []byte(`1`)))
 			want[name] = `1`
-			warned(t, kept, test.says...)
+			rig.Warned(t, kept, test.says...)
 			require.Equal(t, 1, memory.Pending().Changes)
 			require.NoError(t, memory.Close())
 
 			memory = rig.Open(t, start)
-			rig.Flush(t, memory, delivering)
+			rig.Flush(t, memory, rig.Delivering)
 			require.Equal(t, want, bot.Entries(t, home))
 			require.NoError(t, memory.Close())
 		})
@@ -377,7 +377,7 @@ func TestFirstStartNeedsTheHomeserver(t *testing.T) {
 			conf.Timeout = time.Minute
 			memory := rig.Open(t, conf)
 			require.NoError(t, memory.Set("tea", []byte(`1`)))
-			rig.Flush(t, memory, delivering)
+			rig.Flush(t, memory, rig.Delivering)
 			require.Equal(t, map[string]string{"tea": `1`}, bot.Entries(t, home))
 			require.FileExists(t, conf.Journal)
 		})
@@ -388,10 +388,10 @@ func TestFirstStartNeedsTheHomeserver(t *testing.T) {
 func TestOpenFailsWithChangesPending(t *testing.T) {
 	t.Parallel()
 	front, bot := rig.Proxy(t), rig.Register(t)
-	conf := journalled(t, front, bot, bot.NewRoom(t), matrix.OneStateKey)
+	conf := rig.Journalled(t, front, bot, bot.NewRoom(t), matrix.OneStateKey)
 	memory := rig.Open(t, conf)
-	rig.Flush(t, memory, delivering)
-	back := offline(front)
+	rig.Flush(t, memory, rig.Delivering)
+	back := rig.Offline(front)
 	require.NoError(t, memory.Set("tea", []byte(`1`)))
 	require.NoError(t, memory.Close())
 	back()

@@ -23,7 +23,7 @@ func TestPermissionsAreWrittenThrough(t *testing.T) {
 			front := rig.Proxy(t)
 			robot := rig.Register(t)
 			home, other := robot.NewRoom(t), robot.NewRoom(t)
-			conf := journalled(t, front, robot, home, layout)
+			conf := rig.Journalled(t, front, robot, home, layout)
 			conf.Timeout = 5 * time.Second
 			bot := rig.StartBot(t, conf)
 			in := func(room string, do func() error) {
@@ -37,22 +37,22 @@ func TestPermissionsAreWrittenThrough(t *testing.T) {
 				return func() error { _, err := bot.Auth.Grant("admin", user); return err }
 			}
 			require.NoError(t, grant(alice)())
-			require.Equal(t, []any{"admin"}, standing(t, robot, home)[permissions+alice], "when Grant has returned")
+			require.Equal(t, []any{"admin"}, standing(t, robot, home)[rig.Permissions+alice], "when Grant has returned")
 			in(other.String(), grant(bob)) // from a handler in another room as well
-			require.Equal(t, []any{"admin"}, standing(t, robot, home)[permissions+bob])
+			require.Equal(t, []any{"admin"}, standing(t, robot, home)[rig.Permissions+bob])
 			require.Equal(t, matrix.Pending{}, bot.Memory.Pending())
 
 			for range 3 { // while ordinary changes of the same room and the same dictionary are pending
 				require.NoError(t, bot.Store.Set("tea", "green"))
 				_, err := bot.Auth.Revoke("admin", bob)
 				require.NoError(t, err)
-				require.NotContains(t, standing(t, robot, home), permissions+bob, "when Revoke has returned")
+				require.NotContains(t, standing(t, robot, home), rig.Permissions+bob, "when Revoke has returned")
 				require.NoError(t, bot.Store.Set("tea", "black"))
 				require.NoError(t, grant(bob)())
-				require.Contains(t, standing(t, robot, home), permissions+bob)
+				require.Contains(t, standing(t, robot, home), rig.Permissions+bob)
 			}
-			rig.Flush(t, bot.Memory, delivering)
-			require.Equal(t, map[string]any{"tea": "black", permissions + alice: []any{"admin"}, permissions + bob: []any{"admin"}}, standing(t, robot, home))
+			rig.Flush(t, bot.Memory, rig.Delivering)
+			require.Equal(t, map[string]any{"tea": "black", rig.Permissions + alice: []any{"admin"}, rig.Permissions + bob: []any{"admin"}}, standing(t, robot, home))
 
 			remove := front.Inject(homeserver.Fault{Match: homeserver.StateWrite, Do: homeserver.Page(502)})
 			require.NoError(t, bot.Store.Set("tea", "white"))
@@ -62,8 +62,8 @@ func TestPermissionsAreWrittenThrough(t *testing.T) {
 			require.Error(t, err)
 			require.Equal(t, 1, bot.Memory.Pending().Changes, "tea, and nothing that failed")
 			remove()
-			rig.Flush(t, bot.Memory, delivering)
-			require.Equal(t, map[string]any{"tea": "white", permissions + alice: []any{"admin"}, permissions + bob: []any{"admin"}}, standing(t, robot, home))
+			rig.Flush(t, bot.Memory, rig.Delivering)
+			require.Equal(t, map[string]any{"tea": "white", rig.Permissions + alice: []any{"admin"}, rig.Permissions + bob: []any{"admin"}}, standing(t, robot, home))
 		})
 	}
 }
@@ -77,7 +77,7 @@ func TestRevokedWhileTheBotWasDown(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			front := rig.Proxy(t)
 			robot, others := neighbours(t, layout)
-			conf := journalled(t, front, robot, others.Room, layout)
+			conf := rig.Journalled(t, front, robot, others.Room, layout)
 			conf.Timeout = 5 * time.Second
 			bot := rig.StartBot(t, conf)
 			for _, user := range []string{alice, mallory} {
@@ -85,15 +85,15 @@ func TestRevokedWhileTheBotWasDown(t *testing.T) {
 				require.NoError(t, err)
 			}
 			require.NoError(t, bot.Store.Set("tea", "green"))
-			rig.Flush(t, bot.Memory, delivering)
+			rig.Flush(t, bot.Memory, rig.Delivering)
 			require.NoError(t, bot.Stop())
-			require.NoError(t, others.Delete(t.Context(), permissions+mallory))
+			require.NoError(t, others.Delete(t.Context(), rig.Permissions+mallory))
 
-			online := offline(front)
+			online := rig.Offline(front)
 			bot = rig.StartBot(t, conf)
 			rig.Within(t, 4*(conf.Timeout+slack), "asking who may do what", func() {
 				for _, user := range []string{alice, mallory} {
-					_, _, err := bot.Memory.Get(permissions + user)
+					_, _, err := bot.Memory.Get(rig.Permissions + user)
 					require.Error(t, err, "it is not known, neither way")
 					err = bot.Auth.CheckPermission("admin", user)
 					require.Error(t, err)
@@ -101,27 +101,27 @@ func TestRevokedWhileTheBotWasDown(t *testing.T) {
 				}
 			})
 			rig.Within(t, conf.Timeout, "a grant", func() {
-				require.ErrorContains(t, bot.Memory.Set(permissions+alice, []byte(`["cook"]`)), "502", "it says why it can't be made")
+				require.ErrorContains(t, bot.Memory.Set(rig.Permissions+alice, []byte(`["cook"]`)), "502", "it says why it can't be made")
 			})
 			var tea string
 			ok, err := bot.Store.Get("tea", &tea)
 			require.NoError(t, err)
 			require.True(t, ok)
 			require.NoError(t, bot.Store.Set("tea", "black"))
-			last := []string{"tea", permissions + alice, permissions + mallory}
+			last := []string{"tea", rig.Permissions + alice, rig.Permissions + mallory}
 			keys, err := bot.Store.Keys()
 			require.NoError(t, err)
 			require.ElementsMatch(t, last, keys, "as it last heard; whether they are there still, and what they hold, is for Get to say")
 
 			online()
-			delivers(t, func() bool { return bot.Auth.CheckPermission("admin", alice) == nil }, "what is known again holds")
+			rig.Delivers(t, func() bool { return bot.Auth.CheckPermission("admin", alice) == nil }, "what is known again holds")
 			require.ErrorIs(t, bot.Auth.CheckPermission("admin", mallory), joe.ErrNotAllowed)
-			rig.Flush(t, bot.Memory, delivering)
-			want := map[string]any{"tea": "black", permissions + alice: []any{"admin"}}
+			rig.Flush(t, bot.Memory, rig.Delivering)
+			want := map[string]any{"tea": "black", rig.Permissions + alice: []any{"admin"}}
 			require.Equal(t, want, standing(t, robot, others.Room))
 			require.NoError(t, bot.Stop())
 			bot = rig.StartBot(t, conf)
-			delivers(t, func() bool { return bot.Auth.CheckPermission("admin", alice) == nil }, "it has a connection")
+			rig.Delivers(t, func() bool { return bot.Auth.CheckPermission("admin", alice) == nil }, "it has a connection")
 			require.ErrorIs(t, bot.Auth.CheckPermission("admin", mallory), joe.ErrNotAllowed)
 			require.Equal(t, want, standing(t, robot, others.Room))
 		})

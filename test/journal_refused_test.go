@@ -14,7 +14,6 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"maunium.net/go/mautrix"
-	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
 
 	matrix "github.com/go-joe/matrix-memory"
@@ -39,11 +38,11 @@ func newTenant(t *testing.T, layout matrix.StateKey) *tenant {
 	t.Helper()
 	r := &tenant{owner: rig.Register(t), bot: rig.Register(t), front: rig.Proxy(t)}
 	r.room, r.other = r.owner.NewRoom(t, r.bot, rig.Writable), r.owner.NewRoom(t, r.bot, rig.Writable)
-	r.conf = journalled(t, r.front, r.bot, r.other, layout)
+	r.conf = rig.Journalled(t, r.front, r.bot, r.other, layout)
 	r.conf.Rooms["room"] = r.room.String()
 	r.open(t)
 	require.NoError(t, r.memory.InRoom("room").Set("before", 1))
-	rig.Flush(t, r.memory, delivering)
+	rig.Flush(t, r.memory, rig.Delivering)
 	r.through = r.front.Inject(homeserver.Fault{Match: homeserver.StateWrite, Do: homeserver.RateLimitBody(200)})
 	return r
 }
@@ -55,27 +54,20 @@ func (r *tenant) open(t *testing.T) {
 }
 
 // level says which power level the memory's events need in the room.
-func (r *tenant) level(t testing.TB, need int) {
-	t.Helper()
-	var levels event.PowerLevelsEventContent
-	require.NoError(t, r.owner.StateEvent(t.Context(), r.room, event.StatePowerLevels, "", &levels))
-	levels.Events[rig.MemoryType.Type] = need
-	_, err := r.owner.SendStateEvent(t.Context(), r.room, event.StatePowerLevels, "", &levels)
-	require.NoError(t, err)
-}
+func (r *tenant) level(t testing.TB, need int) { t.Helper(); r.owner.Need(t, r.room, need) }
 
 // dead waits until just one change is refused, and no other is pending, and checks all that
 // holds then: it is seen, Flush says which it is, and the log says this, once.
 func (r *tenant) dead(t *testing.T, key string, says ...string) {
 	t.Helper()
-	pending(t, r.memory, 1, 1)
+	rig.Pending(t, r.memory, 1, 1)
 	require.False(t, r.memory.Pending().Since.IsZero())
 	ok, err := r.memory.InRoom("room").Get(key, nil)
 	require.NoError(t, err)
 	require.True(t, ok, "it stays visible")
 	var failure *matrix.Error
 	rig.Within(t, slack, "Flush, which does not wait for that", func() {
-		ctx, cancel := context.WithTimeout(t.Context(), delivering)
+		ctx, cancel := context.WithTimeout(t.Context(), rig.Delivering)
 		defer cancel()
 		require.ErrorAs(t, r.memory.Flush(ctx), &failure)
 	})
@@ -85,7 +77,7 @@ func (r *tenant) dead(t *testing.T, key string, says ...string) {
 	require.NotErrorIs(t, failure, context.DeadlineExceeded)
 	require.NotContains(t, failure.Error(), "secret")
 	if says != nil {
-		warned(t, r.kept, append(says, r.room.String(), key)...)
+		rig.Warned(t, r.kept, append(says, r.room.String(), key)...)
 	}
 }
 
@@ -98,7 +90,7 @@ func TestForbiddenIsKnownBefore(t *testing.T) {
 			r.through()
 			r.level(t, 100)
 			r.front.Reset()
-			delivers(t, func() bool {
+			rig.Delivers(t, func() bool {
 				err := r.memory.InRoom("room").Set("late", "secret")
 				if err == nil { // it has not heard of it yet
 					return false
@@ -146,8 +138,8 @@ func TestForbiddenWhilePending(t *testing.T) {
 			r.dead(t, "tea")
 
 			r.level(t, 0)
-			pending(t, r.memory, 0, 0)
-			rig.Flush(t, r.memory, delivering)
+			rig.Pending(t, r.memory, 0, 0)
+			rig.Flush(t, r.memory, rig.Delivering)
 			require.Equal(t, map[string]string{"before": `1`, "tea": `"secret green"`}, r.owner.Entries(t, r.room))
 		})
 	}
@@ -181,7 +173,7 @@ func TestTooLargeInTheEnd(t *testing.T) {
 			r.through()
 			others := rig.Opsdroid{Account: r.owner, Room: r.room, Layout: layout}
 			require.NoError(t, others.Put(t.Context(), "theirs", `"`+half+half[:5_000]+`"`))
-			delivers(t, anew.Load, "what is under way is made anew with what the bot has heard")
+			rig.Delivers(t, anew.Load, "what is under way is made anew with what the bot has heard")
 			through()
 			r.dead(t, "large", "too large")
 			held := r.owner.Entries(t, r.room)
@@ -191,8 +183,8 @@ func TestTooLargeInTheEnd(t *testing.T) {
 			require.NoError(t, others.Delete(t.Context(), "theirs"))
 			require.NoError(t, r.memory.Close())
 			r.open(t)
-			pending(t, r.memory, 0, 0)
-			rig.Flush(t, r.memory, delivering)
+			rig.Pending(t, r.memory, 0, 0)
+			rig.Flush(t, r.memory, rig.Delivering)
 			held = r.owner.Entries(t, r.room)
 			require.Equal(t, `"secret `+half+`"`, held["large"])
 			require.Len(t, held, 12)
@@ -225,11 +217,11 @@ func TestOneIsRefusedAmongOthers(t *testing.T) {
 				r.dead(t, "key 7", code)
 				require.Equal(t, want, r.owner.Entries(t, r.room))
 				require.NoError(t, room.Set("later", 1))
-				pending(t, r.memory, 1, 1)
+				rig.Pending(t, r.memory, 1, 1)
 				want["later"] = `1`
 				require.Equal(t, want, r.owner.Entries(t, r.room))
 				require.NoError(t, room.Set("key 7", 7))
-				pending(t, r.memory, 0, 0)
+				rig.Pending(t, r.memory, 0, 0)
 				require.Equal(t, `7`, r.owner.Entries(t, r.room)["key 7"])
 			})
 		}
@@ -250,7 +242,7 @@ func TestAllAreRefusedAtOnce(t *testing.T) {
 		rig.Forbidden(w, q, server)
 	}})
 	r.through()
-	pending(t, r.memory, 12, 12)
+	rig.Pending(t, r.memory, 12, 12)
 	require.LessOrEqual(t, writes.Load(), int32(2), "what was under way already, and all the rest")
 }
 
@@ -274,15 +266,15 @@ func TestLeftAndRejoinedWhilePending(t *testing.T) {
 	_, err := r.owner.KickUser(t.Context(), r.room, &mautrix.ReqKickUser{UserID: r.bot.UserID})
 	require.NoError(t, err)
 	r.through()
-	pending(t, r.memory, 1, 1)
+	rig.Pending(t, r.memory, 1, 1)
 	require.Equal(t, map[string]string{"fine": `1`}, r.owner.Entries(t, r.other))
-	warned(t, r.kept, r.room.String(), "tea")
+	rig.Warned(t, r.kept, r.room.String(), "tea")
 	require.Equal(t, map[string]string{"before": `1`}, r.owner.Entries(t, r.room))
 
 	_, err = r.owner.InviteUser(t.Context(), r.room, &mautrix.ReqInviteUser{UserID: r.bot.UserID})
 	require.NoError(t, err) // it is a room of the settings, which the bot joins
-	pending(t, r.memory, 0, 0)
-	rig.Flush(t, r.memory, delivering)
+	rig.Pending(t, r.memory, 0, 0)
+	rig.Flush(t, r.memory, rig.Delivering)
 	require.Equal(t, map[string]string{"before": `1`, "tea": `"secret green"`}, r.owner.Entries(t, r.room))
 	var tea string
 	ok, err := r.memory.InRoom("room").Get("tea", &tea)
@@ -297,19 +289,19 @@ func TestRefusedIsLeftInPeace(t *testing.T) {
 	r.through()
 	r.front.Inject(homeserver.Fault{Match: homeserver.StateWrite, Do: rig.Forbidden})
 	require.NoError(t, r.memory.InRoom("room").Set("dead", "secret"))
-	pending(t, r.memory, 1, 1)
+	rig.Pending(t, r.memory, 1, 1)
 	others := rig.Opsdroid{Account: r.owner, Room: r.room, Layout: matrix.OneStateKey}
 	before := 0
 	for i := range 6 {
 		if i == 1 { // the room's first news may say more than what others set
-			pending(t, r.memory, 1, 1)
+			rig.Pending(t, r.memory, 1, 1)
 			before = r.front.Count(homeserver.Seen(homeserver.StateWrite))
 		}
 		key := fmt.Sprint("theirs ", i)
 		require.NoError(t, others.Put(t.Context(), key, `1`))
 		eventually(t, func() bool { ok, err := r.memory.InRoom("room").Get(key, nil); return ok && err == nil }, "it is heard")
 	}
-	pending(t, r.memory, 1, 1)
+	rig.Pending(t, r.memory, 1, 1)
 	require.Len(t, r.kept.Lines("can't be delivered"), 1)
 	require.Equal(t, before, r.front.Count(homeserver.Seen(homeserver.StateWrite)))
 }
@@ -321,7 +313,7 @@ func TestFlushWhileRefusedIsTriedAgain(t *testing.T) {
 	r.through()
 	r.front.Inject(homeserver.Fault{Match: homeserver.StateWrite, Do: homeserver.Status(413, nil, `{"errcode":"M_TOO_LARGE","error":"as the test says"}`)})
 	require.NoError(t, r.memory.InRoom("room").Set("large", "secret"))
-	pending(t, r.memory, 1, 1)
+	rig.Pending(t, r.memory, 1, 1)
 	var flushing sync.WaitGroup
 	done := make(chan struct{})
 	flushing.Go(func() {
@@ -356,11 +348,11 @@ func TestAllowedBeforeTheRefusalArrives(t *testing.T) {
 	<-reached // with the refusal
 	r.level(t, 0)
 	r.owner.Put(t, r.room, "", map[string]string{"later": "heard"})
-	rig.Eventually(delivering)(t, func() bool {
+	rig.Eventually(rig.Delivering)(t, func() bool {
 		ok, err := r.memory.InRoom("room").Get("later", nil)
 		return err == nil && ok
 	}, "the bot has heard of it")
 	close(release)
-	pending(t, r.memory, 0, 0)
+	rig.Pending(t, r.memory, 0, 0)
 	require.Equal(t, `"secret green"`, r.owner.Entries(t, r.room)["tea"])
 }

@@ -167,7 +167,7 @@ func TestHomeserverKilled(t *testing.T) {
 
 			for step, pause := range []func(chan<- struct{}, <-chan struct{}) homeserver.Action{homeserver.PauseBefore, homeserver.PauseAfter, rig.LostAfter} {
 				value := fmt.Sprint(step)
-				release, written := paused(t, front, pause, func() error { return memory.Set("tea", []byte(value)) })
+				release, written := rig.Paused(t, front, pause, func() error { return memory.Set("tea", []byte(value)) })
 				require.NoError(t, own.Kill(front))
 				release()
 				require.NoError(t, own.Restart(t.Context()))
@@ -187,13 +187,13 @@ func TestHomeserverKilled(t *testing.T) {
 // The homeserver is killed and started again while two memories write. Nothing that was
 // acknowledged is lost, to them neither.
 func TestHomeserverKilledWhileTwoWrite(t *testing.T) {
-	withAndWithoutJournals(t, homeserverKilledWhileTwoWrite)
+	rig.WithAndWithoutJournals(t, homeserverKilledWhileTwoWrite)
 }
 
 func homeserverKilledWhileTwoWrite(t *testing.T, journals bool) {
 	const keys, kills = 100, 2
 	own := rig.Own(t)
-	all := crowdWith(t, own, 2, matrix.OneStateKey, journals)
+	all := rig.CrowdWith(t, own, 2, matrix.OneStateKey, journals)
 	want := make(map[string]string)
 	var acknowledged atomic.Int32
 	writing := make(chan struct{})
@@ -204,7 +204,7 @@ func homeserverKilledWhileTwoWrite(t *testing.T, journals bool) {
 	}
 	go func() {
 		defer close(writing)
-		atOnce(t, all, func(i int, r rig.Proxied) error {
+		rig.AtOnce(t, all, func(i int, r rig.Proxied) error {
 			for k := range keys {
 				key := fmt.Sprint(i, "-", k)
 				err := r.Set(key, []byte(`1`))
@@ -226,9 +226,9 @@ func homeserverKilledWhileTwoWrite(t *testing.T, journals bool) {
 	}
 	<-writing
 	for _, r := range all {
-		rig.Flush(t, r.Memory, delivering)
+		rig.Flush(t, r.Memory, rig.Delivering)
 	}
-	settle(t, want, lasting, all...)
+	rig.Settle(t, want, rig.Lasting, all...)
 	fresh := rig.Open(t, all[0].Config(all[0].Room))
-	require.Empty(t, compare("a memory that starts now", want, rig.Entries(t, fresh)))
+	require.Empty(t, rig.Compare("a memory that starts now", want, rig.Entries(t, fresh)))
 }

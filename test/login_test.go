@@ -105,7 +105,7 @@ func TestMayNotLogInAgain(t *testing.T) {
 			conf.AccessToken, conf.UserID, conf.Password = "", bot.UserID.String(), bot.Password
 			r := rig.Behind(t, front, bot, conf, matrix.WithLogger(log))
 			require.NoError(t, r.Set("tea", []byte(`"green"`)))
-			login := inPath("/login")
+			login := rig.InPath("/login")
 			front.Inject(homeserver.Fault{Match: login, Do: answer})
 			before, start := front.Count(homeserver.Seen(login)), time.Now()
 			_, err := bot.LogoutAll(t.Context())
@@ -156,7 +156,7 @@ func TestTokenOfAnotherDevice(t *testing.T) {
 func TestLostLoginLeavesNoDevice(t *testing.T) {
 	bot := rig.Register(t)
 	front := rig.Proxy(t)
-	login := inPath("/login")
+	login := rig.InPath("/login")
 	front.Inject(homeserver.Fault{Match: login, Times: 1, Do: homeserver.ResetAfter()})
 	front.Inject(homeserver.Fault{Match: login, Times: 1, Do: homeserver.StatusAfter(http.StatusBadGateway)})
 	devices := func() int {

@@ -4,9 +4,7 @@
 package test
 
 import (
-	"net/http"
 	"os"
-	"strings"
 	"testing"
 	"time"
 
@@ -34,11 +32,6 @@ func behind(t testing.TB, front *homeserver.Proxy, bot rig.Account, timeout time
 	conf := bot.Config(bot.NewRoom(t))
 	conf.Timeout, conf.SingleStateKey = timeout, layout
 	return rig.Behind(t, front, bot, conf, options...)
-}
-
-// inPath matches requests to a path that holds a text.
-func inPath(part string) func(*http.Request) bool {
-	return func(r *http.Request) bool { return strings.Contains(r.URL.Path, part) }
 }
 
 // answered checks that the homeserver's own answer is reached.

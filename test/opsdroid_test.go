@@ -122,9 +122,9 @@ func TestKeysAsOpsdroidNamesThem(t *testing.T) {
 	t.Parallel()
 	for name, layout := range rig.Layouts {
 		t.Run(name, func(t *testing.T) {
-			r := crowd(t, rig.Shared(t), 1, layout)[0]
+			r := rig.Crowd(t, rig.Shared(t), 1, layout)[0]
 			bot := r.Account
-			theirs := opsdroid(t, rig.Shared(t), r, layout)
+			theirs := rig.NewOpsdroid(t, rig.Shared(t), r, layout)
 			by := func(key string) rig.Opsdroid {
 				if key == bot.UserID.String() { // a state key that nobody else may use
 					return rig.Opsdroid{Account: bot, Room: r.Room, Layout: layout}
@@ -140,7 +140,7 @@ func TestKeysAsOpsdroidNamesThem(t *testing.T) {
 			}
 			same := func(what string) {
 				t.Helper()
-				settle(t, want, 0, r)
+				rig.Settle(t, want, 0, r)
 				for _, key := range keys {
 					content, err := by(key).Read(t.Context(), key)
 					require.NoError(t, err)
@@ -185,17 +185,17 @@ func TestKeysAsOpsdroidNamesThem(t *testing.T) {
 func TestKeyOfTwoNames(t *testing.T) {
 	for name, layout := range rig.Layouts {
 		t.Run(name, func(t *testing.T) {
-			r := crowd(t, rig.Shared(t), 1, layout)[0]
-			theirs := opsdroid(t, rig.Shared(t), r, layout)
+			r := rig.Crowd(t, rig.Shared(t), 1, layout)[0]
+			theirs := rig.NewOpsdroid(t, rig.Shared(t), r, layout)
 			const key = `a"b`
 			require.NoError(t, r.Set(key, []byte(`1`)))
 			content, err := theirs.Read(t.Context(), key)
 			require.NoError(t, err)
 			require.NotContains(t, content, key, "a homeserver might not keep it: see needsEscape")
 			require.NoError(t, theirs.Put(t.Context(), key, `2`))
-			settle(t, map[string]string{key: `2`}, 0, r) // one member, then
+			rig.Settle(t, map[string]string{key: `2`}, 0, r) // one member, then
 			require.NoError(t, theirs.Delete(t.Context(), key))
-			settle(t, map[string]string{}, lasting, r)
+			rig.Settle(t, map[string]string{}, rig.Lasting, r)
 		})
 	}
 }

@@ -13,9 +13,6 @@ import (
 	"github.com/go-joe/matrix-memory/internal/rig"
 )
 
-// permissions is the prefix of the keys that joe.Auth keeps.
-const permissions = "joe.permissions."
-
 // Whoever runs another room writes there what joe.Auth would keep. However a handler
 // is bound, nobody has more or fewer rights by that, and what joe.Auth stores,
 // deletes and lists is the default room's, while other keys are those of the bound
@@ -26,7 +23,7 @@ func TestPermissionsStayHome(t *testing.T) {
 			robot, owner := rig.Register(t), rig.Register(t)
 			home, theirs := robot.NewRoom(t), owner.NewRoom(t, robot, rig.Writable)
 			alice, mallory := "@alice:localhost", owner.UserID.String()
-			forged := map[string]any{permissions + mallory: []any{"admin"}, permissions + alice: []any{}}
+			forged := map[string]any{rig.Permissions + mallory: []any{"admin"}, rig.Permissions + alice: []any{}}
 			if layout == matrix.PerKey {
 				for key, scopes := range forged {
 					owner.Put(t, theirs, key, map[string]any{key: scopes})
@@ -41,12 +38,12 @@ func TestPermissionsStayHome(t *testing.T) {
 			_, err := bot.Auth.Grant("admin", alice)
 			require.NoError(t, err)
 			var scopes []string
-			_, err = bot.Memory.InRoom(theirs.String()).Get(permissions+mallory, &scopes)
+			_, err = bot.Memory.InRoom(theirs.String()).Get(rig.Permissions+mallory, &scopes)
 			require.NoError(t, err)
 			require.Equal(t, []string{"admin"}, scopes, "it is in the memory's format")
 
 			stands := map[id.RoomID]map[string]any{ // in the rooms, by key
-				home:   {permissions + alice: []any{"admin"}},
+				home:   {rig.Permissions + alice: []any{"admin"}},
 				theirs: maps.Clone(forged),
 			}
 			ordinary := make(map[id.RoomID][]string) // keys in the rooms
@@ -93,11 +90,11 @@ func TestPermissionsStayHome(t *testing.T) {
 					assert.Equal(t, []string{alice}, users)
 					keys, err := bot.Store.Keys()
 					assert.NoError(t, err)
-					assert.ElementsMatch(t, append(ordinary[test.room], permissions+alice), keys)
-					ok, err := bot.Store.Get(permissions+mallory, nil)
+					assert.ElementsMatch(t, append(ordinary[test.room], rig.Permissions+alice), keys)
+					ok, err := bot.Store.Get(rig.Permissions+mallory, nil)
 					assert.NoError(t, err)
 					assert.False(t, ok, "the forgery is read")
-					was, err := bot.Store.Delete(permissions + mallory)
+					was, err := bot.Store.Delete(rig.Permissions + mallory)
 					assert.NoError(t, err)
 					assert.False(t, was, "the forgery is deleted")
 				})
@@ -111,7 +108,7 @@ func TestPermissionsStayHome(t *testing.T) {
 					assert.Equal(t, joe.ErrNotAllowed, bot.Auth.CheckPermission("admin", mallory))
 					assert.NoError(t, bot.Store.Set(test.binding, true))
 				})
-				stands[home][permissions+mallory] = []any{"kitchen"}
+				stands[home][rig.Permissions+mallory] = []any{"kitchen"}
 				stands[test.room][test.binding] = true
 				ordinary[test.room] = append(ordinary[test.room], test.binding)
 				check(test.binding + ": the bot grants something")
@@ -122,7 +119,7 @@ func TestPermissionsStayHome(t *testing.T) {
 					assert.True(t, revoked)
 					assert.Equal(t, joe.ErrNotAllowed, bot.Auth.CheckPermission("kitchen", mallory))
 				})
-				delete(stands[home], permissions+mallory)
+				delete(stands[home], rig.Permissions+mallory)
 				check(test.binding + ": the bot takes it back")
 			}
 		})

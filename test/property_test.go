@@ -46,11 +46,11 @@ func property(t *testing.T, layout matrix.StateKey, journal bool) {
 	bot := rig.Register(t)
 	front := rig.Proxy(t)
 	rapid.Check(t, func(rt *rapid.T) {
-		r := &sequence{T: rt, t: t, bot: bot, front: front, models: make(map[id.RoomID]model)}
+		r := &sequence{T: rt, t: t, bot: bot, front: front, models: make(map[id.RoomID]rig.Model)}
 		for range 2 {
 			room := bot.NewRoom(t)
 			r.rooms = append(r.rooms, room)
-			r.models[room] = make(model)
+			r.models[room] = make(rig.Model)
 		}
 		r.conf = bot.Config(r.rooms[0])
 		r.conf.Homeserver = front.URL()
@@ -62,20 +62,6 @@ func property(t *testing.T, layout matrix.StateKey, journal bool) {
 	})
 }
 
-// A model is what a room should remember: for each key what may stand there. More
-// than one value is possible after a write whose outcome is unknown.
-type model map[string][]string
-
-// absent stands in a model for "no value".
-const absent = ""
-
-func (m model) allows(key, value string) bool {
-	if may, written := m[key]; written {
-		return slices.Contains(may, value)
-	}
-	return value == absent
-}
-
 // A sequence is one random sequence of operations.
 type sequence struct {
 	*rapid.T
@@ -85,7 +71,7 @@ type sequence struct {
 	conf   matrix.Config
 	memory *matrix.Memory
 	rooms  []id.RoomID
-	models map[id.RoomID]model
+	models map[id.RoomID]rig.Model
 	n      int // makes values differ
 }
 
@@ -99,9 +85,9 @@ func (r *sequence) play() {
 			value := r.value()
 			r.write(room, value, func(key string) error { return r.memory.InRoom(room.String()).Set(key, json.RawMessage(value)) })
 		case "delete":
-			r.write(room, absent, func(key string) error {
+			r.write(room, rig.Absent, func(key string) error {
 				was, err := r.memory.InRoom(room.String()).Delete(key)
-				if may := r.models[room][key]; err == nil && len(may) == 1 && was != (may[0] != absent) {
+				if may := r.models[room][key]; err == nil && len(may) == 1 && was != (may[0] != rig.Absent) {
 					r.Fatalf("Delete says %t, and the model has %q", was, may)
 				}
 				return err
@@ -139,7 +125,7 @@ func (r *sequence) deliver() {
 	if !r.journal() {
 		return
 	}
-	ctx, cancel := context.WithTimeout(r.t.Context(), delivering)
+	ctx, cancel := context.WithTimeout(r.t.Context(), rig.Delivering)
 	defer cancel()
 	require.NoError(r, r.memory.Flush(ctx))
 	require.Equal(r, matrix.Pending{}, r.memory.Pending())
@@ -196,7 +182,7 @@ func (r *sequence) write(room id.RoomID, value string, write func(key string) er
 	case fault == "lost" || fault == "stored unseen":
 		require.ErrorIs(r, err, matrix.ErrUnknownOutcome)
 		if _, written := model[key]; !written {
-			model[key] = []string{absent}
+			model[key] = []string{rig.Absent}
 		}
 		model[key] = append(model[key], value)
 	default:
@@ -231,7 +217,7 @@ func (r *sequence) check(room id.RoomID) {
 		require.Contains(r, someKeys, key)
 	}
 	for _, key := range someKeys {
-		if !r.models[room].allows(key, remembered[key]) {
+		if !r.models[room].Allows(key, remembered[key]) {
 			r.Fatalf("%q in %s is %q, and the model has %q", key, room, remembered[key], r.models[room][key])
 		}
 	}

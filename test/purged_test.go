@@ -147,7 +147,7 @@ func TestPurged(t *testing.T) {
 				t.Parallel()
 				g := newGuest(t, layout)
 				before, after := "/rooms/"+g.room.String(), "/rooms/!purged:"+g.UserID.Homeserver()
-				found := g.Front.Inject(homeserver.Fault{Match: inPath(before), Do: func(w http.ResponseWriter, q *http.Request, server http.Handler) {
+				found := g.Front.Inject(homeserver.Fault{Match: rig.InPath(before), Do: func(w http.ResponseWriter, q *http.Request, server http.Handler) {
 					q.URL.Path, q.URL.RawPath = strings.Replace(q.URL.Path, before, after, 1), ""
 					server.ServeHTTP(w, q)
 				}})

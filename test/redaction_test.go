@@ -18,41 +18,41 @@ func TestRedacted(t *testing.T) {
 	t.Parallel()
 	for name, layout := range rig.Layouts {
 		t.Run(name, func(t *testing.T) {
-			all := crowd(t, rig.Shared(t), 2, layout)
+			all := rig.Crowd(t, rig.Shared(t), 2, layout)
 			want := map[string]string{"tea": `"green"`, "milk": `"none"`, "coffee": `"secret"`}
 			for i, key := range []string{"tea", "milk", "coffee"} {
 				require.NoError(t, all[i%2].Set(key, []byte(want[key])))
 				all[0].InStep(t)
 				all[1].InStep(t)
 			}
-			settle(t, want, 0, all...)
-			redact(t, all[0], latest(t, all[0], layout, "coffee"))
+			rig.Settle(t, want, 0, all...)
+			rig.Redact(t, all[0], rig.Latest(t, all[0], layout, "coffee"))
 			delete(want, "coffee")
-			settle(t, want, lasting, all...)
+			rig.Settle(t, want, rig.Lasting, all...)
 			require.NoError(t, all[0].Set("sugar", []byte(`1`)))
 			require.NoError(t, all[1].Set("coffee", []byte(`"black"`)))
 			want["sugar"], want["coffee"] = `1`, `"black"`
-			settle(t, want, lasting, all...)
+			rig.Settle(t, want, rig.Lasting, all...)
 			conf := all[0].Config(all[0].Room)
 			conf.SingleStateKey = layout
-			require.Empty(t, compare("a memory that starts now", want, rig.Entries(t, rig.Open(t, conf))))
+			require.Empty(t, rig.Compare("a memory that starts now", want, rig.Entries(t, rig.Open(t, conf))))
 		})
 	}
 }
 
 // What a later state event of the dictionary still says is not lost with a redacted one.
 func TestRedactedBefore(t *testing.T) {
-	all := crowd(t, rig.Shared(t), 2, matrix.OneStateKey)
+	all := rig.Crowd(t, rig.Shared(t), 2, matrix.OneStateKey)
 	require.NoError(t, all[0].Set("tea", []byte(`"green"`)))
-	former := latest(t, all[0], matrix.OneStateKey, "tea")
+	former := rig.Latest(t, all[0], matrix.OneStateKey, "tea")
 	require.NoError(t, all[1].Set("coffee", []byte(`"black"`)))
 	want := map[string]string{"tea": `"green"`, "coffee": `"black"`}
-	settle(t, want, 0, all...)
-	redact(t, all[0], former)
-	settle(t, want, lasting, all...)
+	rig.Settle(t, want, 0, all...)
+	rig.Redact(t, all[0], former)
+	rig.Settle(t, want, rig.Lasting, all...)
 	require.NoError(t, all[1].Set("sugar", []byte(`1`)))
 	want["sugar"] = `1`
-	settle(t, want, lasting, all...)
+	rig.Settle(t, want, rig.Lasting, all...)
 }
 
 // A redaction that sync leaves out is noticed: what was redacted is not answered any
@@ -65,8 +65,8 @@ func TestRedactionInAGapOfSync(t *testing.T) {
 			r := behind(t, rig.Proxy(t), bot, 15*time.Second, layout)
 			require.NoError(t, r.Set("secret", []byte(`1`)))
 			r.InStep(t)
-			secret := latest(t, r, layout, "secret")
-			restore := r.Gap(t, func() { redact(t, r, secret) })
+			secret := rig.Latest(t, r, layout, "secret")
+			restore := r.Gap(t, func() { rig.Redact(t, r, secret) })
 			restore()
 			eventually(t, func() bool {
 				_, ok, err := r.Get("secret")
@@ -90,7 +90,7 @@ func TestRedactionInASecondGapOfSync(t *testing.T) {
 			r := behind(t, rig.Proxy(t), bot, 15*time.Second, layout)
 			require.NoError(t, r.Set("secret", []byte(`1`)))
 			r.InStep(t)
-			secret := latest(t, r, layout, "secret")
+			secret := rig.Latest(t, r, layout, "secret")
 			restore := r.Gap(t, func() {})
 			reached, release := make(chan struct{}), make(chan struct{})
 			r.Front.Inject(homeserver.Fault{Match: looksAtState, Times: 1, Do: homeserver.PauseAfter(reached, release)})
@@ -99,12 +99,12 @@ func TestRedactionInASecondGapOfSync(t *testing.T) {
 			case <-reached:
 			case <-time.After(slack): // it needs no look: so much the better
 			}
-			restore = r.Gap(t, func() { redact(t, r, secret) })
+			restore = r.Gap(t, func() { rig.Redact(t, r, secret) })
 			restore()
 			close(release)
-			settle(t, map[string]string{}, 0, r)
+			rig.Settle(t, map[string]string{}, 0, r)
 			require.NoError(t, r.Set("x", []byte(`1`)))
-			settle(t, map[string]string{"x": `1`}, lasting, r)
+			rig.Settle(t, map[string]string{"x": `1`}, rig.Lasting, r)
 		})
 	}
 }

@@ -27,7 +27,7 @@ func counted(t *testing.T, conf matrix.Config) (memory *matrix.Memory, store *jo
 	front.Reset()
 	return memory, store, func() (made []string) {
 		for _, request := range front.Requests() {
-			if !homeserver.Seen(homeserver.Sync)(request) {
+			if !homeserver.Seen(rig.OfSync)(request) {
 				made = append(made, fmt.Sprintf("%s %s: %d", request.Method, request.Path, request.Status))
 			}
 		}

@@ -199,7 +199,7 @@ func (h *haunted) set(t *testing.T, key, value string) {
 func (h *haunted) flush(t *testing.T) {
 	t.Helper()
 	if h.conf.Journal != "" {
-		rig.Flush(t, h.Memory, delivering)
+		rig.Flush(t, h.Memory, rig.Delivering)
 	}
 }
 
@@ -263,7 +263,7 @@ func (h *haunted) holds(t *testing.T) bool {
 // answer tells it.
 func TestStateIsReset(t *testing.T) {
 	t.Parallel()
-	for name, layout := range bothKinds {
+	for name, layout := range rig.BothKinds {
 		for _, to := range []string{"an earlier event", "nothing"} {
 			for how, learn := range map[string]func(*testing.T, *haunted, id.EventID){
 				"a gap":         func(t *testing.T, h *haunted, to id.EventID) { h.gap(t, func() { h.back(t, to) }) },

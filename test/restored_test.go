@@ -2,7 +2,6 @@ package test
 
 import (
 	"net/http"
-	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -20,41 +19,21 @@ func TestSyncTokenRefused(t *testing.T) {
 		"bad token":        `{"errcode":"M_UNKNOWN","error":"Invalid stream token"}`,
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := crowd(t, rig.Shared(t), 1, matrix.OneStateKey)[0]
-			other := opsdroid(t, rig.Shared(t), r, matrix.OneStateKey)
+			r := rig.Crowd(t, rig.Shared(t), 1, matrix.OneStateKey)[0]
+			other := rig.NewOpsdroid(t, rig.Shared(t), r, matrix.OneStateKey)
 			require.NoError(t, r.Set("tea", []byte(`"green"`)))
 			r.InStep(t)
-			refused := refuseToken(r.Front, homeserver.Status(http.StatusBadRequest, nil, body))
+			refused := rig.RefuseToken(r.Front, homeserver.Status(http.StatusBadRequest, nil, body))
 			r.News(t, 1) // ends the sync under way
 			eventually(t, refused, "the token is refused")
 			require.NoError(t, other.Put(t.Context(), "theirs", `1`))
 			want := map[string]string{"tea": `"green"`, "theirs": `1`}
-			settle(t, want, 0, r)
+			rig.Settle(t, want, 0, r)
 			require.NoError(t, other.Put(t.Context(), "more", `1`))
 			require.NoError(t, r.Set("ours", []byte(`1`)))
 			want["more"], want["ours"] = `1`, `1`
-			settle(t, want, lasting, r)
+			rig.Settle(t, want, rig.Lasting, r)
 		})
-	}
-}
-
-// refuseToken lets the next sync's token be refused from now on, and only that one. What
-// it returns says whether it has been.
-func refuseToken(front *homeserver.Proxy, refuse homeserver.Action) (refused func() bool) {
-	var mu sync.Mutex
-	var token string
-	front.Inject(homeserver.Fault{Do: refuse, Match: func(q *http.Request) bool {
-		mu.Lock()
-		defer mu.Unlock()
-		if token == "" && rig.FollowUp(q) {
-			token = q.URL.Query().Get("since")
-		}
-		return rig.FollowUp(q) && q.URL.Query().Get("since") == token
-	}})
-	return func() bool {
-		mu.Lock()
-		defer mu.Unlock()
-		return token != ""
 	}
 }
 
@@ -72,8 +51,8 @@ func TestHomeserverRestored(t *testing.T) {
 func restored(t *testing.T, layout matrix.StateKey, empty bool) {
 	own := rig.Own(t)
 	log, kept := rig.KeepLog()
-	r := crowd(t, own, 1, layout, matrix.WithLogger(log))[0]
-	other := opsdroid(t, own, r, layout)
+	r := rig.Crowd(t, own, 1, layout, matrix.WithLogger(log))[0]
+	other := rig.NewOpsdroid(t, own, r, layout)
 	want := make(map[string]string)
 	set := func(key, value string) {
 		t.Helper()
@@ -98,17 +77,17 @@ func restored(t *testing.T, layout matrix.StateKey, empty bool) {
 	_, err := r.Delete("deleted")
 	require.NoError(t, err)
 	delete(want, "deleted")
-	settle(t, want, 0, r)
+	rig.Settle(t, want, 0, r)
 
 	restore()
 	require.NoError(t, other.Put(t.Context(), "theirs", `1`))
 	want["theirs"] = `1`
 	set("after", `1`)
-	settle(t, want, lasting, r)
+	rig.Settle(t, want, rig.Lasting, r)
 	require.NoError(t, other.Put(t.Context(), "theirs", `2`))
 	require.NoError(t, other.Put(t.Context(), "more", `1`))
 	want["theirs"], want["more"] = `2`, `1`
-	settle(t, want, lasting, r)
+	rig.Settle(t, want, rig.Lasting, r)
 	gone := kept.Lines("level=warning", "gone back") // unless what others wrote since stands there before it is noticed
 	require.LessOrEqual(t, len(gone), 1)
 	require.Equal(t, gone, kept.Lines("level=warning", "restored from a backup"))

@@ -69,15 +69,15 @@ func TestLostAnswers(t *testing.T) {
 func TestLostAnswersToTwoMemories(t *testing.T) {
 	for name, lost := range map[string]homeserver.Action{"reset": homeserver.ResetAfter(), "bad gateway": homeserver.StatusAfter(502)} {
 		t.Run(name, func(t *testing.T) {
-			withAndWithoutJournals(t, func(t *testing.T, journals bool) {
-				all := crowdWith(t, rig.Shared(t), 2, matrix.OneStateKey, journals)
+			rig.WithAndWithoutJournals(t, func(t *testing.T, journals bool) {
+				all := rig.CrowdWith(t, rig.Shared(t), 2, matrix.OneStateKey, journals)
 				for _, r := range all {
 					var n atomic.Int32
 					r.Front.Inject(homeserver.Fault{Do: lost, Match: func(q *http.Request) bool {
 						return homeserver.StateWrite(q) && n.Add(1)%3 == 0
 					}})
 				}
-				settle(t, fill(t, all, 40), lasting, all...)
+				rig.Settle(t, rig.Fill(t, all, 40), rig.Lasting, all...)
 			})
 		})
 	}

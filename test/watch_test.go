@@ -140,15 +140,15 @@ func TestWatchTellsWhatChanges(t *testing.T) {
 // What memories set at the same moment is told once by all, and so is of two values for one key the one that
 // stays, though they take each other's keys out of the room and put them back.
 func TestWatchWhileMemoriesMeet(t *testing.T) {
-	all := crowd(t, rig.Shared(t), 2, matrix.OneStateKey)
+	all := rig.Crowd(t, rig.Shared(t), 2, matrix.OneStateKey)
 	var lookouts []*lookout
 	for _, r := range all {
 		lookouts = append(lookouts, watch(t, t.Context(), r.InRoom("main"), ""))
 	}
-	require.NoError(t, overtaken(t, all[0], func() error { return all[0].Set("a", []byte(`1`)) }, func() {
+	require.NoError(t, rig.Overtaken(t, all[0], func() error { return all[0].Set("a", []byte(`1`)) }, func() {
 		require.NoError(t, all[1].Set("b", []byte(`2`)))
 	}))
-	settle(t, map[string]string{"a": `1`, "b": `2`}, lasting, all...)
+	rig.Settle(t, map[string]string{"a": `1`, "b": `2`}, rig.Lasting, all...)
 	for _, l := range lookouts {
 		told := []matrix.Change{l.next(t), l.next(t)}
 		slices.SortFunc(told, func(a, b matrix.Change) int { return int(a.Key[0]) - int(b.Key[0]) })
@@ -205,7 +205,7 @@ func TestWatchEnds(t *testing.T) {
 
 // What happened while sync was away, or left something out, is told.
 func TestWatchAfterAnOutage(t *testing.T) {
-	for name, layout := range bothKinds {
+	for name, layout := range rig.BothKinds {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			bot, others := neighbours(t, layout)
@@ -215,14 +215,14 @@ func TestWatchAfterAnOutage(t *testing.T) {
 			r := rig.Behind(t, front, bot, conf)
 			require.NoError(t, r.Set("tea", []byte(`"green"`)))
 			l := watch(t, t.Context(), r.InRoom("main"), "")
-			online := offline(front)
+			online := rig.Offline(front)
 			require.NoError(t, others.Put(t.Context(), "tea", `"black"`))
 			for i := range 30 { // more than a sync brings
 				_, err := others.SendText(t.Context(), others.Room, fmt.Sprint(i))
 				require.NoError(t, err)
 			}
 			online()
-			delivers(t, func() bool { return len(l.changes) > 0 }, "the change is told")
+			rig.Delivers(t, func() bool { return len(l.changes) > 0 }, "the change is told")
 			says(t, l.next(t), others.Room, "tea", `"black"`, others.UserID)
 			require.Empty(t, l.changes)
 		})
@@ -231,17 +231,22 @@ func TestWatchAfterAnOutage(t *testing.T) {
 
 // When a room is upgraded, Watch goes along, and tells nothing of what was taken along.
 func TestWatchGoesAlong(t *testing.T) {
-	upgradedInEachWay(t, bothKinds, func(t *testing.T, layout matrix.StateKey, upgrade func(testing.TB, rig.Account, id.RoomID) id.RoomID) {
-		l := lodging(t, layout)
-		require.NoError(t, l.memory.Set("tea", []byte(`"green"`)))
-		changes := watch(t, t.Context(), l.memory.InRoom(l.room.String()), "")
-		replacement := upgrade(t, l.owner, l.room)
-		others := rig.Opsdroid{Account: l.owner, Room: replacement, Layout: layout}
-		delivers(t, func() bool { return len(l.kept.Lines("gone to the room that replaces it")) > 0 }, "the memory goes along")
-		require.NoError(t, l.memory.Set("milk", []byte(`true`)))
-		says(t, changes.next(t), replacement, "milk", `true`, l.bot.UserID)
+	rig.UpgradedInEachWay(t, rig.BothKinds, func(t *testing.T, layout matrix.StateKey, upgrade func(testing.TB, rig.Account, id.RoomID) id.RoomID) {
+		owner, bot := rig.Register(t), rig.Register(t)
+		room := owner.NewRoom(t, rig.Public, rig.Writable, bot)
+		conf := bot.Config(room)
+		conf.SingleStateKey = layout
+		log, kept := rig.KeepLog()
+		memory := rig.Open(t, conf, matrix.WithLogger(log))
+		require.NoError(t, memory.Set("tea", []byte(`"green"`)))
+		changes := watch(t, t.Context(), memory.InRoom(room.String()), "")
+		replacement := upgrade(t, owner, room)
+		others := rig.Opsdroid{Account: owner, Room: replacement, Layout: layout}
+		rig.Delivers(t, func() bool { return len(kept.Lines("gone to the room that replaces it")) > 0 }, "the memory goes along")
+		require.NoError(t, memory.Set("milk", []byte(`true`)))
+		says(t, changes.next(t), replacement, "milk", `true`, bot.UserID)
 		require.NoError(t, others.Put(t.Context(), "tea", `"black"`))
-		says(t, changes.next(t), replacement, "tea", `"black"`, l.owner.UserID)
+		says(t, changes.next(t), replacement, "tea", `"black"`, owner.UserID)
 		require.Empty(t, changes.changes)
 	})
 }
@@ -249,7 +254,7 @@ func TestWatchGoesAlong(t *testing.T) {
 // A bot's handlers hear what others change in its rooms, an operator with the bot's account among them, and not
 // what it sets itself, with a journal as without.
 func TestChangeEvent(t *testing.T) {
-	withAndWithoutJournals(t, func(t *testing.T, journals bool) {
+	rig.WithAndWithoutJournals(t, func(t *testing.T, journals bool) {
 		bot, others := neighbours(t, matrix.OneStateKey)
 		conf := bot.Config(bot.NewRoom(t))
 		conf.Rooms["ops"] = others.Room.String()

@@ -68,8 +68,8 @@ func TestPutsBackWhatItTookAwayAfterAFailure(t *testing.T) {
 
 // What a memory took away is put back while it goes on writing.
 func TestPutsBackWhileItWrites(t *testing.T) {
-	r := crowd(t, rig.Shared(t), 1, matrix.OneStateKey)[0]
-	other := opsdroid(t, rig.Shared(t), r, matrix.OneStateKey)
+	r := rig.Crowd(t, rig.Shared(t), 1, matrix.OneStateKey)[0]
+	other := rig.NewOpsdroid(t, rig.Shared(t), r, matrix.OneStateKey)
 	require.NoError(t, r.Set("start", []byte(`1`)))
 	r.InStep(t)
 	stop := make(chan struct{})
@@ -87,7 +87,7 @@ func TestPutsBackWhileItWrites(t *testing.T) {
 			}
 		}
 	}
-	require.NoError(t, overtaken(t, r, func() error { return r.Set("ours", []byte(`1`)) }, func() {
+	require.NoError(t, rig.Overtaken(t, r, func() error { return r.Set("ours", []byte(`1`)) }, func() {
 		require.NoError(t, other.Put(t.Context(), "theirs", `1`))
 		for _, key := range []string{"one", "two", "three", "four"} {
 			writing.Go(func() { steadily(key) })

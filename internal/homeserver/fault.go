@@ -187,6 +187,12 @@ func Sync(r *http.Request) bool {
 	return r.Method == http.MethodGet && len(path) == 2 && path[1] == "sync"
 }
 
+// FilterStore matches requests that store a filter for the syncs to come.
+func FilterStore(r *http.Request) bool {
+	path := clientPath(r)
+	return r.Method == http.MethodPost && len(path) == 4 && path[1] == "user" && path[3] == "filter"
+}
+
 // Seen turns a matcher of faults into one for [Proxy.Count], as in
 //
 //	writes := proxy.Count(homeserver.Seen(homeserver.StateWrite))

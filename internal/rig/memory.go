@@ -49,3 +49,6 @@ func Entries(t testing.TB, memory *matrix.Memory) map[string]string {
 	}
 	return entries
 }
+
+// BothKinds are the layouts that differ in more than where the one dictionary stands.
+var BothKinds = map[string]matrix.StateKey{"single": matrix.OneStateKey, "perkey": matrix.PerKey}

@@ -31,6 +31,10 @@ func Proxy(t testing.TB) *homeserver.Proxy {
 // FollowUp matches the requests of a sync loop, but for the first.
 func FollowUp(r *http.Request) bool { return homeserver.Sync(r) && r.URL.Query().Has("since") }
 
+// OfSync matches what a sync loop asks for: it always has a request under way, and may store its
+// filter at any time.
+func OfSync(r *http.Request) bool { return homeserver.Sync(r) || homeserver.FilterStore(r) }
+
 // StateRead matches reads of one state event of a memory.
 func StateRead(r *http.Request) bool {
 	return r.Method == http.MethodGet && strings.Contains(r.URL.Path, "/state/"+MemoryType.Type)
@@ -66,4 +70,9 @@ func Far(way time.Duration) homeserver.Action {
 			}))
 		}))
 	}
+}
+
+// InPath matches requests to a path that holds a text.
+func InPath(part string) func(*http.Request) bool {
+	return func(r *http.Request) bool { return strings.Contains(r.URL.Path, part) }
 }

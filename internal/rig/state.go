@@ -62,3 +62,16 @@ func (a Account) Put(t testing.TB, room id.RoomID, stateKey string, content any)
 	_, err := a.SendStateEvent(t.Context(), room, MemoryType, stateKey, content)
 	require.NoError(t, err)
 }
+
+// Permissions is the prefix of the keys that joe.Auth keeps.
+const Permissions = "joe.permissions."
+
+// Need says which power level the memory's events need in a room that has levels for them.
+func (a Account) Need(t testing.TB, room id.RoomID, level int) {
+	t.Helper()
+	var levels event.PowerLevelsEventContent
+	require.NoError(t, a.StateEvent(t.Context(), room, event.StatePowerLevels, "", &levels))
+	levels.Events[MemoryType.Type] = level
+	_, err := a.SendStateEvent(t.Context(), room, event.StatePowerLevels, "", &levels)
+	require.NoError(t, err)
+}

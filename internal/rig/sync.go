@@ -2,6 +2,7 @@ package rig
 
 import (
 	"net/http"
+	"sync"
 	"testing"
 	"time"
 
@@ -84,5 +85,25 @@ func (p Proxied) InStep(t testing.TB) {
 		before := len(p.Seen(FollowUp))
 		p.News(t, -2-n)
 		syncs(t, func() bool { return len(p.Seen(FollowUp)) > before }, "the next sync")
+	}
+}
+
+// RefuseToken lets the next sync's token be refused from now on, and only that one. What
+// it returns says whether it has been.
+func RefuseToken(front *homeserver.Proxy, refuse homeserver.Action) (refused func() bool) {
+	var mu sync.Mutex
+	var token string
+	front.Inject(homeserver.Fault{Do: refuse, Match: func(q *http.Request) bool {
+		mu.Lock()
+		defer mu.Unlock()
+		if token == "" && FollowUp(q) {
+			token = q.URL.Query().Get("since")
+		}
+		return FollowUp(q) && q.URL.Query().Get("since") == token
+	}})
+	return func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return token != ""
 	}
 }

@@ -8,6 +8,8 @@ import (
 	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
+
+	matrix "github.com/go-joe/matrix-memory"
 )
 
 // Upgrade has the homeserver upgrade a room to another version, as a client does, and returns
@@ -80,4 +82,26 @@ func (a Account) IsIn(t testing.TB, room id.RoomID) bool {
 		}
 	}
 	return false
+}
+
+// Upgrades are the ways in which somebody upgrades a room that everybody may join, and in which
+// every member may write the memory.
+var Upgrades = map[string]func(t testing.TB, by Account, room id.RoomID) id.RoomID{
+	"by the homeserver": func(t testing.TB, by Account, room id.RoomID) id.RoomID { return by.Upgrade(t, room) },
+	"by hand": func(t testing.TB, by Account, room id.RoomID) id.RoomID {
+		return by.UpgradeByHand(t, room, Public, Writable)
+	},
+}
+
+// UpgradedInEachWay runs a test in some layouts for each way to upgrade.
+func UpgradedInEachWay(t *testing.T, layouts map[string]matrix.StateKey, test func(t *testing.T, layout matrix.StateKey, upgrade func(testing.TB, Account, id.RoomID) id.RoomID)) {
+	t.Helper()
+	for name, layout := range layouts {
+		for way, upgrade := range Upgrades {
+			t.Run(name+"/"+way, func(t *testing.T) {
+				t.Parallel()
+				test(t, layout, upgrade)
+			})
+		}
+	}
 }

@@ -33,3 +33,13 @@ func Within(t testing.TB, bound time.Duration, what string, do func()) {
 	do()
 	require.Less(t, time.Since(start), bound, what)
 }
+
+// Stopped waits, and says whether it is time to stop.
+func Stopped(stop <-chan struct{}, pause time.Duration) bool {
+	select {
+	case <-stop:
+		return true
+	case <-time.After(pause):
+		return false
+	}
+}

@@ -23,16 +23,18 @@ func NoEvents() *mautrix.FilterPart { return &mautrix.FilterPart{Types: nothing}
 // client's syncer want, and from then on what the session needs besides. What rooms
 // hold when it begins is not asked for: [Session.Snapshot] reads it for the rooms that
 // are used.
-func (s *Session) filters() (first, next mautrix.Filter, err error) {
+func (s *Session) filters() (first mautrix.Filter, next string, err error) {
 	syncer, ok := s.client.Syncer.(*mautrix.DefaultSyncer)
 	if !ok || syncer.FilterJSON == nil || syncer.FilterJSON.Room == nil {
-		return first, next, fmt.Errorf("the client's syncer was replaced by a %T; register handlers at the one it has", s.client.Syncer)
+		return first, "", fmt.Errorf("the client's syncer was replaced by a %T; register handlers at the one it has", s.client.Syncer)
 	}
-	first, next = *syncer.FilterJSON, *syncer.FilterJSON
-	first.Room, next.Room = new(*first.Room), new(*next.Room)
+	first = *syncer.FilterJSON
+	wide := first
+	first.Room, wide.Room = new(*first.Room), new(*wide.Room)
 	first.Room.State, first.Room.Timeline = none(first.Room.State), none(first.Room.Timeline)
-	next.Room.State, next.Room.Timeline = s.widen(next.Room.State), s.widen(next.Room.Timeline)
-	return first, next, nil
+	wide.Room.State, wide.Room.Timeline = s.widen(wide.Room.State), s.widen(wide.Room.Timeline)
+	next, err = text(wide)
+	return first, next, err
 }
 
 // text returns a filter as it is sent: in place of a filter ID.

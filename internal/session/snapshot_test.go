@@ -135,7 +135,7 @@ func TestSnapshotCostsWhatTheMemoryHolds(t *testing.T) {
 	require.NoError(t, err)
 	size, requests := 0, 0
 	for _, request := range c.Front.Requests() {
-		if !homeserver.Seen(homeserver.Sync)(request) {
+		if !homeserver.Seen(rig.OfSync)(request) {
 			size += request.Size
 			requests++
 		}

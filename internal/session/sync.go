@@ -34,8 +34,9 @@ type Update struct {
 // A follower is the sync loop. Its goroutine owns it.
 type follower struct {
 	*Session
-	first, next mautrix.Filter // what to ask for when it begins, and from then on
-	since       string         // up to where it has synced; "": it begins anew
+	first mautrix.Filter // what to ask for when it begins
+	next  storedFilter   // what to ask for from then on
+	since string         // up to where it has synced; "": it begins anew
 
 	failing bool // since the last answer
 	refused bool // the homeserver has just refused the token
@@ -51,7 +52,7 @@ func (s *Session) beginSync(ctx context.Context) (*follower, *mautrix.RespSync, 
 	if err != nil {
 		return nil, nil, err
 	}
-	f := &follower{Session: s, first: first, next: next, pause: backOff(time.Second, 30*time.Second), idle: newIdle()}
+	f := &follower{Session: s, first: first, next: storedFilter{text: next}, pause: backOff(time.Second, 30*time.Second), idle: newIdle()}
 	var response *mautrix.RespSync
 	if _, err := s.Try(ctx, func(ctx context.Context) (err error) {
 		response, err = f.request(ctx, 0)
@@ -103,6 +104,7 @@ func (f *follower) turn() (context.Context, context.CancelFunc) {
 	defer f.mu.Unlock()
 	if f.restart {
 		f.since = ""
+		f.next.forget()
 	}
 	f.restart, f.interrupt = false, end
 	return ctx, end
@@ -138,6 +140,7 @@ func (f *follower) sync(ctx context.Context) (wait time.Duration) {
 
 // fail takes note of a sync that failed, and returns how long to wait before the next.
 func (f *follower) fail(err error) time.Duration {
+	f.next.forget()
 	refused, forGood := refusesToken(err)
 	if f.since != "" && (forGood || refused && f.refused) {
 		f.since, f.refused = "", false
@@ -192,15 +195,14 @@ func (f *follower) poll(ctx context.Context) (*mautrix.RespSync, error) {
 
 // request makes the sync request that is next.
 func (f *follower) request(ctx context.Context, wait time.Duration) (*mautrix.RespSync, error) {
-	filter := f.next
-	if f.since == "" {
-		filter = Unlike(f.first)
-	}
-	text, err := text(filter)
-	if err != nil {
+	req := mautrix.ReqSync{Timeout: int(wait.Milliseconds()), Since: f.since}
+	var err error
+	if f.since != "" {
+		req.FilterID = f.filter(ctx)
+	} else if req.FilterID, err = text(Unlike(f.first)); err != nil {
 		return nil, err
 	}
-	return f.requestSync(ctx, mautrix.ReqSync{Timeout: int(wait.Milliseconds()), Since: f.since, FilterID: text})
+	return f.requestSync(ctx, req)
 }
 
 // handle takes over one sync response: first the rooms' state, then the handlers that

@@ -1,4 +1,4 @@
-package test
+package writers
 
 import (
 	"encoding/json"
@@ -22,22 +22,22 @@ func TestWhatWasNotHeardOfIsNotDeleted(t *testing.T) {
 		"clocks agree": 0, "its clock is ahead": time.Minute, "its clock is behind": -time.Minute,
 	} {
 		t.Run(name, func(t *testing.T) {
-			all := crowd(t, rig.Shared(t), 2, matrix.OneStateKey)
+			all := rig.Crowd(t, rig.Shared(t), 2, matrix.OneStateKey)
 			here, there := all[0], all[1]
 			require.NoError(t, here.Set("start", []byte(`1`)))
-			settle(t, map[string]string{"start": `1`}, 0, all...)
+			rig.Settle(t, map[string]string{"start": `1`}, 0, all...)
 			restore := there.LoseSync(t)
 			for _, r := range all {
 				r.Front.Inject(homeserver.Fault{Match: isRead, Do: clock(there.Memory.Client().UserID, ahead)})
 			}
 			require.NoError(t, here.Set("here 1", []byte(`1`)))
 			here.InStep(t)
-			require.NoError(t, overtaken(t, here, func() error { return here.Set("here 2", []byte(`1`)) }, func() {
+			require.NoError(t, rig.Overtaken(t, here, func() error { return here.Set("here 2", []byte(`1`)) }, func() {
 				require.NoError(t, there.Set("there", []byte(`1`)))
 			}))
 			here.InStep(t)
 			restore()
-			settle(t, map[string]string{"start": `1`, "here 1": `1`, "here 2": `1`, "there": `1`}, lasting, all...)
+			rig.Settle(t, map[string]string{"start": `1`, "here 1": `1`, "here 2": `1`, "there": `1`}, rig.Lasting, all...)
 		})
 	}
 }

@@ -1,4 +1,4 @@
-package test
+package writers
 
 import (
 	"maps"
@@ -86,7 +86,7 @@ func newChaos(random *rand.Rand, layout matrix.StateKey) *chaos {
 
 // run injects faults until it is stopped.
 func (c *chaos) run(stop <-chan struct{}) {
-	for !stopped(stop, c.upTo(time.Second)) {
+	for !rig.Stopped(stop, c.upTo(time.Second)) {
 		front := c.fronts[c.random.IntN(len(c.fronts))]
 		if c.random.IntN(15) == 0 {
 			c.refuse(front)
@@ -114,7 +114,7 @@ func (c *chaos) run(stop <-chan struct{}) {
 // refuse lets the next sync's token be refused for good.
 func (c *chaos) refuse(front *homeserver.Proxy) {
 	refuse := homeserver.Status(http.StatusBadRequest, nil, refusal)
-	refuseToken(front, func(w http.ResponseWriter, r *http.Request, server http.Handler) {
+	rig.RefuseToken(front, func(w http.ResponseWriter, r *http.Request, server http.Handler) {
 		c.count("a sync token is refused")
 		refuse(w, r, server)
 	})
@@ -128,7 +128,7 @@ func (c *chaos) lately(late lateness) homeserver.Action {
 		defer c.late.Add(-1)
 		release := make(chan struct{})
 		go func() {
-			stopped(c.ending, after)
+			rig.Stopped(c.ending, after)
 			close(release)
 		}()
 		late(release, nil)(w, r, server)

@@ -1,4 +1,4 @@
-package test
+package upgrade
 
 import (
 	"encoding/json"
@@ -14,31 +14,6 @@ import (
 	"github.com/go-joe/matrix-memory/internal/homeserver"
 	"github.com/go-joe/matrix-memory/internal/rig"
 )
-
-// upgrades are the ways in which somebody upgrades a room that everybody may join, and in which
-// every member may write the memory.
-var upgrades = map[string]func(t testing.TB, by rig.Account, room id.RoomID) id.RoomID{
-	"by the homeserver": func(t testing.TB, by rig.Account, room id.RoomID) id.RoomID { return by.Upgrade(t, room) },
-	"by hand": func(t testing.TB, by rig.Account, room id.RoomID) id.RoomID {
-		return by.UpgradeByHand(t, room, rig.Public, rig.Writable)
-	},
-}
-
-// bothKinds are the layouts that differ in more than where the one dictionary stands.
-var bothKinds = map[string]matrix.StateKey{"single": matrix.OneStateKey, "perkey": matrix.PerKey}
-
-// upgradedInEachWay runs a test in some layouts for each way to upgrade.
-func upgradedInEachWay(t *testing.T, layouts map[string]matrix.StateKey, test func(t *testing.T, layout matrix.StateKey, upgrade func(testing.TB, rig.Account, id.RoomID) id.RoomID)) {
-	t.Helper()
-	for name, layout := range layouts {
-		for way, upgrade := range upgrades {
-			t.Run(name+"/"+way, func(t *testing.T) {
-				t.Parallel()
-				test(t, layout, upgrade)
-			})
-		}
-	}
-}
 
 // A lodger is a bot with a memory in a room of somebody else's, which is going to be upgraded.
 type lodger struct {
@@ -120,9 +95,9 @@ func (l *lodger) goesOnIn(t testing.TB, room id.RoomID, key string) (value strin
 // holds waits until a room and the memory hold just that.
 func (l *lodger) holds(t testing.TB, room id.RoomID, want map[string]string) {
 	t.Helper()
-	var differs difference
+	var differs rig.Difference
 	eventually(t, func() bool {
-		differs = compare("the memory", want, rig.Entries(t, l.memory)) + compare("the room", want, l.owner.Entries(t, room))
+		differs = rig.Compare("the memory", want, rig.Entries(t, l.memory)) + rig.Compare("the room", want, l.owner.Entries(t, room))
 		return differs == ""
 	}, "all is in %s%v", room, &differs)
 }
@@ -148,7 +123,7 @@ func state(t testing.TB, account rig.Account, room id.RoomID) map[string]id.Even
 // left as it was. Others find in the new room what they would have in the old one.
 func TestUpgraded(t *testing.T) {
 	t.Parallel()
-	upgradedInEachWay(t, rig.Layouts, func(t *testing.T, layout matrix.StateKey, upgrade func(testing.TB, rig.Account, id.RoomID) id.RoomID) {
+	rig.UpgradedInEachWay(t, rig.Layouts, func(t *testing.T, layout matrix.StateKey, upgrade func(testing.TB, rig.Account, id.RoomID) id.RoomID) {
 		l := newLodger(t, rig.Shared(t), layout, rig.Public, rig.Writable)
 		l.conf.Rooms["alias"] = l.alias.String()
 		l.open(t)
@@ -215,7 +190,7 @@ func TestUpgraded(t *testing.T) {
 // not bring it back, at no start.
 func TestNothingComesBackFromTheOldRoom(t *testing.T) {
 	t.Parallel()
-	upgradedInEachWay(t, bothKinds, func(t *testing.T, layout matrix.StateKey, upgrade func(testing.TB, rig.Account, id.RoomID) id.RoomID) {
+	rig.UpgradedInEachWay(t, rig.BothKinds, func(t *testing.T, layout matrix.StateKey, upgrade func(testing.TB, rig.Account, id.RoomID) id.RoomID) {
 		l := lodging(t, layout)
 		l.set(t, map[string]string{"tea": `1`, "milk": `1`, "rum": `1`})
 		made := upgrade(t, l.owner, l.room)
@@ -243,7 +218,7 @@ func TestNothingComesBackFromTheOldRoom(t *testing.T) {
 // replaces it, whichever of the two the message names.
 func TestHandlersOfAnUpgradedRoom(t *testing.T) {
 	t.Parallel()
-	for way, upgrade := range upgrades {
+	for way, upgrade := range rig.Upgrades {
 		t.Run(way, func(t *testing.T) {
 			t.Parallel()
 			l := newLodger(t, rig.Shared(t), matrix.OneStateKey, rig.Public, rig.Writable)
@@ -275,9 +250,9 @@ func TestHandlersOfAnUpgradedRoom(t *testing.T) {
 			remember(l.room, "by the old one")
 			remember(made, "by the new one")
 			want["by the old one"], want["by the new one"] = `1`, `1`
-			var differs difference
+			var differs rig.Difference
 			eventually(t, func() bool {
-				differs = compare("the room", want, l.owner.Entries(t, made))
+				differs = rig.Compare("the room", want, l.owner.Entries(t, made))
 				return differs == ""
 			}, "all is in the new room%v", &differs)
 			require.Empty(t, l.bot.Entries(t, home))
@@ -289,7 +264,7 @@ func TestHandlersOfAnUpgradedRoom(t *testing.T) {
 // new room, and nothing is written in the old one.
 func TestUpgradedWhileDown(t *testing.T) {
 	t.Parallel()
-	upgradedInEachWay(t, rig.Layouts, func(t *testing.T, layout matrix.StateKey, upgrade func(testing.TB, rig.Account, id.RoomID) id.RoomID) {
+	rig.UpgradedInEachWay(t, rig.Layouts, func(t *testing.T, layout matrix.StateKey, upgrade func(testing.TB, rig.Account, id.RoomID) id.RoomID) {
 		for by, name := range map[string]func(*lodger) string{
 			"ID":    func(l *lodger) string { return l.room.String() },
 			"alias": func(l *lodger) string { return l.alias.String() },
@@ -316,7 +291,7 @@ func TestUpgradedWhileDown(t *testing.T) {
 // Three upgrades, one after the other, while the bot is down; in the rooms between others have written.
 func TestUpgradedThreeTimesWhileDown(t *testing.T) {
 	t.Parallel()
-	for name, layout := range bothKinds {
+	for name, layout := range rig.BothKinds {
 		for _, by := range []string{"ID", "alias"} {
 			t.Run(name+"/"+by, func(t *testing.T) {
 				t.Parallel()
@@ -326,7 +301,7 @@ func TestUpgradedThreeTimesWhileDown(t *testing.T) {
 				l.close(t)
 				rooms := []id.RoomID{l.room}
 				for i, way := range []string{"by hand", "by the homeserver", "by hand"} {
-					made := upgrades[way](t, l.owner, rooms[i])
+					made := rig.Upgrades[way](t, l.owner, rooms[i])
 					if i < 2 {
 						other := rig.Opsdroid{Account: l.owner, Room: made, Layout: layout}
 						key := fmt.Sprint("in between ", i)
@@ -362,7 +337,7 @@ func TestUpgradedThreeTimesWhileDown(t *testing.T) {
 // A room is upgraded again while the memory runs, and again.
 func TestUpgradedAgain(t *testing.T) {
 	t.Parallel()
-	for name, layout := range bothKinds {
+	for name, layout := range rig.BothKinds {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			l := lodging(t, layout)
@@ -370,7 +345,7 @@ func TestUpgradedAgain(t *testing.T) {
 			l.set(t, want)
 			room := l.room
 			for i, way := range []string{"by the homeserver", "by hand", "by the homeserver"} {
-				room = upgrades[way](t, l.owner, room)
+				room = rig.Upgrades[way](t, l.owner, room)
 				key := fmt.Sprint("count ", i)
 				want[key] = l.goesOnIn(t, room, key)
 			}
@@ -383,7 +358,7 @@ func TestUpgradedAgain(t *testing.T) {
 // not go there. With a state event for each key that is so also for one that was deleted.
 func TestWhatTheNewRoomHasStays(t *testing.T) {
 	t.Parallel()
-	for name, layout := range bothKinds {
+	for name, layout := range rig.BothKinds {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			l := lodging(t, layout)

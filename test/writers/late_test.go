@@ -1,4 +1,4 @@
-package test
+package writers
 
 import (
 	"maps"
@@ -40,7 +40,7 @@ func TestLateWriteUndoesNothing(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			t.Run("of a memory alone", func(t *testing.T) {
-				r := crowd(t, rig.Shared(t), 1, row.layout)[0]
+				r := rig.Crowd(t, rig.Shared(t), 1, row.layout)[0]
 				require.NoError(t, r.Set("start", []byte(`1`)))
 				deliver := delivered(r, row.late)
 				require.NoError(t, r.Set("counter", []byte(`1`)))
@@ -49,10 +49,10 @@ func TestLateWriteUndoesNothing(t *testing.T) {
 				_, err := r.Delete("start")
 				require.NoError(t, err)
 				deliver()
-				settle(t, map[string]string{"counter": `2`, "other": `"precious"`}, lasting, r)
+				rig.Settle(t, map[string]string{"counter": `2`, "other": `"precious"`}, rig.Lasting, r)
 			})
 			t.Run("of one of two", func(t *testing.T) {
-				all := crowd(t, rig.Shared(t), 2, row.layout)
+				all := rig.Crowd(t, rig.Shared(t), 2, row.layout)
 				one, two := all[0], all[1]
 				want := map[string]string{"start": `1`, "counter": `0`}
 				require.NoError(t, one.Set("start", []byte(`1`)))
@@ -60,19 +60,19 @@ func TestLateWriteUndoesNothing(t *testing.T) {
 				deliver := delivered(one, row.late)
 				require.NoError(t, one.Set("counter", []byte(`1`)))
 				want["counter"] = `1`
-				settle(t, want, 0, all...)
+				rig.Settle(t, want, 0, all...)
 				require.NoError(t, two.Set("counter", []byte(`2`)))
 				require.NoError(t, two.Set("two", []byte(`2`)))
 				want["counter"], want["two"] = `2`, `2`
-				settle(t, want, 0, all...)
+				rig.Settle(t, want, 0, all...)
 				deliver()
-				settle(t, want, lasting, all...)
+				rig.Settle(t, want, rig.Lasting, all...)
 			})
 			t.Run("of one of two, nobody else having heard", func(t *testing.T) {
-				all := crowd(t, rig.Shared(t), 2, row.layout)
+				all := rig.Crowd(t, rig.Shared(t), 2, row.layout)
 				one, two := all[0], all[1]
 				require.NoError(t, one.Set("counter", []byte(`0`)))
-				settle(t, map[string]string{"counter": `0`}, 0, all...)
+				rig.Settle(t, map[string]string{"counter": `0`}, 0, all...)
 				restore := two.LoseSync(t)
 				deliver := delivered(one, row.late)
 				require.NoError(t, one.Set("one", []byte(`1`)))
@@ -80,7 +80,7 @@ func TestLateWriteUndoesNothing(t *testing.T) {
 				require.NoError(t, two.Set("two", []byte(`1`)))
 				deliver()
 				restore()
-				settle(t, map[string]string{"counter": `0`, "one": `2`, "two": `1`}, lasting, all...)
+				rig.Settle(t, map[string]string{"counter": `0`, "one": `2`, "two": `1`}, rig.Lasting, all...)
 			})
 		})
 	}
@@ -91,7 +91,7 @@ func TestLateDelete(t *testing.T) {
 	for name, layout := range rig.Layouts {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			all := crowd(t, rig.Shared(t), 2, layout)
+			all := rig.Crowd(t, rig.Shared(t), 2, layout)
 			want := map[string]string{"a": `1`, "b": `1`}
 			for key := range want {
 				require.NoError(t, all[0].Set(key, []byte(`1`)))
@@ -100,12 +100,12 @@ func TestLateDelete(t *testing.T) {
 			_, err := all[0].Delete("a")
 			require.NoError(t, err)
 			delete(want, "a")
-			settle(t, maps.Clone(want), 0, all...)
+			rig.Settle(t, maps.Clone(want), 0, all...)
 			require.NoError(t, all[0].Set("a", []byte(`2`)))
 			require.NoError(t, all[1].Set("c", []byte(`1`)))
 			want["a"], want["c"] = `2`, `1`
 			deliver()
-			settle(t, want, lasting, all...)
+			rig.Settle(t, want, rig.Lasting, all...)
 		})
 	}
 }

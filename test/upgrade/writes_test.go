@@ -1,4 +1,4 @@
-package test
+package upgrade
 
 import (
 	"fmt"
@@ -22,7 +22,7 @@ import (
 // set, what was changed and what was deleted.
 func TestWrittenAfterTheTombstone(t *testing.T) {
 	t.Parallel()
-	upgradedInEachWay(t, bothKinds, func(t *testing.T, layout matrix.StateKey, upgrade func(testing.TB, rig.Account, id.RoomID) id.RoomID) {
+	rig.UpgradedInEachWay(t, rig.BothKinds, func(t *testing.T, layout matrix.StateKey, upgrade func(testing.TB, rig.Account, id.RoomID) id.RoomID) {
 		l := lodging(t, layout)
 		r := rig.Proxied{Account: l.owner, Memory: l.memory, Front: l.front, Room: l.room}
 		l.set(t, map[string]string{"tea": `1`, "milk": `1`, "rum": `1`})
@@ -46,15 +46,15 @@ func TestWrittenAfterTheTombstone(t *testing.T) {
 // last.
 func TestUpgradedWhileHandlersWrite(t *testing.T) {
 	t.Parallel()
-	for name, layout := range bothKinds {
+	for name, layout := range rig.BothKinds {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			withAndWithoutJournals(t, func(t *testing.T, journals bool) {
+			rig.WithAndWithoutJournals(t, func(t *testing.T, journals bool) {
 				way := "by hand"
 				if journals {
 					way = "by the homeserver"
 				}
-				upgradedWhileHandlersWrite(t, layout, upgrades[way], journals)
+				upgradedWhileHandlersWrite(t, layout, rig.Upgrades[way], journals)
 			})
 		})
 	}
@@ -117,7 +117,7 @@ func upgradedWhileHandlersWrite(t *testing.T, layout matrix.StateKey, upgrade fu
 	more := func() {
 		t.Helper()
 		before := []int32{acknowledged[0].Load(), acknowledged[1].Load()}
-		rig.Eventually(settling)(t, func() bool {
+		rig.Eventually(rig.Settling)(t, func() bool {
 			return t.Failed() || acknowledged[0].Load() > before[0]+apart && acknowledged[1].Load() > before[1]+apart
 		}, "they write")
 	}
@@ -125,24 +125,24 @@ func upgradedWhileHandlersWrite(t *testing.T, layout matrix.StateKey, upgrade fu
 		more()
 		made := upgrade(t, owner, room)
 		held := func() (n int) { return len(owner.Entries(t, made)) }
-		rig.Eventually(settling)(t, func() bool { return t.Failed() || held() >= bots*handlers }, "they come to the new room")
+		rig.Eventually(rig.Settling)(t, func() bool { return t.Failed() || held() >= bots*handlers }, "they come to the new room")
 		room = made
 	}
 	more()
 	end()
 	writing.Wait()
 	for i := range all {
-		rig.Flush(t, all[i].Memory, delivering)
+		rig.Flush(t, all[i].Memory, rig.Delivering)
 		all[i].Room = room
 	}
-	settle(t, want, lasting, all...)
+	rig.Settle(t, want, rig.Lasting, all...)
 }
 
 // One of two memories hears of the upgrade late. It brings nothing back that the other has deleted or changed in the new
 // room meanwhile, and what it was acknowledged itself goes along.
 func TestWhoHearsLateBringsNothingBack(t *testing.T) {
 	t.Parallel()
-	upgradedInEachWay(t, bothKinds, func(t *testing.T, layout matrix.StateKey, upgrade func(testing.TB, rig.Account, id.RoomID) id.RoomID) {
+	rig.UpgradedInEachWay(t, rig.BothKinds, func(t *testing.T, layout matrix.StateKey, upgrade func(testing.TB, rig.Account, id.RoomID) id.RoomID) {
 		l := lodging(t, layout)
 		late := rig.Register(t)
 		_, err := late.JoinRoomByID(t.Context(), l.room)
@@ -164,11 +164,11 @@ func TestWhoHearsLateBringsNothingBack(t *testing.T) {
 		require.Contains(t, l.owner.Entries(t, l.room), "late", "it has not heard of the upgrade")
 		want["late"] = `1`
 		restore()
-		rig.Eventually(settling)(t, func() bool { // which is nothing new in the old room
+		rig.Eventually(rig.Settling)(t, func() bool { // which is nothing new in the old room
 			require.NoError(t, r.Set("late", []byte(`1`)))
 			return l.owner.Entries(t, made)["late"] == `1`
 		}, "the other follows")
-		settle(t, want, lasting, rig.Proxied{Account: l.owner, Memory: l.memory, Room: made}, rig.Proxied{Account: l.owner, Memory: r.Memory, Room: made})
+		rig.Settle(t, want, rig.Lasting, rig.Proxied{Account: l.owner, Memory: l.memory, Room: made}, rig.Proxied{Account: l.owner, Memory: r.Memory, Room: made})
 	})
 }
 
@@ -176,7 +176,7 @@ func TestWhoHearsLateBringsNothingBack(t *testing.T) {
 // old names to a start without a connection as well.
 func TestUpgradedWithAJournal(t *testing.T) {
 	t.Parallel()
-	upgradedInEachWay(t, bothKinds, func(t *testing.T, layout matrix.StateKey, upgrade func(testing.TB, rig.Account, id.RoomID) id.RoomID) {
+	rig.UpgradedInEachWay(t, rig.BothKinds, func(t *testing.T, layout matrix.StateKey, upgrade func(testing.TB, rig.Account, id.RoomID) id.RoomID) {
 		for name, down := range map[string]bool{"while it runs": false, "while it is down": true} {
 			t.Run(name, func(t *testing.T) {
 				l := newLodger(t, rig.Shared(t), layout, rig.Public, rig.Writable)
@@ -192,7 +192,7 @@ func TestUpgradedWithAJournal(t *testing.T) {
 				l.set(t, delivered)
 				_, err := l.memory.InRoom("alias").Keys()
 				require.NoError(t, err)
-				rig.Flush(t, l.memory, delivering)
+				rig.Flush(t, l.memory, rig.Delivering)
 				through := l.front.Inject(homeserver.Fault{Match: homeserver.StateWrite, Do: homeserver.RateLimitBody(100)})
 				want := maps.Clone(delivered)
 				want["late"], want["milk"] = `1`, `2`
@@ -216,12 +216,12 @@ func TestUpgradedWithAJournal(t *testing.T) {
 				require.Equal(t, want, rig.Entries(t, l.memory))
 				require.Equal(t, delivered, l.owner.Entries(t, l.room))
 				through()
-				rig.Flush(t, l.memory, delivering)
+				rig.Flush(t, l.memory, rig.Delivering)
 				l.holds(t, made, want)
 				require.Equal(t, delivered, l.owner.Entries(t, l.room), "nothing was delivered in the old room")
 
 				l.close(t)
-				online := offline(l.front)
+				online := rig.Offline(l.front)
 				l.open(t)
 				require.Equal(t, want, rig.Entries(t, l.memory))
 				for i, name := range []string{"main", "alias", l.alias.String(), l.room.String(), made.String()} {
@@ -232,7 +232,7 @@ func TestUpgradedWithAJournal(t *testing.T) {
 				require.Equal(t, want, rig.Entries(t, l.memory))
 				require.Equal(t, 5, l.memory.Pending().Changes)
 				online()
-				rig.Flush(t, l.memory, delivering)
+				rig.Flush(t, l.memory, rig.Delivering)
 				l.holds(t, made, want)
 				require.Equal(t, delivered, l.owner.Entries(t, l.room))
 			})
@@ -243,22 +243,21 @@ func TestUpgradedWithAJournal(t *testing.T) {
 // A change that the old room has refused is tried in the new one.
 func TestRefusedInTheOldRoom(t *testing.T) {
 	t.Parallel()
-	for name, layout := range bothKinds {
+	for name, layout := range rig.BothKinds {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			l := newLodger(t, rig.Shared(t), layout, rig.Public, rig.Writable)
 			l.conf.Journal = rig.Journal(t)
 			l.open(t)
 			l.set(t, map[string]string{"tea": `1`})
-			rig.Flush(t, l.memory, delivering)
+			rig.Flush(t, l.memory, rig.Delivering)
 			through := l.front.Inject(homeserver.Fault{Match: homeserver.StateWrite, Do: homeserver.RateLimitBody(100)})
 			require.NoError(t, l.memory.Set("milk", []byte(`1`)))
-			tenant := &tenant{owner: l.owner, room: l.room}
-			tenant.level(t, 100)
+			l.owner.Need(t, l.room, 100)
 			through()
-			pending(t, l.memory, 1, 1)
-			made := upgrades["by hand"](t, l.owner, l.room)
-			pending(t, l.memory, 0, 0)
+			rig.Pending(t, l.memory, 1, 1)
+			made := rig.Upgrades["by hand"](t, l.owner, l.room)
+			rig.Pending(t, l.memory, 0, 0)
 			l.holds(t, made, map[string]string{"tea": `1`, "milk": `1`})
 			require.Equal(t, map[string]string{"tea": `1`}, l.owner.Entries(t, l.room))
 		})
@@ -268,20 +267,20 @@ func TestRefusedInTheOldRoom(t *testing.T) {
 // A room is upgraded while the homeserver refuses what the memory asks it on the way: it goes on once that works.
 func TestUpgradeThatFailsAtFirst(t *testing.T) {
 	t.Parallel()
-	for name, layout := range bothKinds {
+	for name, layout := range rig.BothKinds {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			l := lodging(t, layout)
 			want := map[string]string{"tea": `1`}
 			l.set(t, want)
 			made := l.owner.NewRoom(t, rig.Public, rig.Writable, rig.Replacing(l.room))
-			about := inPath(made.String())
+			about := rig.InPath(made.String())
 			works := l.front.Inject(homeserver.Fault{Match: about, Do: homeserver.Status(502, nil, "")})
 			l.owner.Bury(t, l.room, made)
-			delivers(t, func() bool { return l.front.Count(homeserver.Seen(about)) > 2 }, "it tries")
+			rig.Delivers(t, func() bool { return l.front.Count(homeserver.Seen(about)) > 2 }, "it tries")
 			require.Equal(t, want, rig.Entries(t, l.memory))
 			works()
-			delivers(t, func() bool {
+			rig.Delivers(t, func() bool {
 				return l.memory.Set("milk", []byte(`1`)) == nil && l.owner.Entries(t, made)["milk"] == `1`
 			}, "it follows")
 			want["milk"] = `1`
@@ -340,5 +339,5 @@ func TestSetBackToWhatWasCopied(t *testing.T) {
 	require.True(t, was)
 	hears()
 	eventually(t, func() bool { return other.IsIn(t, made) }, "the other follows")
-	settle(t, map[string]string{"milk": `1`}, lasting, rig.Proxied{Account: l.owner, Memory: l.memory, Room: made}, rig.Proxied{Account: l.owner, Memory: late.Memory, Room: made})
+	rig.Settle(t, map[string]string{"milk": `1`}, rig.Lasting, rig.Proxied{Account: l.owner, Memory: l.memory, Room: made}, rig.Proxied{Account: l.owner, Memory: late.Memory, Room: made})
 }

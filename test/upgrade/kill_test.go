@@ -1,4 +1,4 @@
-package test
+package upgrade
 
 import (
 	"bufio"
@@ -17,8 +17,8 @@ import (
 )
 
 // A mover is a bot that counts in its default room, in a process of its own, until it is killed. It prints each number
-// that was acknowledged.
-type mover bare
+// that was acknowledged. JSON shows it whole, as it has no methods of a Config.
+type mover matrix.Config
 
 func init() { rig.Victim(mover.run) }
 
@@ -83,7 +83,7 @@ func killedWhileItFollows(t *testing.T, own rig.Server, layout matrix.StateKey, 
 	l.close(t)
 	made := l.owner.NewRoom(t, rig.Public, rig.Writable, rig.Replacing(l.room))
 
-	about := func(r *http.Request) bool { return inPath(made.String())(r) && !homeserver.Sync(r) }
+	about := func(r *http.Request) bool { return rig.InPath(made.String())(r) && !homeserver.Sync(r) }
 	reached, never := make(chan struct{}), make(chan struct{})
 	if skip > 0 {
 		l.front.Inject(homeserver.Fault{Match: about, Times: skip, Do: homeserver.Delay(0)})
@@ -96,7 +96,7 @@ func killedWhileItFollows(t *testing.T, own rig.Server, layout matrix.StateKey, 
 	told, kill := rig.StartTeller(t, mover(l.conf))
 	eventually(t, func() bool { return strings.Contains(told.String(), "\n") }, "it counts: %s", told)
 	l.owner.Bury(t, l.room, made)
-	rig.Eventually(settling)(t, func() bool {
+	rig.Eventually(rig.Settling)(t, func() bool {
 		select {
 		case <-reached:
 			return true
@@ -119,7 +119,7 @@ func killedWhileItFollows(t *testing.T, own rig.Server, layout matrix.StateKey, 
 	require.Equal(t, want, got)
 	l.set(t, map[string]string{"rum": `1`})
 	want["rum"] = `1`
-	rig.Flush(t, l.memory, delivering)
+	rig.Flush(t, l.memory, rig.Delivering)
 	l.holds(t, made, want)
 
 	// So does a bot that knows of no other room, once it has what the homeserver acknowledged just now.

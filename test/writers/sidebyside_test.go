@@ -1,4 +1,4 @@
-package test
+package writers
 
 import (
 	"fmt"
@@ -17,8 +17,8 @@ import (
 func TestOpsdroidChangesWhatWasJustSet(t *testing.T) {
 	for name, layout := range rig.Layouts {
 		t.Run(name, func(t *testing.T) {
-			all := crowd(t, rig.Shared(t), 2, layout)
-			other := opsdroid(t, rig.Shared(t), all[0], layout)
+			all := rig.Crowd(t, rig.Shared(t), 2, layout)
+			other := rig.NewOpsdroid(t, rig.Shared(t), all[0], layout)
 			want := make(map[string]string)
 			set := func(r rig.Proxied, key, value string) error {
 				want[key] = value
@@ -29,16 +29,16 @@ func TestOpsdroidChangesWhatWasJustSet(t *testing.T) {
 					require.NoError(t, set(r, key, `1`))
 				}
 				require.NoError(t, set(r, "changed back", `2`))
-				settle(t, want, 0, all...)
-				require.NoError(t, overtaken(t, r, func() error { return set(r, fmt.Sprint("more ", i), `1`) }, func() {
+				rig.Settle(t, want, 0, all...)
+				require.NoError(t, rig.Overtaken(t, r, func() error { return set(r, fmt.Sprint("more ", i), `1`) }, func() {
 					require.NoError(t, other.Delete(t.Context(), "deleted"))
 					require.NoError(t, other.Put(t.Context(), "changed back", `1`))
 				}))
 				delete(want, "deleted")
 				want["changed back"] = `1`
-				settle(t, want, lasting, all...)
+				rig.Settle(t, want, rig.Lasting, all...)
 				require.NoError(t, set(r, "kept", `2`), "which writes the dictionary once more")
-				settle(t, want, lasting, all...)
+				rig.Settle(t, want, rig.Lasting, all...)
 			}
 		})
 	}
@@ -63,8 +63,8 @@ func TestOpsdroidWritesBackWhatIsOutOfDate(t *testing.T) {
 			"nothing": {func(rig.Dictionary) {}, map[string]string{"start": `1`, "old": `2`, "new": `1`}},
 		} {
 			t.Run(fmt.Sprintf("%s %q", name, layout), func(t *testing.T) {
-				r := crowd(t, rig.Shared(t), 1, layout)[0]
-				other := opsdroid(t, rig.Shared(t), r, layout)
+				r := rig.Crowd(t, rig.Shared(t), 1, layout)[0]
+				other := rig.NewOpsdroid(t, rig.Shared(t), r, layout)
 				for _, key := range []string{"start", "old", "gone"} {
 					require.NoError(t, r.Set(key, []byte(`1`)))
 				}
@@ -77,7 +77,7 @@ func TestOpsdroidWritesBackWhatIsOutOfDate(t *testing.T) {
 				require.NoError(t, err)
 				change.do(read)
 				require.NoError(t, other.Write(t.Context(), "", read))
-				settle(t, change.want, lasting, r)
+				rig.Settle(t, change.want, rig.Lasting, r)
 			})
 		}
 	}
@@ -89,8 +89,8 @@ func TestOpsdroidWritesWhileMemoriesWrite(t *testing.T) {
 	const keys = 30
 	for name, layout := range rig.Layouts {
 		t.Run(name, func(t *testing.T) {
-			all := crowd(t, rig.Shared(t), 2, layout)
-			other := opsdroid(t, rig.Shared(t), all[0], layout)
+			all := rig.Crowd(t, rig.Shared(t), 2, layout)
+			other := rig.NewOpsdroid(t, rig.Shared(t), all[0], layout)
 			want := map[string]string{"start": `1`}
 			require.NoError(t, all[0].Set("start", []byte(`1`))) // so that it finds when keys were changed
 			stop, stopped := make(chan struct{}), make(chan error, 1)
@@ -100,7 +100,7 @@ func TestOpsdroidWritesWhileMemoriesWrite(t *testing.T) {
 					want[fmt.Sprint(i, "-", k)] = fmt.Sprint(k)
 				}
 			}
-			atOnce(t, all, func(i int, r rig.Proxied) error {
+			rig.AtOnce(t, all, func(i int, r rig.Proxied) error {
 				for k := range keys {
 					if err := r.Set(fmt.Sprint(i, "-", k), fmt.Append(nil, k)); err != nil {
 						return err
@@ -110,11 +110,11 @@ func TestOpsdroidWritesWhileMemoriesWrite(t *testing.T) {
 			})
 			close(stop)
 			require.NoError(t, <-stopped)
-			settleBut(t, want, []string{"theirs", "fleeting"}, lasting, all...)
+			rig.SettleBut(t, want, []string{"theirs", "fleeting"}, rig.Lasting, all...)
 			require.NoError(t, other.Put(t.Context(), "theirs", `"last"`))
 			require.NoError(t, other.Delete(t.Context(), "fleeting"))
 			want["theirs"] = `"last"`
-			settle(t, want, lasting, all...)
+			rig.Settle(t, want, rig.Lasting, all...)
 		})
 	}
 }
@@ -155,7 +155,7 @@ func TestAPersonChangesADictionaryAroundAStart(t *testing.T) {
 					require.NoError(t, memory.Set("count", fmt.Append(nil, i)))
 				}
 				require.NoError(t, memory.Close())
-				put := func() { bot.Put(t, room, string(layout), object(t, `{"count": 7, "theirs": 1}`)) }
+				put := func() { bot.Put(t, room, string(layout), map[string]int{"count": 7, "theirs": 1}) }
 				if !openedBefore {
 					put()
 				}

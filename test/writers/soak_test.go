@@ -1,4 +1,4 @@
-package test
+package writers
 
 import (
 	"context"
@@ -107,10 +107,10 @@ func newSoak(t testing.TB, layout matrix.StateKey, seed uint64, journals bool) *
 	t.Helper()
 	own := rig.Own(t)
 	s := &soak{t: t, seed: seed, server: own, layout: layout, journals: journals, sharing: []string{"shared 1", "shared 2", "shared 3"}}
-	owner, confs := newcomers(t, own, 3, layout)
+	owner, confs := rig.Newcomers(t, own, 3, layout)
 	s.owner = rig.Proxied{Account: owner, Room: id.RoomID(confs[0].Rooms["main"])}
 	s.theirs = newLedger("opsdroid")
-	s.other = opsdroid(t, own, s.owner, layout)
+	s.other = rig.NewOpsdroid(t, own, s.owner, layout)
 	front := own.Proxy(t) // in which nothing goes wrong
 	s.other.HomeserverURL, _ = url.Parse(front.URL())
 	s.chaos = newChaos(s.random(0), layout)
@@ -137,7 +137,7 @@ func newSoak(t testing.TB, layout matrix.StateKey, seed uint64, journals bool) *
 	l.note(l.keys[0], value, memory.Set(l.keys[0], []byte(value)))
 	require.NoError(t, l.failure)
 	if journals {
-		rig.Flush(t, memory, delivering)
+		rig.Flush(t, memory, rig.Delivering)
 	}
 	return s
 }
@@ -162,7 +162,7 @@ func (s *soak) write(d time.Duration) {
 
 // disrupt kills the homeserver and closes memories, in turn.
 func (s *soak) disrupt(d time.Duration, stop <-chan struct{}) {
-	for n := 0; !stopped(stop, min(d/4, 10*time.Second)); n++ {
+	for n := 0; !rig.Stopped(stop, min(d/4, 10*time.Second)); n++ {
 		what, err := "a memory is closed and opened", error(nil)
 		if n%3 == 1 {
 			what, err = "the homeserver is killed", s.server.Kill(s.fronts...)
@@ -201,7 +201,7 @@ func (m *subject) reopen(t testing.TB, stop <-chan struct{}) error {
 	}
 	for {
 		err := m.open(t)
-		if err == nil || stopped(stop, 100*time.Millisecond) { // then without faults, if it is not open yet
+		if err == nil || rig.Stopped(stop, 100*time.Millisecond) { // then without faults, if it is not open yet
 			return err
 		}
 	}
@@ -230,7 +230,7 @@ func (s *soak) problems() string {
 		held, err := holding(memory)
 		if err != nil {
 			all = append(all, fmt.Sprintf("memory %d: %v", i, err))
-		} else if d := compare(fmt.Sprint("memory ", i), room, held); d != "" {
+		} else if d := rig.Compare(fmt.Sprint("memory ", i), room, held); d != "" {
 			all = append(all, "the room is not what a memory holds:"+string(d))
 		}
 		if left := memory.Pending(); left.Changes > 0 {
@@ -239,7 +239,7 @@ func (s *soak) problems() string {
 	}
 	for _, l := range s.ledgers {
 		for _, key := range l.keys {
-			if !l.model.allows(key, room[key]) {
+			if !l.model.Allows(key, room[key]) {
 				all = append(all, fmt.Sprintf("lost: %q is %q, and may be %q", key, room[key], l.model[key]))
 			}
 		}
@@ -290,7 +290,7 @@ func (s *soak) lastOf(key string) (may []string, ok func(string) bool) {
 		may = append(may, l.model[key]...)
 	}
 	return may, func(value string) bool {
-		return len(may) == 0 && value == absent || slices.Contains(may, value) || slices.Contains(s.theirs.former[key], value)
+		return len(may) == 0 && value == rig.Absent || slices.Contains(may, value) || slices.Contains(s.theirs.former[key], value)
 	}
 }
 
@@ -315,7 +315,7 @@ func (s *soak) tell() {
 // what it has written stands: what a killed homeserver had lost, others may have put back.
 func (s *soak) rests() {
 	before, since := s.puts(), time.Now()
-	rig.Eventually(settling)(s.t, func() bool {
+	rig.Eventually(rig.Settling)(s.t, func() bool {
 		if now := s.puts(); now != before {
 			before, since = now, time.Now()
 		}
@@ -341,7 +341,7 @@ func (s *soak) figures() string {
 	room := s.owner.Account.Entries(s.t, s.owner.Room)
 	taken := 0
 	for _, key := range slices.Concat(s.theirs.keys, s.sharing) {
-		if slices.Contains(s.theirs.former[key], room[key]) && !s.theirs.model.allows(key, room[key]) {
+		if slices.Contains(s.theirs.former[key], room[key]) && !s.theirs.model.Allows(key, room[key]) {
 			taken++
 		}
 	}
@@ -358,7 +358,7 @@ func (s *soak) figures() string {
 
 // remember lets a memory change keys of the writer's own, and some that all share.
 func (s *soak) remember(m *subject, l *ledger, random *rand.Rand, stop <-chan struct{}) {
-	for n := 0; !stopped(stop, time.Duration(random.Int64N(int64(80*time.Millisecond)))); n++ {
+	for n := 0; !rig.Stopped(stop, time.Duration(random.Int64N(int64(80*time.Millisecond)))); n++ {
 		key, value := l.keys[random.IntN(len(l.keys))], fmt.Sprintf(`"%s %d"`, l.name, n)
 		shared := random.IntN(5) == 0
 		if shared {
@@ -367,7 +367,7 @@ func (s *soak) remember(m *subject, l *ledger, random *rand.Rand, stop <-chan st
 		memory, opened := m.now()
 		var err error
 		if random.IntN(6) == 0 {
-			value = absent
+			value = rig.Absent
 			_, err = memory.Delete(key)
 		} else {
 			err = memory.Set(key, []byte(value))
@@ -385,7 +385,7 @@ func (s *soak) remember(m *subject, l *ledger, random *rand.Rand, stop <-chan st
 
 // play lets the program as opsdroid change its own keys, and those that all share.
 func (s *soak) play(random *rand.Rand, stop <-chan struct{}) {
-	for n := 0; !stopped(stop, time.Duration(random.Int64N(int64(400*time.Millisecond)))); n++ {
+	for n := 0; !rig.Stopped(stop, time.Duration(random.Int64N(int64(400*time.Millisecond)))); n++ {
 		l := s.theirs
 		key, value := l.keys[random.IntN(len(l.keys))], fmt.Sprintf(`"%s %d"`, l.name, n)
 		if random.IntN(3) == 0 {
@@ -393,7 +393,7 @@ func (s *soak) play(random *rand.Rand, stop <-chan struct{}) {
 		}
 		var err error
 		if random.IntN(4) == 0 {
-			value = absent
+			value = rig.Absent
 			err = s.other.Delete(s.t.Context(), key)
 		} else {
 			err = s.other.Put(s.t.Context(), key, value)
@@ -405,22 +405,12 @@ func (s *soak) play(random *rand.Rand, stop <-chan struct{}) {
 	}
 }
 
-// stopped waits, and says whether it is time to stop.
-func stopped(stop <-chan struct{}, pause time.Duration) bool {
-	select {
-	case <-stop:
-		return true
-	case <-time.After(pause):
-		return false
-	}
-}
-
 // A ledger knows what may stand under the keys that one writer changes. Only the writer
 // uses it until it has stopped.
 type ledger struct {
 	name   string
-	keys   []string // its own
-	model  model    // its last change of each key, and what it tried since without an answer
+	keys   []string  // its own
+	model  rig.Model // its last change of each key, and what it tried since without an answer
 	former map[string][]string
 	wrong  []string // reads of what it had just changed
 
@@ -429,7 +419,7 @@ type ledger struct {
 }
 
 func newLedger(name string) *ledger {
-	l := &ledger{name: name, model: make(model), former: make(map[string][]string)}
+	l := &ledger{name: name, model: make(rig.Model), former: make(map[string][]string)}
 	for i := range 5 {
 		l.keys = append(l.keys, fmt.Sprint(name, " ", i))
 	}
@@ -449,7 +439,7 @@ func (l *ledger) note(key, value string, err error) {
 	case errors.Is(err, matrix.ErrUnknownOutcome):
 		l.unknown++
 		if _, written := l.model[key]; !written {
-			l.model[key] = []string{absent}
+			l.model[key] = []string{rig.Absent}
 		}
 		l.model[key] = append(l.model[key], value)
 	default:

@@ -1,4 +1,4 @@
-package test
+package upgrade
 
 import (
 	"errors"
@@ -29,7 +29,7 @@ func TestReplacesARoomThatIsGone(t *testing.T) {
 			l.open(t)
 			l.set(t, map[string]string{"tea": `1`})
 			require.Equal(t, map[string]string{"tea": `1`}, l.owner.Entries(t, room))
-			warned(t, l.kept, gone, "can't be taken along")
+			rig.Warned(t, l.kept, gone, "can't be taken along")
 		})
 	}
 }
@@ -47,7 +47,7 @@ func TestTombstoneThatNamesNoRoom(t *testing.T) {
 // The memory goes to a room that has been left meanwhile, as that was upgraded as well. What the journal holds goes to the last.
 func TestGoesWhereThatHasLeft(t *testing.T) {
 	t.Parallel()
-	for name, layout := range bothKinds {
+	for name, layout := range rig.BothKinds {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			l := newLodger(t, rig.Shared(t), layout, rig.Public, rig.Writable)
@@ -55,16 +55,16 @@ func TestGoesWhereThatHasLeft(t *testing.T) {
 			l.open(t)
 			want := map[string]string{"tea": `1`, "milk": `1`}
 			l.set(t, want)
-			rig.Flush(t, l.memory, delivering)
+			rig.Flush(t, l.memory, rig.Delivering)
 			through := l.front.Inject(homeserver.Fault{Match: homeserver.StateWrite, Do: homeserver.RateLimitBody(100)})
 			l.set(t, map[string]string{"milk": `2`, "late": `1`})
 			maps.Copy(want, map[string]string{"milk": `2`, "late": `1`})
 			l.close(t)
-			between := upgrades["by hand"](t, l.owner, l.room)
-			last := upgrades["by hand"](t, l.owner, between)
+			between := rig.Upgrades["by hand"](t, l.owner, l.room)
+			last := rig.Upgrades["by hand"](t, l.owner, between)
 			_, err := l.bot.JoinRoomByID(t.Context(), last)
 			require.NoError(t, err)
-			asks := inPath("/joined_rooms")
+			asks := rig.InPath("/joined_rooms")
 			l.front.Reset()
 			l.front.Inject(homeserver.Fault{Match: asks, Times: 1, Do: homeserver.Status(400, nil, `{"errcode": "M_UNKNOWN"}`)})
 			l.open(t)
@@ -73,7 +73,7 @@ func TestGoesWhereThatHasLeft(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, want, rig.Entries(t, l.memory))
 			through()
-			rig.Flush(t, l.memory, delivering)
+			rig.Flush(t, l.memory, rig.Delivering)
 			l.holds(t, last, want)
 		})
 	}
@@ -83,7 +83,7 @@ func TestGoesWhereThatHasLeft(t *testing.T) {
 // it was acknowledged meanwhile goes along all the same.
 func TestHearsLateOnTheSameAccount(t *testing.T) {
 	t.Parallel()
-	for name, layout := range bothKinds {
+	for name, layout := range rig.BothKinds {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			l := lodging(t, layout)
@@ -92,7 +92,7 @@ func TestHearsLateOnTheSameAccount(t *testing.T) {
 			conf.SingleStateKey = layout
 			r := rig.Behind(t, rig.Proxy(t), l.owner, conf)
 			restore := r.LoseSync(t)
-			made := upgrades["by hand"](t, l.owner, l.room)
+			made := rig.Upgrades["by hand"](t, l.owner, l.room)
 			l.goesOnIn(t, made, "count")
 			eventually(t, func() bool {
 				var noted map[string]any

@@ -1,12 +1,9 @@
-package test
+package writers
 
 import (
 	"fmt"
 	"maps"
-	"sync"
 	"testing"
-
-	"github.com/stretchr/testify/require"
 
 	matrix "github.com/go-joe/matrix-memory"
 	"github.com/go-joe/matrix-memory/internal/rig"
@@ -18,17 +15,17 @@ import (
 func TestKeysSetAtTheSameMoment(t *testing.T) {
 	for _, n := range []int{2, 3} {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
-			withAndWithoutJournals(t, func(t *testing.T, journals bool) {
-				all := crowdWith(t, rig.Shared(t), n, matrix.OneStateKey, journals)
+			rig.WithAndWithoutJournals(t, func(t *testing.T, journals bool) {
+				all := rig.CrowdWith(t, rig.Shared(t), n, matrix.OneStateKey, journals)
 				want := make(map[string]string)
 				for round := range 15 {
-					atOnce(t, all, func(i int, r rig.Proxied) error {
+					rig.AtOnce(t, all, func(i int, r rig.Proxied) error {
 						return r.Set(fmt.Sprint(i, "-", round), []byte(`1`))
 					})
 					for i := range all {
 						want[fmt.Sprint(i, "-", round)] = `1`
 					}
-					settle(t, want, 0, all...)
+					rig.Settle(t, want, 0, all...)
 				}
 			})
 		})
@@ -37,9 +34,9 @@ func TestKeysSetAtTheSameMoment(t *testing.T) {
 
 // The same, where each sets key after key as fast as it can.
 func TestKeysSetAsFastAsCanBe(t *testing.T) {
-	withAndWithoutJournals(t, func(t *testing.T, journals bool) {
-		all := crowdWith(t, rig.Shared(t), 3, "my.key", journals)
-		settle(t, fill(t, all, 40), lasting, all...)
+	rig.WithAndWithoutJournals(t, func(t *testing.T, journals bool) {
+		all := rig.CrowdWith(t, rig.Shared(t), 3, "my.key", journals)
+		rig.Settle(t, rig.Fill(t, all, 40), rig.Lasting, all...)
 	})
 }
 
@@ -48,29 +45,29 @@ func TestKeysSetAsFastAsCanBe(t *testing.T) {
 func TestOneKeySetAtTheSameMoment(t *testing.T) {
 	for name, layout := range rig.Layouts {
 		t.Run(name, func(t *testing.T) {
-			withAndWithoutJournals(t, func(t *testing.T, journals bool) { oneKeySetAtTheSameMoment(t, layout, journals) })
+			rig.WithAndWithoutJournals(t, func(t *testing.T, journals bool) { oneKeySetAtTheSameMoment(t, layout, journals) })
 		})
 	}
 }
 
 func oneKeySetAtTheSameMoment(t *testing.T, layout matrix.StateKey, journals bool) {
-	all := crowdWith(t, rig.Shared(t), 2, layout, journals)
+	all := rig.CrowdWith(t, rig.Shared(t), 2, layout, journals)
 	for round := range 15 {
 		may := make(map[string]bool)
 		for i := range all {
 			may[fmt.Sprint(100*i+round)] = true
 		}
-		atOnce(t, all, func(i int, r rig.Proxied) error {
+		rig.AtOnce(t, all, func(i int, r rig.Proxied) error {
 			return r.Set("k", fmt.Append(nil, 100*i+round))
 		})
-		var differs difference
+		var differs rig.Difference
 		eventually(t, func() bool {
 			held := all[0].Account.Entries(t, all[0].Room)
-			differs = difference(fmt.Sprintf("; the room has %v", held))
+			differs = rig.Difference(fmt.Sprintf("; the room has %v", held))
 			same := true
 			for i, r := range all {
 				has := rig.Entries(t, r.Memory)
-				differs += difference(fmt.Sprintf(", memory %d %v", i, has))
+				differs += rig.Difference(fmt.Sprintf(", memory %d %v", i, has))
 				same = same && maps.Equal(held, has)
 			}
 			return same && may[held["k"]]
@@ -91,7 +88,7 @@ func TestOpenedAfterKeysWereSetAtTheSameMoment(t *testing.T) {
 				setters[i] = rig.Behind(t, rig.Shared(t).Proxy(t), owner, conf)
 			}
 			for round := range 10 {
-				atOnce(t, setters, func(i int, r rig.Proxied) error {
+				rig.AtOnce(t, setters, func(i int, r rig.Proxied) error {
 					return r.Set(fmt.Sprint(i), fmt.Append(nil, round))
 				})
 				memory := rig.Open(t, conf)
@@ -100,25 +97,5 @@ func TestOpenedAfterKeysWereSetAtTheSameMoment(t *testing.T) {
 				}, "round %d: what the room holds is read", round)
 			}
 		})
-	}
-}
-
-// atOnce lets all memories do something at the same moment, and returns when it is
-// acknowledged.
-func atOnce(t testing.TB, all []rig.Proxied, do func(i int, r rig.Proxied) error) {
-	t.Helper()
-	errs := make([]error, len(all))
-	start := make(chan struct{})
-	var doing sync.WaitGroup
-	for i, r := range all {
-		doing.Go(func() {
-			<-start
-			errs[i] = do(i, r)
-		})
-	}
-	close(start)
-	doing.Wait()
-	for _, err := range errs {
-		require.NoError(t, err)
 	}
 }

@@ -1,4 +1,4 @@
-package test
+package upgrade
 
 import (
 	"errors"
@@ -42,7 +42,7 @@ func (l *lodger) stays(t testing.TB, made id.RoomID, want map[string]string, say
 	got := rig.Entries(t, l.memory)
 	delete(got, "late") // it may have been written before, and the bot could not take it back
 	require.Equal(t, want, got)
-	warned(t, l.kept, append(says, "The room was upgraded", l.room.String(), made.String())...)
+	rig.Warned(t, l.kept, append(says, "The room was upgraded", l.room.String(), made.String())...)
 }
 
 // The homeserver does not let the bot join the new room. It writes no more, says what to do, and follows once it is invited,
@@ -50,12 +50,12 @@ func (l *lodger) stays(t testing.TB, made id.RoomID, want map[string]string, say
 func TestUpgradedToARoomThatIsClosed(t *testing.T) {
 	t.Parallel()
 	for way, upgrade := range map[string]func(t testing.TB, by rig.Account, room id.RoomID) id.RoomID{
-		"by the homeserver": upgrades["by the homeserver"],
+		"by the homeserver": rig.Upgrades["by the homeserver"],
 		"by hand": func(t testing.TB, by rig.Account, room id.RoomID) id.RoomID {
 			return by.UpgradeByHand(t, room, rig.Writable)
 		},
 	} {
-		for name, layout := range bothKinds {
+		for name, layout := range rig.BothKinds {
 			for _, restarts := range []bool{false, true} {
 				mode := "/without a start"
 				if restarts {
@@ -63,7 +63,7 @@ func TestUpgradedToARoomThatIsClosed(t *testing.T) {
 				}
 				t.Run(way+"/"+name+mode, func(t *testing.T) {
 					t.Parallel()
-					withAndWithoutJournals(t, func(t *testing.T, journals bool) {
+					rig.WithAndWithoutJournals(t, func(t *testing.T, journals bool) {
 						l := newLodger(t, rig.Shared(t), layout, rig.Writable)
 						if journals {
 							l.conf.Journal = rig.Journal(t)
@@ -71,7 +71,7 @@ func TestUpgradedToARoomThatIsClosed(t *testing.T) {
 						l.open(t)
 						want := map[string]string{"tea": `"green"`}
 						l.set(t, want)
-						rig.Flush(t, l.memory, delivering)
+						rig.Flush(t, l.memory, rig.Delivering)
 						made := upgrade(t, l.owner, l.room)
 						l.stays(t, made, want, "invite")
 						if restarts {
@@ -83,7 +83,7 @@ func TestUpgradedToARoomThatIsClosed(t *testing.T) {
 						l.owner.InviteTo(t, made, l.bot)
 						eventually(t, func() bool { return l.memory.Set("rum", []byte(`1`)) == nil }, "it follows")
 						want["rum"] = `1`
-						rig.Flush(t, l.memory, delivering)
+						rig.Flush(t, l.memory, rig.Delivering)
 						l.holds(t, made, want)
 					})
 				})
@@ -95,7 +95,7 @@ func TestUpgradedToARoomThatIsClosed(t *testing.T) {
 // With FollowUpgrades off the memory stays where it is, writes no more, and can be read; after a start as well.
 func TestUpgradesAreNotFollowed(t *testing.T) {
 	t.Parallel()
-	for name, layout := range bothKinds {
+	for name, layout := range rig.BothKinds {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			l := newLodger(t, rig.Shared(t), layout, rig.Public, rig.Writable)
@@ -103,7 +103,7 @@ func TestUpgradesAreNotFollowed(t *testing.T) {
 			l.open(t)
 			want := map[string]string{"tea": `"green"`}
 			l.set(t, want)
-			made := upgrades["by hand"](t, l.owner, l.room)
+			made := rig.Upgrades["by hand"](t, l.owner, l.room)
 			l.stays(t, made, want, "follow_upgrades")
 			l.open(t)
 			l.stays(t, made, want, "follow_upgrades")
@@ -145,7 +145,7 @@ func TestHandlerOfARoomThatWasUpgraded(t *testing.T) {
 // not joined, and where the bot is in it all the same, nothing is taken there.
 func TestUpgradedBySomebodyWhoMayNot(t *testing.T) {
 	t.Parallel()
-	for name, layout := range bothKinds {
+	for name, layout := range rig.BothKinds {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			l := newLodger(t, rig.Shared(t), layout, rig.Public)
@@ -180,7 +180,7 @@ func TestUpgradedBySomebodyWhoMayNot(t *testing.T) {
 // A tombstone names a room that does not say that it replaces this one.
 func TestReplacementOfAnotherRoom(t *testing.T) {
 	t.Parallel()
-	for name, layout := range bothKinds {
+	for name, layout := range rig.BothKinds {
 		for kind, options := range map[string][]rig.RoomOption{
 			"of none":    {rig.Public, rig.Writable},
 			"of another": {rig.Public, rig.Writable, rig.Replacing("!another:localhost")},
@@ -202,7 +202,7 @@ func TestReplacementOfAnotherRoom(t *testing.T) {
 // A room says that it replaces another, whose tombstone does not name it: nothing is taken there.
 func TestRoomThatReplacesNone(t *testing.T) {
 	t.Parallel()
-	for name, layout := range bothKinds {
+	for name, layout := range rig.BothKinds {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			l := lodging(t, layout)

@@ -1,4 +1,4 @@
-package test
+package upgrade
 
 import (
 	"fmt"
@@ -15,7 +15,7 @@ import (
 // the power levels, can do so in the new room. All else goes along in any case.
 func TestPermissionsInAnUpgradedRoom(t *testing.T) {
 	t.Parallel()
-	for name, layout := range bothKinds {
+	for name, layout := range rig.BothKinds {
 		for how, test := range map[string]struct {
 			upgrade func(t testing.TB, l *lodger, mallory rig.Account) id.RoomID
 			goes    bool
@@ -39,7 +39,7 @@ func TestPermissionsInAnUpgradedRoom(t *testing.T) {
 					l := &lodger{owner: rig.Register(t), bot: rig.Register(t), front: rig.Proxy(t)}
 					l.moveIn(t, layout, rig.Public, mallory, rig.Powers(map[id.UserID]int{l.owner.UserID: 100, l.bot.UserID: 50}))
 					l.open(t)
-					granted := permissions + "@alice:localhost"
+					granted := rig.Permissions + "@alice:localhost"
 					l.set(t, map[string]string{granted: `["admin"]`, "tea": `"green"`})
 					if down {
 						l.close(t)
@@ -55,7 +55,7 @@ func TestPermissionsInAnUpgradedRoom(t *testing.T) {
 					want["count"] = l.goesOnIn(t, made, "count")
 					l.holds(t, made, want)
 					if !test.goes {
-						warned(t, l.kept, permissions, made.String())
+						rig.Warned(t, l.kept, rig.Permissions, made.String())
 					}
 					l.open(t)
 					require.Equal(t, want, rig.Entries(t, l.memory))
@@ -72,13 +72,13 @@ func TestPermissionsInAnUpgradedRoom(t *testing.T) {
 // a room that the memory does not follow to grants nothing.
 func TestPermissionsOfARoomThatIsNotFollowed(t *testing.T) {
 	t.Parallel()
-	for name, layout := range bothKinds {
+	for name, layout := range rig.BothKinds {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			l := lodging(t, layout)
 			l.set(t, map[string]string{"tea": `"green"`})
 			mallory := rig.Register(t)
-			granted := permissions + mallory.UserID.String()
+			granted := rig.Permissions + mallory.UserID.String()
 			forged := rig.Opsdroid{Account: mallory, Room: mallory.NewRoom(t, rig.Public, rig.Writable, rig.Replacing(l.room)), Layout: layout}
 			require.NoError(t, forged.Put(t.Context(), granted, `["admin"]`))
 			_, err := mallory.JoinRoomByID(t.Context(), l.room)
@@ -105,7 +105,7 @@ func TestPermissionsWhereSomebodyWasHeldDown(t *testing.T) {
 	powers := map[id.UserID]int{l.owner.UserID: 100, l.bot.UserID: 50, mallory.UserID: -1}
 	l.moveIn(t, matrix.OneStateKey, rig.Public, rig.Writable, rig.Powers(powers))
 	l.open(t)
-	l.set(t, map[string]string{permissions + "@alice:localhost": `["admin"]`, "tea": `"green"`})
+	l.set(t, map[string]string{rig.Permissions + "@alice:localhost": `["admin"]`, "tea": `"green"`})
 	made := l.owner.UpgradeByHand(t, l.room, rig.Public, rig.Writable)
 	l.holds(t, made, map[string]string{"count": l.goesOnIn(t, made, "count"), "tea": `"green"`})
 }

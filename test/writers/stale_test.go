@@ -1,4 +1,4 @@
-package test
+package writers
 
 import (
 	"testing"
@@ -14,8 +14,8 @@ import (
 func TestWritesWhatItBelievesToBeThere(t *testing.T) {
 	for name, layout := range rig.Layouts {
 		t.Run(name, func(t *testing.T) {
-			r := crowd(t, rig.Shared(t), 1, layout)[0]
-			other := opsdroid(t, rig.Shared(t), r, layout)
+			r := rig.Crowd(t, rig.Shared(t), 1, layout)[0]
+			other := rig.NewOpsdroid(t, rig.Shared(t), r, layout)
 			require.NoError(t, r.Set("light", []byte(`"on"`)))
 			_, err := r.Delete("heating")
 			require.NoError(t, err)
@@ -32,7 +32,7 @@ func TestWritesWhatItBelievesToBeThere(t *testing.T) {
 			require.True(t, was, "it was there")
 			require.NotContains(t, r.Account.Entries(t, r.Room), "heating")
 			restore()
-			settle(t, map[string]string{"light": `"on"`, "kept": `1`}, lasting, r)
+			rig.Settle(t, map[string]string{"light": `"on"`, "kept": `1`}, rig.Lasting, r)
 		})
 	}
 }
