@@ -137,8 +137,12 @@ def table_of_stores(results):
                 cells.append("has none")
                 continue
             low, high = results.range(name, "ns/op")
-            cells.append(f"**{time(results.middle(name, 'ns/op'))}**<br>{time(low)} … {time(high)}<br>{results.middle(name, 'allocs/op'):.0f} allocs")
+            cells.append(f"**{time(results.middle(name, 'ns/op'))}**<br>{time(low)} … {time(high)}<br>{number(results.middle(name, 'allocs/op'), 'allocation')}")
         yield f"| {words} | " + " | ".join(cells) + " |"
+
+
+def number(count, what):
+    return f"{count:.0f} {what}" + "s" * (count != 1)
 
 
 def table_of_growth(results):
@@ -160,6 +164,7 @@ def table_of_machine(results):
     yield f"| Go | {known['go'].removeprefix('go')} |"
     yield f"| homeserver | Dendrite {known['dendrite'].removeprefix('v')} |"
     yield f"| compared with | Redis {known['redis']}; bbolt {known['bolt'].removeprefix('v')}; file-memory {known['file-memory'].removeprefix('v')}; opsdroid {known['opsdroid']} |"
+    yield f"| what else it did | load average {known['load']} before the run; 0 is nothing |"
     yield f"| rounds | {known['rounds']} |"
 
 

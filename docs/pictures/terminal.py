@@ -37,7 +37,7 @@ template = """\
 <defs>{lines}</defs>
 <rect x="-7" y="1" width="1252" height="99%" rx="8" fill="#1f2328" stroke="#57606a"/>
 <g transform="translate({terminal_x}, 22)">
-{backgrounds}<g class="{unique_id}-matrix">{matrix}</g>
+{backgrounds}<g class="{unique_id}-matrix" xml:space="preserve">{matrix}</g>
 </g>
 </svg>
 """
