@@ -3,7 +3,6 @@ package matrix
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"iter"
 	"time"
 
@@ -22,7 +21,7 @@ type Change struct {
 	Value   json.RawMessage // that it was set to; bytes that are no JSON as {"dev.joe.bytes": "base64"}; nil if the key was deleted, or the value can't be read
 	Deleted bool            // the key is not there any more
 	Sender  string          // user ID of who changed it; "" if that is not known, as where somebody has redacted a value
-	EventID string          // of the state event that says so; "" if that is not known
+	EventID string          // of the state event that says so, or that was redacted; "" if that is not known
 	Time    time.Time       // when that was sent, by the clock of the sender's homeserver; of what nobody has said that yet, when it was heard
 }
 
@@ -34,8 +33,9 @@ type Change struct {
 //
 // Get gives the new value when the handler runs. A key that changes several times before a
 // handler has had its turn is told of once. What a room holds when the memory first loads it is
-// no change; what was changed while a bot with Config.Journal was down is one. A value that can't
-// be read, as an encrypted one whose key is missing, is nil, and Get says why.
+// no change; what was changed while a bot with Config.Journal was down is one, and so may be what the bot itself had set just before
+// it was killed. A redaction by whoever is a change, too. Encrypted values are decrypted for the event; one that can't be read, as
+// its key is missing, is nil, and Get says why.
 type ChangeEvent struct{ Change }
 
 // Watch tells what changes under keys that begin with a prefix, by whoever, from the call on. So what
@@ -58,7 +58,11 @@ func (r *Room) Watch(ctx context.Context, prefix string) iter.Seq2[Change, error
 	defer b.End()
 	found, err := r.use(&b, "watch", prefix)
 	if err != nil {
-		return func(yield func(Change, error) bool) { yield(Change{}, err) }
+		return func(yield func(Change, error) bool) {
+			if ctx.Err() == nil && r.ctx.Err() == nil {
+				yield(Change{}, err)
+			}
+		}
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	watcher, stop := found.Watch(prefix)
@@ -102,10 +106,10 @@ func (m *Memory) startTelling(conf *joe.Config) {
 	m.telling.Go(func() {
 		for {
 			c, err := m.others.Next(ctx)
-			if c.Room == "" {
+			if c.Room == "" || m.closed.Load() {
 				return
 			}
-			if err != nil && !errors.Is(err, context.Canceled) {
+			if err != nil {
 				m.log.WithField("room", c.Room.String()).WithField("key", c.Key).WithError(err).Warn("Somebody has set a value that can't be read")
 			}
 			m.outlet.EmitAll(ctx, outlet.Emission{Data: ChangeEvent{public(c)}})

@@ -22,7 +22,9 @@ func (r *Room) History(ctx context.Context, key string) iter.Seq2[Change, error]
 		defer b.End()
 		found, err := r.use(&b, "history", key)
 		if err != nil {
-			yield(Change{}, err)
+			if ctx.Err() == nil && r.ctx.Err() == nil {
+				yield(Change{}, err)
+			}
 			return
 		}
 		ctx, cancel := context.WithCancel(ctx)

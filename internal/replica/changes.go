@@ -14,6 +14,7 @@ type Change struct {
 	Sender  string     // of that event; "": that is not known, as of what a redaction took away
 	Time    int64      // of that event, in milliseconds; 0: that is not known yet, or any more
 	Own     bool       // this process has sent it
+	Taken   bool       // it was taken along from the room that this one replaces
 }
 
 // Tell has the room tell what changes, from now on. It is told under the room's lock, so tell
@@ -53,20 +54,25 @@ func (r *Room) tellChanges(stateKey string, doc *document) {
 
 // change returns the change that a key's entry comes from, as far as that is known.
 func (r *Room) change(doc *document, key string) Change {
+	c := Change{Key: key, Entry: doc.dict.Entries[key], Taken: r.taking}
+	if r.redacted != "" { // somebody has, and not this process: it redacts no state event
+		c.EventID = r.redacted
+		return c
+	}
 	e := &event{id: doc.id}
 	if doc.meaning != nil {
 		e = doc.meaning.source(key)
 	} else if i := slices.IndexFunc(doc.recent, func(e *event) bool { return e.id == doc.id }); i >= 0 {
 		e = doc.recent[i]
 	}
-	c := Change{Key: key, Entry: doc.dict.Entries[key], EventID: e.id, Time: e.time, Own: slices.Contains(doc.mine, e.id)}
+	c.EventID, c.Time = e.id, e.time
 	switch {
 	case e.acked && e.sender == "": // an own one that the homeserver is known to have: see stored
 		c.EventID, c.Sender, c.Own = "", r.self, true
-	case !e.blank && same(e.dict.Entries[key], c.Entry): // else somebody has redacted it, who need not be its sender
+	case !e.blank && same(e.dict.Entries[key], c.Entry): // else it was redacted
 		c.Sender = e.sender
+		c.Own = slices.Contains(doc.mine, e.id) || doc.sentBefore(c, e, r.self)
 	}
-	c.Own = c.Own || doc.sentBefore(c, e, r.self)
 	return c
 }
 

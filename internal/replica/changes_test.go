@@ -109,12 +109,28 @@ func TestTellOfAnOwnChangeThatIsHeardFromOthers(t *testing.T) {
 	expect(t, "what both have changed", told(), "[tea=2 $theirs "+other+" own=true theirs=1 $theirs "+other+" own=false]")
 }
 
-// What a redaction takes away was not changed by who had set it.
+// What a redaction takes away was not changed by who had set it, nor by who had set what is there then.
 func TestTellOfARedaction(t *testing.T) {
-	r := loadedRoom(wire.Layout{PerKey: true}, nil)
-	told := ear(r)
-	r.Apply(Update{Timeline: []Event{{ID: "$set", StateKey: "tea", Sender: other, Content: json.RawMessage(`{"tea":1}`)}}})
-	expect(t, "a value", told(), "[tea=1 $set "+other+" own=false]")
-	r.Redacted("$set")
-	expect(t, "that it is gone", told(), "[tea= $set  own=false]")
+	for name, layout := range map[string]wire.Layout{"single": {}, "per key": {PerKey: true}} {
+		t.Run(name, func(t *testing.T) {
+			stateKey := layout.Of("tea")
+			back := map[bool]string{true: "", false: "1"}[layout.PerKey] // a dictionary falls back to what it was before
+			for _, own := range []bool{true, false} {
+				r := loadedRoom(layout, nil)
+				draft := draftOf(t, r, stateKey, "tea", `1`)
+				r.Commit(stateKey, draft, "$first")
+				r.Apply(Update{Timeline: []Event{{ID: "$first", StateKey: stateKey, Sender: account, Content: draft.Content}}})
+				e := Event{ID: "$second", StateKey: stateKey, Sender: other, Replaces: "$first", Content: json.RawMessage(`{"tea":2}`)}
+				if own {
+					draft = draftOf(t, r, stateKey, "tea", `2`)
+					r.Commit(stateKey, draft, "$second")
+					e.Sender, e.Content = account, draft.Content
+				}
+				r.Apply(Update{Timeline: []Event{e}})
+				told := ear(r)
+				r.Redacted("$second")
+				expect(t, "that it is gone", told(), "[tea="+back+" $second  own=false]")
+			}
+		})
+	}
 }

@@ -11,6 +11,7 @@ type History struct {
 	stateKey string
 	key      string
 
+	kept   *event          // the earliest so far that has the stamp of a change of which the write was not found
 	later  *event          // the last event that was taken, of which it is not decided yet whether it changed the key
 	writes map[string]bool // that were told of: a request may have been acted upon twice
 }
@@ -37,13 +38,39 @@ func (h *History) Add(events []Event) (changes []Change) {
 }
 
 // End says that there are no earlier events, or that these can't be had.
-func (h *History) End() []Change { return h.decide(nil) }
+func (h *History) End() []Change { return append(h.decide(nil), h.unfound(nil)...) }
+
+// unfound returns the change that was sent in vain first, so that its write is not there, once an earlier change or the end says so:
+// it arrived with the first event that has its stamp.
+func (h *History) unfound(earlier *event) []Change {
+	e := h.kept
+	h.kept = nil
+	if e == nil || earlier != nil && (earlier.id == e.write.Keys[h.key].ID || earlier.fits && earlier.write.ID == e.write.Keys[h.key].ID) {
+		return nil
+	}
+	return []Change{h.change(e)}
+}
+
+func (h *History) change(e *event) Change {
+	return Change{Key: h.key, Entry: e.dict.Entries[h.key], EventID: e.id, Sender: e.sender, Time: e.time}
+}
 
 // decide returns the change that the last event made, if it made one; before is what stood there before.
 func (h *History) decide(before *event) []Change {
 	e := h.later
 	if e == nil {
 		return nil
+	}
+	if at, stamped := h.stamp(e); stamped && at.ID != e.write.ID {
+		if h.kept != nil && h.kept.write.Keys[h.key] == at {
+			h.kept = e
+			return nil
+		}
+		changes := h.unfound(e)
+		if !h.writes[at.ID] {
+			h.kept = e
+		}
+		return changes
 	}
 	entry := e.dict.Entries[h.key]
 	var was wire.Entry
@@ -53,7 +80,7 @@ func (h *History) decide(before *event) []Change {
 	if !h.changed(e, before, !same(entry, was)) {
 		return nil
 	}
-	return []Change{{Key: h.key, Entry: entry, EventID: e.id, Sender: e.sender, Time: e.time}}
+	return append(h.unfound(e), h.change(e))
 }
 
 // changed says whether an event has changed the key, which may hold something else than it did before.
@@ -61,15 +88,20 @@ func (h *History) changed(e, before *event, differs bool) bool {
 	if !e.fits || h.layout.PerKey {
 		return differs
 	}
-	at, stamped := e.write.Keys[h.key]
-	switch {
-	case stamped && at.ID == e.write.ID:
+	switch at, stamped := h.stamp(e); {
+	case stamped: // its own
 		told := h.writes[at.ID]
 		h.writes[at.ID] = true
 		return !told
-	case stamped:
-		return before == nil && !h.writes[at.ID] && differs // it was changed before what can be had
 	default: // it has more changes than stamps, or there was none, or another event came between
 		return differs && (before == nil || e.write.Floor == e.write.Depth)
 	}
+}
+
+// stamp returns the stamp that a memory's dictionary has for the key.
+func (h *History) stamp(e *event) (at wire.Stamp, stamped bool) {
+	if e.fits && !h.layout.PerKey {
+		at, stamped = e.write.Keys[h.key]
+	}
+	return at, stamped
 }

@@ -41,6 +41,49 @@ func TestHistoryWithoutStamps(t *testing.T) {
 	expect(t, "nothing", recount(wire.Layout{}, "a"), "[]")
 }
 
+// A change that was sent in vain first was made when it arrived, once, however many events carry it along; and one of a program
+// as opsdroid was made in its own event, though memories give it a stamp later.
+func TestHistoryOfWhatIsCarriedAlong(t *testing.T) {
+	layout := wire.Layout{}
+	r := loadedRoom(layout, nil)
+	var newest []Event
+	arrives := func(id, sender string, content json.RawMessage) {
+		e := Event{ID: id, Sender: sender, Content: content}
+		if len(newest) > 0 {
+			e.Replaces = newest[0].ID
+		}
+		r.Apply(Update{Timeline: []Event{e}})
+		newest = append([]Event{e}, newest...)
+	}
+	writes := func(id, key, value string, first *Attempt) {
+		draft, err := r.Draft("", map[string]json.RawMessage{key: json.RawMessage(value)}, map[string]*Attempt{key: first}, 60_000)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Commit("", draft, id)
+		arrives(id, account, draft.Content)
+	}
+	writes("$0", "milk", `1`, nil)
+	lost := draftOf(t, r, "", "tea", `1`)
+	r.Doubt("", lost)
+	attempt := lost.Attempt()
+	writes("$1", "tea", `1`, &attempt)
+	writes("$2", "milk", `2`, nil)
+	theirs, err := layout.Decode("", newest[0].Content)
+	if err != nil {
+		t.Fatal(err)
+	}
+	content := theirs.With(map[string]json.RawMessage{"rum": json.RawMessage(`1`)})
+	content.Write = theirs.Write
+	arrives("$3", other, content.Content())
+	writes("$4", "milk", `3`, nil)
+	for at := range newest {
+		expect(t, "tea", recount(layout, "tea", newest[:at], newest[at:]), "[$1=1 by "+account+"]")
+		expect(t, "rum", recount(layout, "rum", newest[:at], newest[at:]), "[$3=1 by "+other+"]")
+		expect(t, "milk", recount(layout, "milk", newest[:at], newest[at:]), "[$4=3 by "+account+" $2=2 by "+account+" $0=1 by "+account+"]")
+	}
+}
+
 // A memory alone sets and deletes keys at random, several at once: the history of each tells just that, in the same order.
 func TestHistoryTellsAllThatWasChanged(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {

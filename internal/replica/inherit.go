@@ -117,6 +117,8 @@ func (r *Room) Inherit(h *Heritage, maker string, until int64, events []Event) (
 	if !r.loaded {
 		return false, ErrNotLoaded
 	}
+	r.taking = true
+	defer func() { r.taking = false }()
 	r.inherit(h, r.succession(maker, until, events), events)
 	return len(r.todo()) > 0, nil
 }

@@ -46,9 +46,12 @@ type Room struct {
 	layout wire.Layout
 	self   string // the bot's user ID
 	random io.Reader
-	tell   func([]Change) // nil: nobody listens
 
-	mu       sync.RWMutex // owns tell and all below, documents included
+	tell     func([]Change) // nil: nobody listens
+	redacted string         // the event that is being redacted; "": none is
+	taking   bool           // what another room left is being taken over
+
+	mu       sync.RWMutex // owns tell and what follows it, and all below, documents included
 	docs     map[string]*document
 	pointers map[string]int  // how many entries point at an encrypted event
 	busy     map[string]bool // state keys of documents that need something done

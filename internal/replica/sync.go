@@ -116,6 +116,8 @@ func (r *Room) Redacted(eventID string) bool {
 }
 
 func (r *Room) redact(eventID string) (ours bool) {
+	r.redacted = eventID
+	defer func() { r.redacted = "" }()
 	for stateKey, doc := range r.docs {
 		standing := doc.id == eventID
 		if doc.meaning != nil {

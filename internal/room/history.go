@@ -17,7 +17,9 @@ func (r *Room) History(ctx context.Context, key string) iter.Seq2[Change, error]
 		for {
 			changes, next, err := r.pastChanges(ctx, history, from)
 			if err != nil {
-				yield(Change{}, explain(err))
+				if ctx.Err() == nil {
+					yield(Change{}, explain(err))
+				}
 				return
 			}
 			for _, c := range changes {

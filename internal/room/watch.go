@@ -68,6 +68,13 @@ func (w *Watcher) hear(c Change) {
 	w.poke()
 }
 
+// hearFirst takes a change, unless a later one of the same key was heard already.
+func (w *Watcher) hearFirst(c Change) {
+	if !w.changedSince(c) {
+		w.hear(c)
+	}
+}
+
 // end says that there are no more changes than those that were heard.
 func (w *Watcher) end(err error) {
 	w.mu.Lock()
@@ -153,6 +160,7 @@ func (r *Room) Watch(prefix string) (w *Watcher, stop func()) {
 	for !r.latest().watched(w) {
 	}
 	return w, func() {
+		w.end(context.Canceled)
 		for _, r := range r.rooms.all() {
 			r.watching.Lock()
 			delete(r.watchers, w)
@@ -164,15 +172,15 @@ func (r *Room) Watch(prefix string) (w *Watcher, stop func()) {
 // watched adds a watcher, unless the memory has gone to another room.
 func (r *Room) watched(w *Watcher) bool {
 	r.watching.Lock()
-	defer r.watching.Unlock()
-	if r.heir.Load() != nil {
-		return false
+	here := r.heir.Load() == nil
+	if here {
+		r.watchers[w] = true
 	}
-	r.watchers[w] = true
-	if r.rooms.isClosed() {
+	r.watching.Unlock()
+	if r.rooms.isClosed() { // asked without the lock, as who holds the rooms' may wait for the replica, which tells
 		w.end(ErrClosed)
 	}
-	return true
+	return here
 }
 
 // changed tells the watchers what has changed: see [replica.Room.Tell].
@@ -193,7 +201,7 @@ func (r *Room) tell(changes []replica.Change) {
 		}
 		mine := c.Own || r.awaited[c.Key] && change.Sender == r.rooms.userID()
 		delete(r.awaited, c.Key)
-		if r.rooms.others != nil && !mine {
+		if r.rooms.others != nil && !mine && !c.Taken {
 			r.rooms.others.hear(change)
 		}
 	}
@@ -230,7 +238,12 @@ func (r *Room) handWatchers(heir *Room) {
 			changes = append(changes, heir.replica.Change(key))
 		}
 	}
-	heir.tell(changes)
+	for _, c := range changes {
+		change := heir.heard(c)
+		for w := range watchers {
+			w.hearFirst(change)
+		}
+	}
 }
 
 // WatchOthers returns a watcher of what others change in any room that was asked for: whatever this

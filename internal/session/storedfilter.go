@@ -3,6 +3,7 @@ package session
 import (
 	"context"
 	"net/http"
+	"time"
 
 	"maunium.net/go/mautrix"
 )
@@ -19,6 +20,9 @@ type storedFilter struct {
 
 // wholeFilters is how many syncs are sent the filter itself.
 const wholeFilters = 3
+
+// storing is how long the homeserver may take to keep a filter.
+const storing = 5 * time.Second
 
 // forget sends the filter itself again. Whenever sync has failed that is done: a homeserver that
 // was restored from a backup may not know the ID, or mean another filter of the account by it.
@@ -38,7 +42,7 @@ func (f *follower) filter(ctx context.Context) string {
 
 // store asks the homeserver to keep the filter, and returns its ID there; "": it does not.
 func (f *follower) store(ctx context.Context) (id string) {
-	ctx, cancel := context.WithTimeout(ctx, f.Timeout)
+	ctx, cancel := context.WithTimeout(ctx, min(storing, f.Timeout/2)) // sync waits for it
 	defer cancel()
 	var kept mautrix.RespCreateFilter
 	if _, err := f.client.MakeFullRequest(ctx, mautrix.FullRequest{
