@@ -664,3 +664,45 @@ func TestLateHeir(t *testing.T) {
 		}
 	}
 }
+
+// Somebody sets or deletes a key in the new room while a memory is putting there what the old one had left. Whichever the memory
+// hears of first, its answer or one of the events, what that somebody did counts, and is put back.
+func TestLeftIsPutOverWhatSomebodySet(t *testing.T) {
+	layout := wire.Layout{PerKey: true}
+	for _, content := range []string{`{"a":7}`, `{}`} {
+		for _, first := range []string{"the answer", "theirs", "the echo"} {
+			t.Run(content+" "+first, func(t *testing.T) {
+				r := loaded(layout)
+				inherit(t, r, heritage(t, loaded(layout, Event{ID: "$1", StateKey: "a", Sender: account, Content: json.RawMessage(`{"a":1}`), Time: 1})))
+				draft, err := r.Draft("a", nil, nil, 60_000)
+				if err != nil {
+					t.Fatal(err)
+				}
+				theirs := Event{ID: "$theirs", StateKey: "a", Sender: "@b:x", Content: json.RawMessage(content), Time: until + 2}
+				own := Event{ID: "$own", StateKey: "a", Sender: account, Content: draft.Content, Time: until + 3, Replaces: "$theirs", Before: theirs.Content, BeforeFrom: theirs.Sender}
+				hear := func(events ...Event) { r.Apply(Update{Timeline: events}) }
+				switch first {
+				case "the answer":
+					r.Commit("a", draft, own.ID)
+					hear(theirs, own)
+				case "theirs":
+					hear(theirs)
+					r.Commit("a", draft, own.ID)
+					hear(own)
+				default:
+					hear(theirs, own)
+					r.Commit("a", draft, own.ID)
+				}
+				count := r.Count("a")
+				r.Answer("a", draft.Content, true, count, nil) // what stands there, where that is asked
+				entry, _, err := r.Get("a")
+				if want := strings.TrimSuffix(strings.TrimPrefix(content, `{"a":`), `}`); err != nil || string(entry.Raw) != strings.Trim(want, "{") {
+					t.Fatalf("it holds %s (%v)", entry.Raw, err)
+				}
+				if made := mend(t, r, "$mended "); len(made) != 1 || string(made[0].Content) != content {
+					t.Errorf("it puts %v", made)
+				}
+			})
+		}
+	}
+}

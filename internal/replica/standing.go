@@ -110,7 +110,7 @@ func (d *document) observe(layout wire.Layout, e Event, self string) {
 	case slices.Contains(d.past, e.ID):
 		d.ask = d.ask || state // it may stand there again
 	case e.Replaces == d.id && (d.id != "" || !d.found) && !e.Bare && (said || d.sends(s, e.Sender == self)):
-		late := d.late(s, e.Sender == self)
+		late := d.late(s, e.Sender == self) || d.sends(s, e.Sender == self) && d.outrun(*d.sending)
 		if d.sends(s, e.Sender == self) && d.id != d.sending.base {
 			// Dendrite names what sync brought before, though both may have replaced the same one.
 			d.ask, d.fork = true, true
@@ -288,6 +288,7 @@ func (d *document) wrote(draft Draft, id string) {
 	d.mine = keep(d.mine, id, maxMine)
 	d.unproved = true
 	d.top = max(d.top, draft.depth)
+	outrun := d.outrun(draft)
 	if d.from != nil && draft.dict.Write != nil && draft.dict.Write.Base == d.from.mark {
 		d.from = nil // all is here
 	}
@@ -313,10 +314,11 @@ func (d *document) wrote(draft Draft, id string) {
 		d.carried = 0
 	}
 	if heard { // sync was quicker, or the homeserver has made no new event
-		if id == d.id {
-			d.follow()
-		} else {
+		switch {
+		case id != d.id:
 			d.ask, d.fork = true, true
+		case !outrun:
+			d.follow()
 		}
 		return
 	}
@@ -325,11 +327,17 @@ func (d *document) wrote(draft Draft, id string) {
 	}
 	d.sent = keep(d.sent, sent{id: id, base: draft.base}, maxSent)
 	d.stands(standing{found: true, id: id, dict: draft.dict})
-	d.follow()
+	if !outrun {
+		d.follow()
+	}
 	if d.meaning == nil && !slices.ContainsFunc(d.recent, func(e *event) bool { return e.id == id }) {
 		d.recent = keep(d.recent, &event{id: id, sender: draft.sender, dict: draft.dict}, maxRecent)
 	}
 }
+
+// outrun says whether a write put what another room had left, though somebody has put something in this one since it
+// was made: that counts, and is put back.
+func (d *document) outrun(draft Draft) bool { return draft.left && d.from == nil }
 
 // attempted notes that a request may be acted upon later, where no stamp would tell.
 func (d *document) attempted(draft Draft, then standing) {
