@@ -2,6 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
 	"time"
 
 	"github.com/urfave/cli/v3"
@@ -17,7 +21,8 @@ func exportCommand() *cli.Command {
 		ArgsUsage: "[FILE]",
 		Description: "Lines of JSON: a header, a line for each key, and a last line with their number and a digest, so\n" +
 			"that import notices what is missing or damaged. Values of encrypted rooms stand there in the\n" +
-			"clear: a new file is its owner's alone. A file that is there is replaced once all is read.",
+			"clear: a new file is its owner's alone. A file that is there is replaced once all is read, and stays\n" +
+			"as it is where some values can't be read.",
 		Action: func(ctx context.Context, cmd *cli.Command) error {
 			args, err := arguments(cmd, 0, 1)
 			if err != nil {
@@ -32,19 +37,24 @@ func exportCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
+			incomplete := failures(held.Unreadable, "can't be read, so the export is not complete")
+			file := strings.Join(args, "")
+			if file == "-" {
+				file = ""
+			}
+			if _, err := os.Stat(file); incomplete != nil && err == nil {
+				return fmt.Errorf("%s stays as it is: give a new name for what can be read; %w", file, incomplete)
+			}
 			text, err := archive.Encode(memory.where(), time.Now(), held)
 			if err != nil {
 				return err
 			}
-			if len(args) == 0 || args[0] == "-" {
+			if file == "" {
 				_, err = cmd.Root().Writer.Write(text)
-			} else if err = place.Replace(args[0], text); err == nil {
+			} else if err = place.Replace(file, text); err == nil {
 				say(cmd, "%s exported", count(len(held.Values), "key"))
 			}
-			if err != nil {
-				return err
-			}
-			return failures(held.Unreadable, "can't be read, so the export is not complete")
+			return errors.Join(err, incomplete)
 		},
 	}
 }

@@ -136,6 +136,14 @@ func cut(ts *testscript.TestScript, neg bool, args []string) {
 	sceneOf(ts).front.Inject(homeserver.Fault{Do: homeserver.Status(http.StatusBadGateway, nil, "")})
 }
 
+// noEvents has the homeserver give no single event to who asks for it by $FRONT.
+func noEvents(ts *testscript.TestScript, neg bool, args []string) {
+	single := func(r *http.Request) bool {
+		return r.Method == http.MethodGet && strings.Contains(r.URL.Path, "/rooms/") && strings.Contains(r.URL.Path, "/event/")
+	}
+	sceneOf(ts).front.Inject(homeserver.Fault{Match: single, Do: homeserver.Status(http.StatusBadGateway, nil, "")})
+}
+
 // kept waits until the bot has delivered all, and its journal says what its room holds: kept JOURNAL [STORE_KEY]
 func kept(ts *testscript.TestScript, neg bool, args []string) {
 	s := sceneOf(ts)

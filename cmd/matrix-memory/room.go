@@ -16,6 +16,7 @@ import (
 
 	matrix "github.com/go-joe/matrix-memory"
 	"github.com/go-joe/matrix-memory/cmd/matrix-memory/internal/place"
+	"github.com/go-joe/matrix-memory/internal/wire"
 )
 
 // How many keys are asked for, or set, at the same time.
@@ -44,24 +45,37 @@ func openRoom(ctx context.Context, cmd *cli.Command, conf matrix.Config, p purpo
 type roomPlace struct{ *connection }
 
 // Read implements place.Place.
-func (r roomPlace) Read(ctx context.Context) (held place.Contents, err error) {
+func (r roomPlace) Read(ctx context.Context) (place.Contents, error) {
+	return r.contents(ctx, isAboutValue)
+}
+
+// isAboutValue says of an error of Get whether it is the value that can't be read, and not the homeserver that can't be reached.
+func isAboutValue(err error) bool {
+	return errors.Is(err, matrix.ErrUndecryptable) || errors.Is(err, matrix.ErrNoEncryption) || errors.Is(err, wire.ErrBroken)
+}
+
+// contents returns all that the room holds. An error of a value that is not one of those that make it unreadable is one of all.
+func (r roomPlace) contents(ctx context.Context, unreadable func(error) bool) (held place.Contents, err error) {
 	held.Values, held.Unreadable = make(map[string][]byte), make(map[string]error)
 	keys, err := r.room.Keys()
 	if err != nil {
 		return held, err
 	}
 	var mu sync.Mutex // owns held
-	var group errgroup.Group
+	group, going := errgroup.WithContext(ctx)
 	group.SetLimit(readsAtOnce)
+	room := r.room.WithContext(going)
 	for _, key := range keys {
 		group.Go(func() error {
 			var value []byte
-			ok, err := r.room.Get(key, &value)
+			ok, err := room.Get(key, &value)
 			mu.Lock()
 			defer mu.Unlock()
 			switch {
 			case ctx.Err() != nil:
 				return ctx.Err()
+			case err != nil && !unreadable(err):
+				return err
 			case err != nil:
 				held.Unreadable[key] = err
 			case ok: // else somebody has deleted it meanwhile

@@ -53,6 +53,7 @@ func TestScripts(t *testing.T) {
 			"manykeys":   manyKeys,
 			"cut":        cut,
 			"kept":       kept,
+			"noevents":   noEvents,
 		},
 	})
 }

@@ -33,7 +33,7 @@ type Entry struct {
 	Raw     json.RawMessage // as it stands in the content, less white space
 	Value   []byte          // the bytes that were set, unless Err; with Pointer, only once they are known
 	Pointer string          // event ID of the encrypted event, if the value was sent encrypted
-	Err     error           // why the entry can't be read: unknown or broken wrapper
+	Err     error           // why the entry can't be read: unknown or broken wrapper; an ErrBroken
 }
 
 // EncodeValue says how value stands in the content of a state event: natively
@@ -100,9 +100,17 @@ func DecodeValue(raw json.RawMessage) Entry {
 	return decodeEntry(s.out, s.lookalike)
 }
 
+// ErrBroken is what errors.Is finds where an entry can't be read, as nobody but who set it can change.
+var ErrBroken = errors.New("the entry is broken")
+
+// A broken is an ErrBroken that says why.
+type broken struct{ error }
+
+func (broken) Is(target error) bool { return target == ErrBroken }
+
 var (
-	errNotJSON    = errors.New("the entry is not JSON")
-	errNotEventID = fmt.Errorf("%q does not hold an event ID", pointerName)
+	errNotJSON    = broken{errors.New("the entry is not JSON")}
+	errNotEventID = broken{fmt.Errorf("%q does not hold an event ID", pointerName)}
 )
 
 // decodeEntry reads a value that was scanned before.
@@ -149,17 +157,17 @@ func unwrap(name string, payload json.RawMessage) ([]byte, error) {
 	switch name {
 	case textName:
 		if !ok || !json.Valid([]byte(text)) {
-			return nil, fmt.Errorf("%q does not hold JSON as a string", name)
+			return nil, broken{fmt.Errorf("%q does not hold JSON as a string", name)}
 		}
 		return []byte(text), nil
 	case bytesName:
 		value, err := base64.StdEncoding.DecodeString(text)
 		if !ok || err != nil {
-			return nil, fmt.Errorf("%q does not hold standard base64 as a string", name)
+			return nil, broken{fmt.Errorf("%q does not hold standard base64 as a string", name)}
 		}
 		return value, nil
 	}
-	return nil, fmt.Errorf("unknown wrapper %.64q: a newer version of this module may read it", name)
+	return nil, broken{fmt.Errorf("unknown wrapper %.64q: a newer version of this module may read it", name)}
 }
 
 // decodeString reads a string that UTF-8 can hold.
