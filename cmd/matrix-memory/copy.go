@@ -68,10 +68,7 @@ func atPlace(ctx context.Context, cmd *cli.Command, named string, p purpose, do 
 	case "file":
 		return do(place.File{Path: rest})
 	case "redis", "rediss":
-		if strings.HasPrefix(rest, "//") {
-			rest = named
-		}
-		redis, err := place.NewRedis(rest)
+		redis, err := place.NewRedis(named)
 		if err != nil {
 			return usageError{err}
 		}

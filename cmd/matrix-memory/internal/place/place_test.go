@@ -24,7 +24,7 @@ func TestRoundTrip(t *testing.T) {
 	server := miniredis.RunT(t)
 	there, err := NewRedis("redis://" + server.Addr())
 	require.NoError(t, err)
-	named, err := NewRedis(server.Addr() + "/3?key=another")
+	named, err := NewRedis("redis:" + server.Addr() + "/3?key=another")
 	require.NoError(t, err)
 	folder := t.TempDir()
 	for name, p := range map[string]Place{
@@ -166,6 +166,22 @@ func TestNotAFileMemory(t *testing.T) {
 		require.NotContains(t, err.Error(), "secret")
 		require.Error(t, File{path}.Write(t.Context(), values, nil), "it is not written over")
 	}
+}
+
+// TestRedisWithTLS: who asks for TLS gets it, in whichever form, and no password goes out without.
+func TestRedisWithTLS(t *testing.T) {
+	for text, tls := range map[string]bool{
+		"redis:host:1": false, "redis://host:1": false, "redis:redis://host:1": false,
+		"rediss:host:1": true, "rediss://host:1": true, "rediss::s3cret@host:1": true, "redis:rediss://host:1": true, "rediss:rediss://host:1": true,
+	} {
+		place, err := NewRedis(text)
+		require.NoError(t, err, text)
+		require.Equal(t, tls, place.options.TLSConfig != nil, text)
+		require.Equal(t, "host:1", place.options.Addr, text)
+	}
+	_, err := NewRedis("rediss:redis://:s3cret@host:1")
+	require.ErrorContains(t, err, "asks for TLS")
+	require.NotContains(t, err.Error(), "s3cret")
 }
 
 // TestRedisAsJoeWritesIt makes the calls of github.com/go-joe/redis-memory.

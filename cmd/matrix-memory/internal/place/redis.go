@@ -25,11 +25,18 @@ type Redis struct {
 	key     string
 }
 
-// NewRedis returns the place that a URL names, as in redis://:password@localhost:6379/0?key=joe-bot. What is before the host may be
-// left out.
+// NewRedis returns the place that a URL names, as in redis://:password@localhost:6379/0?key=joe-bot, or rediss with TLS. The slashes before
+// the host may be left out, and redis: may stand before a whole URL.
 func NewRedis(text string) (Redis, error) {
-	if !strings.Contains(text, "://") {
-		text = "redis://" + text
+	scheme, rest, _ := strings.Cut(text, ":")
+	switch {
+	case strings.HasPrefix(rest, "redis://"), strings.HasPrefix(rest, "rediss://"):
+		if scheme == "rediss" && !strings.HasPrefix(rest, "rediss://") {
+			return Redis{}, errors.New("the URL of Redis begins with rediss:, which asks for TLS, and goes on with redis://, which asks for none: leave one of them out")
+		}
+		text = rest
+	case !strings.HasPrefix(rest, "//"):
+		text = scheme + "://" + rest
 	}
 	u, err := url.Parse(text)
 	if err != nil { // its own words quote the URL, which may hold a password
