@@ -18,7 +18,7 @@ import (
 type Change struct {
 	Room    string          // the room's ID
 	Key     string          // that was set or deleted
-	Value   json.RawMessage // that it was set to; bytes that are no JSON as {"dev.joe.bytes": "base64"}; nil if the key was deleted, or the value can't be read
+	Value   json.RawMessage // that it was set to; bytes that are no JSON as {"dev.joe.bytes": "base64"}, and JSON that looks like that as {"dev.joe.json": "text"}; nil if the key was deleted, or the value can't be read
 	Deleted bool            // the key is not there any more
 	Sender  string          // user ID of who changed it; "" if that is not known, as where somebody has redacted a value
 	EventID string          // of the state event that says so, or that was redacted; "" if that is not known
@@ -84,12 +84,12 @@ func public(c room.Change) Change {
 	return Change{Room: c.Room.String(), Key: c.Key, Value: asJSON(c.Value), Deleted: c.Deleted, Sender: c.Sender.String(), EventID: c.EventID.String(), Time: c.Time}
 }
 
-// asJSON returns a value as JSON, as it stands in a room where it is none; nil stays nil.
+// asJSON returns a value as JSON, as it stands in a room where it is none or looks like that; nil stays nil.
 func asJSON(value []byte) json.RawMessage {
-	if value == nil || json.Valid(value) {
-		return value
+	if value == nil {
+		return nil
 	}
-	return wire.EncodeValue(value)
+	return wire.Shown(value)
 }
 
 // startTelling tells the bot what others change, until the bot or the memory ends.

@@ -37,7 +37,7 @@ func printChange(cmd *cli.Command, change matrix.Change, unreadable error, third
 	case change.Deleted:
 		what = "deleted"
 	default:
-		line.Value = printable(change.Value)
+		line.Value = compact(change.Value)
 		what = "= " + string(line.Value)
 	}
 	if cmd.Bool("json") {

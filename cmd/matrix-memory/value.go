@@ -22,13 +22,16 @@ func jsonFlag(usage string) cli.Flag {
 	return &cli.BoolFlag{Name: "json", Usage: usage, HideDefault: true}
 }
 
-// printable gives a value as JSON on one line: as it is, or as other bytes stand in a room.
-func printable(value []byte) json.RawMessage {
+// printable gives a value as JSON on one line: as it is, or as it stands in a room if parse would not give it back.
+func printable(value []byte) json.RawMessage { return compact(wire.Shown(value)) }
+
+// compact gives JSON on one line.
+func compact(text json.RawMessage) json.RawMessage {
 	var line bytes.Buffer
-	if json.Compact(&line, value) == nil {
-		return line.Bytes()
+	if json.Compact(&line, text) != nil {
+		return text
 	}
-	return wire.EncodeValue(value)
+	return line.Bytes()
 }
 
 // parse is the reverse of printable.

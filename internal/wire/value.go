@@ -50,6 +50,15 @@ func EncodeValue(value []byte) json.RawMessage {
 	return s.out
 }
 
+// Shown gives a value as JSON from which DecodeValue takes it again: as it is, or as EncodeValue gives it where it
+// is no JSON or looks like what stands for another value.
+func Shown(value []byte) json.RawMessage {
+	if s, ok := scan(value, false); ok && !s.lookalike {
+		return value
+	}
+	return EncodeValue(value)
+}
+
 // EncodeSealed says how value stands inside an encrypted event. Canonical JSON
 // does not bind what is encrypted, so any number stands natively that a reader
 // who takes it for a float64 does not change.
