@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -62,17 +63,21 @@ func (f File) Write(ctx context.Context, values map[string][]byte, done func(str
 }
 
 // Replace puts a file in the place of one that may be there: whatever happens, one of them is there whole. A new one is its
-// owner's alone; where there is one, the new one has its permissions. A link stays one.
+// owner's alone; where there is one, the new one has its permissions, and on Unix its owner. A link stays one.
 func Replace(path string, content []byte) (err error) {
-	if real, err := filepath.EvalSymlinks(path); err == nil {
-		path = real
+	named := path
+	if path, err = behindLinks(path); err != nil {
+		return err
 	}
 	mode := os.FileMode(0o600)
-	if info, err := os.Stat(path); err == nil {
-		if !info.Mode().IsRegular() {
+	former, err := os.Stat(path)
+	if err == nil {
+		if !former.Mode().IsRegular() {
 			return os.WriteFile(path, content, mode) // a pipe or a device
 		}
-		mode = info.Mode().Perm()
+		mode = former.Mode().Perm()
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return err
 	}
 	made, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
 	if err != nil {
@@ -84,9 +89,31 @@ func Replace(path string, content []byte) (err error) {
 		}
 	}()
 	_, err = made.Write(content)
+	if former != nil && err == nil {
+		if err = keepOwner(made, former); err != nil {
+			err = fmt.Errorf("the file %s: %w", named, err)
+		}
+	}
 	err = errors.Join(err, made.Chmod(mode), made.Sync())
 	if err = errors.Join(err, made.Close()); err != nil {
 		return err
 	}
 	return os.Rename(made.Name(), path)
+}
+
+// behindLinks returns the file that a path names, which need not be there.
+func behindLinks(path string) (string, error) {
+	file, err := filepath.EvalSymlinks(path)
+	for errors.Is(err, fs.ErrNotExist) {
+		to, notLink := os.Readlink(path)
+		if notLink != nil {
+			return path, nil
+		}
+		if !filepath.IsAbs(to) {
+			to = filepath.Join(filepath.Dir(path), to)
+		}
+		path = to
+		file, err = filepath.EvalSymlinks(path)
+	}
+	return file, err
 }
