@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -16,7 +17,7 @@ func lsCommand() *cli.Command {
 		Usage:       "list the keys, or those with a prefix",
 		ArgsUsage:   "[PREFIX]",
 		Description: "One key a line, sorted. A key that holds a line end or another control character stands in\nquotes, as in Go; with -json each is a JSON string.",
-		Flags:       []cli.Flag{jsonFlag("print lines of JSON: {\"key\":…,\"value\":…}")},
+		Flags:       []cli.Flag{jsonFlag("print lines of JSON: {\"key\":…,\"value\":…}, or \"error\" where a value can't be read")},
 		Action: func(ctx context.Context, cmd *cli.Command) error {
 			args, err := arguments(cmd, 0, 1)
 			if err != nil {
@@ -31,12 +32,17 @@ func lsCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
+			unreadable := make(map[string]error)
 			for _, key := range keys {
-				if err := memory.list(cmd, key); err != nil {
+				err := memory.list(cmd, key)
+				switch {
+				case err != nil && isAboutValue(err):
+					unreadable[key] = err
+				case err != nil:
 					return err
 				}
 			}
-			return nil
+			return failures(unreadable, "can't be read")
 		},
 	}
 }
@@ -57,7 +63,14 @@ func (c *connection) list(cmd *cli.Command, key string) error {
 	}
 	var value []byte
 	ok, err := c.room.Get(key, &value)
-	if err != nil || !ok { // somebody has deleted it meanwhile
+	switch {
+	case err != nil && isAboutValue(err):
+		told := writeJSON(cmd, struct {
+			Key   string `json:"key"`
+			Error string `json:"error"`
+		}{key, err.Error()})
+		return cmp.Or(told, err)
+	case err != nil, !ok: // somebody has deleted it meanwhile
 		return err
 	}
 	return writeJSON(cmd, struct {
