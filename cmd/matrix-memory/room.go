@@ -87,6 +87,9 @@ func (r roomPlace) contents(ctx context.Context, unreadable func(error) bool) (h
 	return held, group.Wait()
 }
 
+// Refuses implements place.Place: a room takes any key, and what is too large is known once it is written.
+func (roomPlace) Refuses(string) error { return nil }
+
 // Write implements place.Place.
 func (r roomPlace) Write(ctx context.Context, values map[string][]byte, done func(string, error)) error {
 	var mu sync.Mutex // held while done is called
@@ -124,13 +127,20 @@ func isAboutKey(err error) bool {
 		errors.As(err, &answer) && answer.Response != nil && answer.Response.StatusCode == http.StatusBadRequest
 }
 
+// failuresNamed is how many keys are named at most.
+const failuresNamed = 20
+
 // failures says of which keys something could not be done, a line each.
 func failures(failed map[string]error, what string) error {
 	if len(failed) == 0 {
 		return nil
 	}
 	var lines []error
-	for _, key := range slices.Sorted(maps.Keys(failed)) {
+	for i, key := range slices.Sorted(maps.Keys(failed)) {
+		if i == failuresNamed {
+			lines = append(lines, fmt.Errorf("and %d more", len(failed)-i))
+			break
+		}
 		lines = append(lines, fmt.Errorf("%s: %w", onOneLine(key), failed[key]))
 	}
 	return fmt.Errorf("%s %s:\n%w", count(len(failed), "key"), what, errors.Join(lines...))

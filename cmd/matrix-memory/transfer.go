@@ -16,7 +16,7 @@ import (
 )
 
 func dryRunFlag() cli.Flag {
-	return &cli.BoolFlag{Name: "dry-run", Usage: "only print what would be set, a line for each key: new or changed", HideDefault: true}
+	return &cli.BoolFlag{Name: "dry-run", Usage: "only print what would be set, a line for each key: new or changed; whether a value fits in a room is not checked", HideDefault: true}
 }
 
 // transfer sets in a place what another one holds, but for what is there already. With -dry-run it prints what it would set.
@@ -27,18 +27,23 @@ func transfer(ctx context.Context, cmd *cli.Command, from place.Contents, to pla
 	}
 	unread := failures(from.Unreadable, "can't be read")
 	due := slices.Concat(difference.New, difference.Changed)
+	failed := make(map[string]error)
 	if cmd.Bool("dry-run") {
-		if err := preview(cmd.Root().Writer, difference); err != nil {
+		for _, key := range due {
+			if err := to.Refuses(key); err != nil {
+				failed[key] = err
+			}
+		}
+		if err := preview(cmd.Root().Writer, difference, failed); err != nil {
 			return err
 		}
-		say(cmd, "%s would be set, %d are there already; this was a dry run", count(len(due), "key"), difference.Same)
-		return unread
+		say(cmd, "%s would be set, %d are there already; this was a dry run", count(len(due)-len(failed), "key"), difference.Same)
+		return errors.Join(failures(failed, "could not be set"), unread)
 	}
 	values := make(map[string][]byte, len(due))
 	for _, key := range due {
 		values[key] = from.Values[key]
 	}
-	failed := make(map[string]error)
 	progress := newProgress(cmd.Root().ErrWriter, len(due))
 	set := 0
 	if len(values) > 0 { // else a file that is missing is not made
@@ -63,8 +68,8 @@ func transfer(ctx context.Context, cmd *cli.Command, from place.Contents, to pla
 	return errors.Join(err, failures(failed, "could not be set"), unread)
 }
 
-// preview prints what is to be set.
-func preview(out io.Writer, d place.Difference) error {
+// preview prints what is to be set, but for what the place refuses.
+func preview(out io.Writer, d place.Difference, refused map[string]error) error {
 	kinds := make(map[string]string)
 	for _, key := range d.New {
 		kinds[key] = "new"
@@ -73,6 +78,9 @@ func preview(out io.Writer, d place.Difference) error {
 		kinds[key] = "changed"
 	}
 	for _, key := range slices.Sorted(maps.Keys(kinds)) {
+		if refused[key] != nil {
+			continue
+		}
 		if _, err := fmt.Fprintf(out, "%-7s %s\n", kinds[key], onOneLine(key)); err != nil {
 			return err
 		}

@@ -59,17 +59,24 @@ func noBucketOf(bucket []byte) string {
 	return ""
 }
 
+// Refuses implements Place.
+func (Bolt) Refuses(key string) error {
+	if key == "" || strings.HasSuffix(key, "/") {
+		return errors.New("joe's memory for Bolt can't keep a key that is empty or ends in a slash")
+	}
+	return nil
+}
+
 // Write implements Place: all is written in one transaction.
 func (b Bolt) Write(_ context.Context, values map[string][]byte, done func(string, error)) error {
 	refused := make(map[string]error)
 	err := b.use(false, func(db *bbolt.DB) error {
 		return db.Update(func(tx *bbolt.Tx) error {
 			for key, value := range values {
-				bucket, name := path.Split(key)
-				if name == "" {
-					refused[key] = errors.New("joe's memory for Bolt can't keep a key that is empty or ends in a slash")
+				if refused[key] = b.Refuses(key); refused[key] != nil {
 					continue
 				}
+				bucket, name := path.Split(key)
 				if bucket == "" {
 					bucket = noBucket
 				}

@@ -33,6 +33,14 @@ func (f File) Read(context.Context) (Contents, error) {
 	return Contents{Values: values}, nil
 }
 
+// Refuses implements Place.
+func (File) Refuses(key string) error {
+	if !utf8.ValidString(key) {
+		return errors.New("joe's file memory can't keep a key that is not UTF-8")
+	}
+	return nil
+}
+
 // Write implements Place: all is written at once, or nothing.
 func (f File) Write(ctx context.Context, values map[string][]byte, done func(string, error)) error {
 	there, err := f.Read(ctx)
@@ -43,8 +51,7 @@ func (f File) Write(ctx context.Context, values map[string][]byte, done func(str
 	all := make(map[string][]byte)
 	maps.Copy(all, there.Values)
 	for key, value := range values {
-		if !utf8.ValidString(key) {
-			refused[key] = errors.New("joe's file memory can't keep a key that is not UTF-8")
+		if refused[key] = f.Refuses(key); refused[key] != nil {
 			continue
 		}
 		all[key] = value

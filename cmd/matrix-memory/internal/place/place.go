@@ -20,6 +20,8 @@ var ErrMissing = fs.ErrNotExist
 type Place interface {
 	// Read returns all that is there.
 	Read(ctx context.Context) (Contents, error)
+	// Refuses says why the place can't keep a key, whatever its value is.
+	Refuses(key string) error
 	// Write sets keys to values, and calls done, never twice at a time, for each key that was set or that failed. An error is
 	// about all keys that done was not called for.
 	Write(ctx context.Context, values map[string][]byte, done func(key string, err error)) error

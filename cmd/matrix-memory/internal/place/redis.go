@@ -10,11 +10,15 @@ import (
 	"strings"
 
 	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/logging"
 	"github.com/redis/go-redis/v9/maintnotifications"
 )
 
 // redisKey is the hash in which joe's memory for Redis keeps all, if it is not told another one.
 const redisKey = "joe-bot"
+
+// What fails is in the errors. The client's own log would say it once more, on standard error.
+func init() { logging.Disable() }
 
 // redisBatch is how many keys go in one request.
 const redisBatch = 500
@@ -73,6 +77,9 @@ func (r Redis) Read(ctx context.Context) (contents Contents, err error) {
 	})
 	return contents, err
 }
+
+// Refuses implements Place: a hash has any keys.
+func (Redis) Refuses(string) error { return nil }
 
 // Write implements Place.
 func (r Redis) Write(ctx context.Context, values map[string][]byte, done func(string, error)) error {
