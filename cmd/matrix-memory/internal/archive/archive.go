@@ -98,7 +98,8 @@ func Decode(from io.Reader) (held place.Contents, err error) {
 			return held, fmt.Errorf("line %d: %w", r.line, err)
 		case line.Keys != nil && line.Key == nil && line.Value == nil:
 			for _, name := range line.Unread {
-				held.Unreadable[name] = errUnread
+				key, _ := wire.DecodeKey(name)
+				held.Unreadable[key] = errUnread
 			}
 			return held, r.end(len(held.Values), line.trailer, before)
 		case line.Key == nil || line.Value == nil || line.Keys != nil || line.SHA256 != "":
@@ -141,7 +142,8 @@ func (r *reader) next(into any) error {
 	}
 	strict := json.NewDecoder(bytes.NewReader(line))
 	strict.DisallowUnknownFields()
-	if strict.Decode(into) != nil || strict.More() { // whose words may quote a value
+	failed := strict.Decode(into) // whose words may quote a value
+	if _, err := strict.Token(); failed != nil || !errors.Is(err, io.EOF) {
 		return errors.New("it is damaged: it is no JSON of the kind that is expected")
 	}
 	return nil

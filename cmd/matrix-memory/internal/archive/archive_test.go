@@ -36,11 +36,12 @@ func TestWhatGoesInComesOut(t *testing.T) {
 	require.NoError(t, err)
 	require.Empty(t, back.Values)
 
-	text, err = Encode("!room:example.org", time.Unix(1, 2), place.Contents{Unreadable: map[string]error{"lost": errUnread}})
+	text, err = Encode("!room:example.org", time.Unix(1, 2), place.Contents{Unreadable: map[string]error{"lost": errUnread, "\xff": errUnread}})
 	require.NoError(t, err)
 	back, err = Decode(bytes.NewReader(text))
 	require.NoError(t, err)
 	require.Contains(t, back.Unreadable, "lost")
+	require.Contains(t, back.Unreadable, "\xff")
 }
 
 // TestEachCutAndEachChangeIsNoticed cuts an export off after each of its bytes, leaves each of its lines out, and changes each byte.
@@ -81,6 +82,7 @@ func TestFaultsAreNamed(t *testing.T) {
 		head:                                    "cut off after line 1",
 		head + `{"key":"tea","value":1}` + "\n": "cut off after line 2",
 		head + `{"key":"tea","value":"secret` + "\n":                                  "line 2: it is damaged",
+		head + `{"key":"tea","value":1}}` + "\n" + `{"keys":1}`:                       "line 2: it is damaged",
 		head + `{"key":"tea"}` + "\n":                                                 "line 2: it is damaged",
 		head + `{"key":"tea","value":1,"more":2}` + "\n":                              "line 2: it is damaged",
 		head + `{"key":"tea","value":1}` + "\n" + `{"key":"tea","value":2}`:           `line 3: the key "tea" is there twice`,
