@@ -61,7 +61,10 @@ func readPlace(ctx context.Context, cmd *cli.Command, named string) (held place.
 
 // atPlace opens the place that an argument names, and closes it again.
 func atPlace(ctx context.Context, cmd *cli.Command, named string, p purpose, do func(place.Place) error) error {
-	kind, rest, _ := strings.Cut(named, ":")
+	kind, rest, isKind := strings.Cut(named, ":")
+	if !isKind {
+		kind = "" // a room may be called so
+	}
 	switch kind {
 	case "bolt":
 		return do(place.Bolt{Path: rest})
