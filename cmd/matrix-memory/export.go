@@ -42,7 +42,7 @@ func exportCommand() *cli.Command {
 			if file == "-" {
 				file = ""
 			}
-			if _, err := os.Stat(file); incomplete != nil && err == nil {
+			if info, err := os.Stat(file); incomplete != nil && err == nil && info.Mode().IsRegular() { // and no pipe
 				return fmt.Errorf("%s stays as it is: give a new name for what can be read; %w", file, incomplete)
 			}
 			text, err := archive.Encode(memory.where(), time.Now(), held)
