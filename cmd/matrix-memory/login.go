@@ -11,6 +11,7 @@ import (
 	"maunium.net/go/mautrix/id"
 
 	matrix "github.com/go-joe/matrix-memory"
+	"github.com/go-joe/matrix-memory/internal/session"
 )
 
 // A login is a client that is logged in. It does not sync: what is sent to a bot's device
@@ -44,11 +45,14 @@ func transport() *http.Transport { return http.DefaultTransport.(*http.Transport
 // newClient returns a client of the bot's homeserver.
 func newClient(ctx context.Context, conf matrix.Config, transport http.RoundTripper) (*mautrix.Client, error) {
 	base := conf.Homeserver
+	lookup := &http.Client{Transport: transport, Timeout: timeout(conf), CheckRedirect: session.Lookup}
 	if !strings.Contains(base, "://") {
-		known, err := mautrix.DiscoverClientAPI(ctx, base)
+		known, err := mautrix.DiscoverClientAPIWithClient(ctx, lookup, base)
 		switch {
 		case err != nil:
 			return nil, fmt.Errorf("looking up the homeserver of %s by .well-known: %w; its base URL can be put into homeserver instead", base, err)
+		case known != nil && known.Homeserver.BaseURL == "":
+			return nil, fmt.Errorf("looking up the homeserver of %s by .well-known: the answer has no base_url of m.homeserver; it can be put into homeserver instead", base)
 		case known != nil:
 			base = known.Homeserver.BaseURL
 		default:
@@ -59,7 +63,7 @@ func newClient(ctx context.Context, conf matrix.Config, transport http.RoundTrip
 	if err != nil {
 		return nil, fmt.Errorf("homeserver %q: %w", base, err)
 	}
-	client.Client = &http.Client{Transport: transport, Timeout: timeout(conf)}
+	client.Client = &http.Client{Transport: transport, Timeout: timeout(conf), CheckRedirect: session.SameHost}
 	client.UserAgent = "matrix-memory " + mautrix.DefaultUserAgent
 	return client, nil
 }
