@@ -15,7 +15,8 @@ import (
 // A device says as which device of the bot's account the tool uses a memory. The keys of a
 // device that encrypts are in one store, and whatever syncs as that device takes away what
 // others have sent it, keys among that. So the tool is a bot's device only together with the
-// store, which a bot that runs has locked; or else a device of its own.
+// store, which a bot that runs has locked; or else a device of its own. With a token alone it
+// can make none, and the settings know no store that somebody might use with that device.
 type device int
 
 const (
@@ -30,16 +31,17 @@ func (d device) own() bool { return d == ownDevice || d == ownEncrypted }
 
 // chooseDevice says which device suits a bot's settings.
 func chooseDevice(conf matrix.Config) (device, error) {
+	mayMake := conf.Password != "" && conf.UserID != ""
 	switch {
-	case conf.StorePath == "" && conf.RecoveryKey == "" && conf.AccessToken != "":
+	case conf.StorePath == "" && conf.RecoveryKey == "" && !mayMake:
 		return tokenDevice, nil
 	case conf.StorePath == "" && conf.RecoveryKey == "":
 		return ownDevice, nil
-	case encryption == nil && conf.Password != "":
+	case encryption == nil && mayMake:
 		return ownDevice, nil
 	case encryption == nil:
 		return 0, errors.New("the settings have a store_path, and this matrix-memory was built without encryption: install it with -tags goolm")
-	case conf.RecoveryKey != "" && conf.Password != "":
+	case conf.RecoveryKey != "" && mayMake:
 		return ownEncrypted, nil
 	case conf.StorePath == "":
 		return 0, errors.New("the settings have a recovery_key, and neither a store_path nor a password beside it: give one of them")
