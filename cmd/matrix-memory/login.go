@@ -89,8 +89,13 @@ func (l *login) byToken(ctx context.Context, conf matrix.Config) error {
 	return nil
 }
 
+// byPassword logs in. After Ctrl-C it still awaits the answer for a while, as no device can be
+// removed without the token that is in it; whoever uses the login then finds that ctx has ended.
 func (l *login) byPassword(ctx context.Context, conf matrix.Config) error {
-	_, err := l.Login(ctx, &mautrix.ReqLogin{
+	awaiting, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(parting, cancel) })()
+	_, err := l.Login(awaiting, &mautrix.ReqLogin{
 		Type:                     mautrix.AuthTypePassword,
 		Identifier:               mautrix.UserIdentifier{Type: mautrix.IdentifierTypeUser, User: conf.UserID},
 		Password:                 conf.Password,
@@ -103,13 +108,16 @@ func (l *login) byPassword(ctx context.Context, conf matrix.Config) error {
 	return nil
 }
 
+// parting is how long the tool takes after Ctrl-C to leave no device behind, for each request.
+const parting = 10 * time.Second
+
 // out removes a device of the tool's own. It is called after Ctrl-C as well.
 func (l *login) out() error {
 	defer l.Client.Client.CloseIdleConnections()
 	if !l.own {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), parting)
 	defer cancel()
 	if _, err := l.Logout(ctx); err != nil {
 		return fmt.Errorf("could not log out; the device %s stays in the account's list of devices: %w", l.DeviceID, err)
