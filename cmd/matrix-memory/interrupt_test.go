@@ -17,6 +17,31 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// A device that stays, as the homeserver does not log it out, is named.
+func TestFailedLogout(t *testing.T) {
+	homeserver := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/_matrix/client/versions":
+			_, _ = io.WriteString(w, `{"versions":["v1.11"]}`)
+		case "/_matrix/client/v3/login":
+			_, _ = io.WriteString(w, `{"user_id":"@bot:example.org","access_token":"token","device_id":"TOOL"}`)
+		default:
+			http.NotFound(w, r)
+		}
+	}))
+	t.Cleanup(homeserver.Close)
+	file := filepath.Join(t.TempDir(), "configuration.yaml")
+	text := strings.NewReplacer("$HOMESERVER", homeserver.URL, "$USER_ID", `"@bot:example.org"`, "access_token: $TOKEN", "password: secret", "$ROOM", `"!room:example.org"`).Replace(configuration)
+	require.NoError(t, os.WriteFile(file, []byte(text), 0o600))
+	for _, command := range []string{"status", "show", "ls"} {
+		t.Run(command, func(t *testing.T) {
+			output, err := exec.Command("matrix-memory", "-config", file, command).CombinedOutput()
+			require.Error(t, err)
+			require.Contains(t, string(output), "the device TOOL stays in the account's list of devices")
+		})
+	}
+}
+
 // Ctrl-C ends the tool while it waits for the homeserver, and while it reads a value.
 func TestCtrlC(t *testing.T) {
 	asked := make(chan struct{}, 100)

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/urfave/cli/v3"
 	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/id"
 
@@ -111,16 +112,15 @@ func (l *login) byPassword(ctx context.Context, conf matrix.Config) error {
 // parting is how long the tool takes after Ctrl-C to leave no device behind, for each request.
 const parting = 10 * time.Second
 
-// out removes a device of the tool's own. It is called after Ctrl-C as well.
-func (l *login) out() error {
+// out removes a device of the tool's own, or says that it stays. It is called after Ctrl-C as well.
+func (l *login) out(cmd *cli.Command) {
 	defer l.Client.Client.CloseIdleConnections()
 	if !l.own {
-		return nil
+		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), parting)
 	defer cancel()
 	if _, err := l.Logout(ctx); err != nil {
-		return fmt.Errorf("could not log out; the device %s stays in the account's list of devices: %w", l.DeviceID, err)
+		logger(cmd).Warnf("could not log out; the device %s stays in the account's list of devices: %v", l.DeviceID, err)
 	}
-	return nil
 }

@@ -33,7 +33,7 @@ func showCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			defer in.out()
+			defer in.out(cmd)
 			room, err := in.resolve(ctx, conf, conf.DefaultRoom)
 			if err != nil {
 				return err
