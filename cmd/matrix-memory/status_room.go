@@ -21,6 +21,9 @@ import (
 // nearlyFull is from how many percent on an event counts as full.
 const nearlyFull = 80
 
+// maxUpgrades is how many upgrades of a room are followed at most, as they may lead in a circle.
+const maxUpgrades = 10
+
 // A roomStatus says how the memory of a room is.
 type roomStatus struct {
 	Name       string `json:"name"` // in the settings, or as -room has it
@@ -60,7 +63,7 @@ func examineRoom(ctx context.Context, in *login, conf matrix.Config, name string
 		found.add(err.Error(), "try again")
 		return found
 	}
-	for range 10 { // upgrades
+	for range maxUpgrades {
 		next := found.examine(ctx, in, conf, room)
 		if next == "" {
 			break
