@@ -122,11 +122,7 @@ func (c *connection) take(ctx context.Context, cmd *cli.Command, device device, 
 	if err != nil {
 		return err
 	}
-	c.end = append(c.end, func() {
-		if err := in.out(); err != nil {
-			logger(cmd).Warn(err)
-		}
-	})
+	c.end = append(c.end, func() { in.out(cmd) })
 	c.conf.AccessToken, c.conf.Password, c.conf.DeviceID = in.AccessToken, "", ""
 	if device != ownEncrypted {
 		return nil

@@ -15,7 +15,8 @@ import (
 // A device says as which device of the bot's account the tool uses a memory. The keys of a
 // device that encrypts are in one store, and whatever syncs as that device takes away what
 // others have sent it, keys among that. So the tool is a bot's device only together with the
-// store, which a bot that runs has locked; or else a device of its own.
+// store, which a bot that runs has locked; or else a device of its own. With a token alone it
+// can make none, and the settings know no store that somebody might use with that device.
 type device int
 
 const (
@@ -30,25 +31,31 @@ func (d device) own() bool { return d == ownDevice || d == ownEncrypted }
 
 // chooseDevice says which device suits a bot's settings.
 func chooseDevice(conf matrix.Config) (device, error) {
+	mayMake := conf.Password != "" && conf.UserID != ""
 	switch {
-	case conf.StorePath == "" && conf.RecoveryKey == "" && conf.AccessToken != "":
+	case conf.StorePath == "" && conf.RecoveryKey == "" && !mayMake:
 		return tokenDevice, nil
 	case conf.StorePath == "" && conf.RecoveryKey == "":
 		return ownDevice, nil
-	case encryption == nil && conf.Password != "":
+	case encryption == nil && mayMake:
 		return ownDevice, nil
 	case encryption == nil:
-		return 0, errors.New("the settings have a store_path, and this matrix-memory was built without encryption: install it with -tags goolm")
-	case conf.RecoveryKey != "" && conf.Password != "":
+		return 0, notHere{errors.New("the settings have a store_path, and this matrix-memory was built without encryption: install it with -tags goolm")}
+	case conf.RecoveryKey != "" && mayMake:
 		return ownEncrypted, nil
 	case conf.StorePath == "":
 		return 0, errors.New("the settings have a recovery_key, and neither a store_path nor a password beside it: give one of them")
 	}
 	if _, err := os.Stat(filepath.Join(conf.StorePath, "keys.db")); err != nil {
-		return 0, fmt.Errorf("the bot's keys are not in store_path: %w; run the tool where the bot has run, or %s", err, adviceOwn)
+		return 0, notHere{fmt.Errorf("the bot's keys are not in store_path: %w; run the tool where the bot has run, or %s", err, adviceOwn)}
 	}
 	return botsDevice, nil
 }
+
+// A notHere says why the tool can't use a memory here and now, where the bot may well.
+type notHere struct{ error }
+
+func (n notHere) Unwrap() error { return n.error }
 
 // adviceOwn lets the tool be a device of its own.
 const adviceOwn = "put mxid, password and recovery_key into the settings, so that the tool makes a device of its own"
@@ -71,5 +78,5 @@ func inUse(conf matrix.Config, err error) error {
 	if free, lockErr := lock.TryRLock(); free || lockErr != nil {
 		return err
 	}
-	return fmt.Errorf("the bot runs, and its device can't be used by two programs: stop it, or %s: %w", adviceOwn, err)
+	return notHere{fmt.Errorf("the bot runs, and its device can't be used by two programs: stop it, or %s: %w", adviceOwn, err)}
 }

@@ -7,10 +7,12 @@ import (
 	"strings"
 	"time"
 
+	"github.com/urfave/cli/v3"
 	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/id"
 
 	matrix "github.com/go-joe/matrix-memory"
+	"github.com/go-joe/matrix-memory/internal/session"
 )
 
 // A login is a client that is logged in. It does not sync: what is sent to a bot's device
@@ -44,11 +46,14 @@ func transport() *http.Transport { return http.DefaultTransport.(*http.Transport
 // newClient returns a client of the bot's homeserver.
 func newClient(ctx context.Context, conf matrix.Config, transport http.RoundTripper) (*mautrix.Client, error) {
 	base := conf.Homeserver
+	lookup := &http.Client{Transport: transport, Timeout: timeout(conf), CheckRedirect: session.Lookup}
 	if !strings.Contains(base, "://") {
-		known, err := mautrix.DiscoverClientAPI(ctx, base)
+		known, err := mautrix.DiscoverClientAPIWithClient(ctx, lookup, base)
 		switch {
 		case err != nil:
 			return nil, fmt.Errorf("looking up the homeserver of %s by .well-known: %w; its base URL can be put into homeserver instead", base, err)
+		case known != nil && known.Homeserver.BaseURL == "":
+			return nil, fmt.Errorf("looking up the homeserver of %s by .well-known: the answer has no base_url of m.homeserver; it can be put into homeserver instead", base)
 		case known != nil:
 			base = known.Homeserver.BaseURL
 		default:
@@ -59,7 +64,7 @@ func newClient(ctx context.Context, conf matrix.Config, transport http.RoundTrip
 	if err != nil {
 		return nil, fmt.Errorf("homeserver %q: %w", base, err)
 	}
-	client.Client = &http.Client{Transport: transport, Timeout: timeout(conf)}
+	client.Client = &http.Client{Transport: transport, Timeout: timeout(conf), CheckRedirect: session.SameHost}
 	client.UserAgent = "matrix-memory " + mautrix.DefaultUserAgent
 	return client, nil
 }
@@ -85,8 +90,13 @@ func (l *login) byToken(ctx context.Context, conf matrix.Config) error {
 	return nil
 }
 
+// byPassword logs in. After Ctrl-C it still awaits the answer for a while, as no device can be
+// removed without the token that is in it; whoever uses the login then finds that ctx has ended.
 func (l *login) byPassword(ctx context.Context, conf matrix.Config) error {
-	_, err := l.Login(ctx, &mautrix.ReqLogin{
+	awaiting, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(parting, cancel) })()
+	_, err := l.Login(awaiting, &mautrix.ReqLogin{
 		Type:                     mautrix.AuthTypePassword,
 		Identifier:               mautrix.UserIdentifier{Type: mautrix.IdentifierTypeUser, User: conf.UserID},
 		Password:                 conf.Password,
@@ -99,16 +109,18 @@ func (l *login) byPassword(ctx context.Context, conf matrix.Config) error {
 	return nil
 }
 
-// out removes a device of the tool's own. It is called after Ctrl-C as well.
-func (l *login) out() error {
+// parting is how long the tool takes after Ctrl-C to leave no device behind, for each request.
+const parting = 10 * time.Second
+
+// out removes a device of the tool's own, or says that it stays. It is called after Ctrl-C as well.
+func (l *login) out(cmd *cli.Command) {
 	defer l.Client.Client.CloseIdleConnections()
 	if !l.own {
-		return nil
+		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), parting)
 	defer cancel()
 	if _, err := l.Logout(ctx); err != nil {
-		return fmt.Errorf("could not log out; the device %s stays in the account's list of devices: %w", l.DeviceID, err)
+		logger(cmd).Warnf("could not log out; the device %s stays in the account's list of devices: %v", l.DeviceID, err)
 	}
-	return nil
 }

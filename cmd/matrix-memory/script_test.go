@@ -100,7 +100,7 @@ func setUp(env *testscript.Env) error {
 func sceneOf(ts *testscript.TestScript) *scene { return ts.Value(sceneKey{}).(*scene) }
 
 // roomKinds are what the script command room knows.
-var roomKinds = map[string]rig.RoomOption{"encrypted": rig.Encrypted, "public": rig.Public, "writable": rig.Writable}
+var roomKinds = map[string]rig.RoomOption{"encrypted": rig.Encrypted, "public": rig.Public, "writable": rig.Writable, "plain": rig.Plain}
 
 // guestRooms are those that another account makes, with the bot as a member or not.
 const (

@@ -33,12 +33,12 @@ func showCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			defer in.out()
+			defer in.out(cmd)
 			room, err := in.resolve(ctx, conf, conf.DefaultRoom)
 			if err != nil {
 				return err
 			}
-			events, err := in.state(ctx, room)
+			events, err := in.currentState(ctx, cmd, conf, room)
 			if err != nil {
 				return err
 			}
@@ -95,6 +95,31 @@ func (l *login) state(ctx context.Context, room id.RoomID) ([]stateEvent, error)
 		events[i].raw = raw
 	}
 	return events, nil
+}
+
+// currentState returns the state of a room, or of the one that replaces it if the memory goes there. It says so.
+func (l *login) currentState(ctx context.Context, cmd *cli.Command, conf matrix.Config, room id.RoomID) ([]stateEvent, error) {
+	for range maxUpgrades {
+		events, err := l.state(ctx, room)
+		if err != nil {
+			return nil, err
+		}
+		by := replacement(events, room)
+		if by == "" || conf.FollowUpgrades != matrix.On {
+			return events, nil
+		}
+		joined, err := l.joined(ctx)
+		switch {
+		case err != nil:
+			return nil, err
+		case !slices.Contains(joined, by):
+			say(cmd, "room %s was upgraded to %s, where the bot is not: these are the events of the former", room, by)
+			return events, nil
+		}
+		say(cmd, "room %s was upgraded to %s: these are the events of the latter; with follow_upgrades: false show prints the former's", room, by)
+		room = by
+	}
+	return l.state(ctx, room)
 }
 
 // memoryEvents returns those of the memory's type, sorted by state key.

@@ -99,7 +99,7 @@ func examine(ctx context.Context, cmd *cli.Command, conf matrix.Config, rooms []
 		found.Login.add(err.Error(), adviceLogin(err))
 		return found
 	}
-	defer in.out()
+	defer in.out(cmd)
 	found.Login.User = in.UserID.String()
 	if !in.own {
 		found.Login.Device = in.DeviceID.String()

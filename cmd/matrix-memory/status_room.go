@@ -21,6 +21,9 @@ import (
 // nearlyFull is from how many percent on an event counts as full.
 const nearlyFull = 80
 
+// maxUpgrades is how many upgrades of a room are followed at most, as they may lead in a circle.
+const maxUpgrades = 10
+
 // A roomStatus says how the memory of a room is.
 type roomStatus struct {
 	Name       string `json:"name"` // in the settings, or as -room has it
@@ -60,7 +63,7 @@ func examineRoom(ctx context.Context, in *login, conf matrix.Config, name string
 		found.add(err.Error(), "try again")
 		return found
 	}
-	for range 10 { // upgrades
+	for range maxUpgrades {
 		next := found.examine(ctx, in, conf, room)
 		if next == "" {
 			break
@@ -98,8 +101,8 @@ func (r *roomStatus) examine(ctx context.Context, in *login, conf matrix.Config,
 			r.add("it was upgraded: "+by.String()+" replaces it, and follow_upgrades is off", "name the new room in the settings, or switch follow_upgrades on")
 		}
 	}
+	r.Encrypted = find(state, event.StateEncryption) != nil
 	r.power(in.UserID, conf, state)
-	r.Encrypted = slices.ContainsFunc(state, func(evt stateEvent) bool { return evt.Type == event.StateEncryption.Type && evt.StateKey == "" })
 	r.content(in.UserID, conf, state)
 	return ""
 }
@@ -142,8 +145,16 @@ func (r *roomStatus) power(user id.UserID, conf matrix.Config, state []stateEven
 	}
 	memory := event.Type{Type: eventType(conf), Class: event.StateEventType}
 	r.Has, r.Needs = min(levels.GetUserLevel(user), math.MaxInt32), levels.GetEventLevel(memory)
-	if r.Has < r.Needs {
-		r.add(fmt.Sprintf("the bot can't write: it has power level %d, and %s events need %d", r.Has, memory.Type, r.Needs),
+	r.mayNot(memory, r.Needs)
+	if r.Encrypted && conf.ShouldEncrypt == matrix.On { // values are events of their own
+		r.mayNot(event.EventEncrypted, levels.GetEventLevel(event.EventEncrypted))
+	}
+}
+
+// mayNot says that the bot may not send a type of event, if it may not.
+func (r *roomStatus) mayNot(eventType event.Type, needs int) {
+	if r.Has < needs {
+		r.add(fmt.Sprintf("the bot can't write: it has power level %d, and %s events need %d", r.Has, eventType.Type, needs),
 			"raise the one or lower the other in the room's settings, with a Matrix client")
 	}
 }

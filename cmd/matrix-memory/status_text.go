@@ -81,7 +81,7 @@ func (r *roomStatus) lines() []string {
 		lines = append(lines, "encrypted, without values yet")
 	case r.Readable != nil:
 		lines = append(lines, fmt.Sprintf("encrypted, %d of %d values can be read", *r.Readable, r.Sealed))
-	case r.Why != "":
+	case r.Why != "" && r.Sealed > 0:
 		lines = append(lines, fmt.Sprintf("encrypted, and it was not looked whether %s can be read: %s", count(r.Sealed, "value"), r.Why))
 	}
 	return lines

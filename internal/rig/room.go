@@ -44,6 +44,10 @@ var (
 	Writable RoomOption = roomOption(func(p *plan) {
 		p.levels().Events = map[string]int{MemoryType.Type: 0}
 	})
+	// Plain lets every member write the room's memory, and only moderators send encrypted events.
+	Plain RoomOption = roomOption(func(p *plan) {
+		p.levels().Events = map[string]int{MemoryType.Type: 0, event.EventEncrypted.Type: 50}
+	})
 	// Public lets everybody join a room.
 	Public RoomOption = roomOption(func(p *plan) { p.Preset = "public_chat" })
 )

@@ -52,6 +52,13 @@ func follow(may func(from, to *url.URL) bool, then policy) policy {
 	}
 }
 
+// SameHost is an http.Client's CheckRedirect that keeps tokens, passwords and keys on the
+// homeserver's host, as a session does.
+var SameHost = follow(sameHost, nil)
+
+// Lookup is one for .well-known, which holds no secret and may redirect anywhere that is as safe.
+var Lookup = follow(asSafe, nil)
+
 // noting returns a policy that says once where the homeserver redirects to, if the program's
 // own policy, which may be nil, lets that be followed.
 func (s *Session) noting(own policy) policy {
