@@ -27,8 +27,8 @@ func (r *Room) Tell(tell func([]Change)) {
 
 // Change returns the change that reads of a key are answered from now.
 func (r *Room) Change(key string) Change {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
+	r.mu.Lock() // to work out what events mean
+	defer r.mu.Unlock()
 	if doc, ok := r.docs[r.stateKey(key)]; ok {
 		return r.change(doc, key)
 	}
