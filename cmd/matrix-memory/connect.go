@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -42,6 +43,22 @@ func connect(ctx context.Context, cmd *cli.Command, p purpose) (*connection, err
 	return open(ctx, cmd, conf, p)
 }
 
+// inRoom returns the action of a command that works on the room of -room, and takes so many arguments: see [arguments].
+func inRoom(least, most int, p purpose, do func(context.Context, *cli.Command, *connection, []string) error) cli.ActionFunc {
+	return func(ctx context.Context, cmd *cli.Command) error {
+		args, err := arguments(cmd, least, most)
+		if err != nil {
+			return err
+		}
+		memory, err := connect(ctx, cmd, p)
+		if err != nil {
+			return err
+		}
+		defer memory.Close()
+		return do(ctx, cmd, memory, args)
+	}
+}
+
 // settings reads the bot's settings, and leaves those of the one room.
 func settings(cmd *cli.Command) (matrix.Config, error) { return settingsOf(cmd, cmd.String("room")) }
 
@@ -59,9 +76,7 @@ func settingsOf(cmd *cli.Command, room string) (matrix.Config, error) {
 
 // only leaves the default room in the settings' rooms, as a memory joins them all.
 func only(conf *matrix.Config) error {
-	if conf.DefaultRoom == "" {
-		conf.DefaultRoom = "main"
-	}
+	conf.DefaultRoom = home(*conf)
 	name := conf.DefaultRoom
 	target, named := conf.Rooms[name]
 	switch {
@@ -78,6 +93,9 @@ func only(conf *matrix.Config) error {
 	}
 	return nil
 }
+
+// home returns how the bot's default room is called.
+func home(conf matrix.Config) string { return cmp.Or(conf.DefaultRoom, "main") }
 
 // open opens a memory with settings that were read from a file.
 func open(ctx context.Context, cmd *cli.Command, conf matrix.Config, p purpose) (_ *connection, err error) {

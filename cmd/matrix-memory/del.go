@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/urfave/cli/v3"
 )
@@ -13,21 +12,12 @@ func delCommand() *cli.Command {
 		Usage:       "delete keys",
 		ArgsUsage:   "KEY…",
 		Description: "Where the memory is one dictionary, all are deleted at once or none. Keys that are not there\nare no fault.",
-		Action: func(ctx context.Context, cmd *cli.Command) error {
-			keys, err := arguments(cmd, 1, -1)
-			if err != nil {
-				return err
-			}
-			memory, err := connect(ctx, cmd, writing)
-			if err != nil {
-				return err
-			}
-			defer memory.Close()
+		Action: inRoom(1, -1, writing, func(_ context.Context, cmd *cli.Command, memory *connection, keys []string) error {
 			n, err := memory.room.DeleteAll(keys...)
 			if n < len(keys) && err == nil {
-				fmt.Fprintf(cmd.Root().ErrWriter, "matrix-memory: %d of %d keys were there\n", n, len(keys))
+				say(cmd, "%d of %d keys were there", n, len(keys))
 			}
 			return err
-		},
+		}),
 	}
 }

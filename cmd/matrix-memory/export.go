@@ -23,16 +23,7 @@ func exportCommand() *cli.Command {
 			"that import notices what is missing or damaged. Values of encrypted rooms stand there in the\n" +
 			"clear: a new file is its owner's alone. A file that is there is replaced once all is read, and stays\n" +
 			"as it is where some values can't be read.",
-		Action: func(ctx context.Context, cmd *cli.Command) error {
-			args, err := arguments(cmd, 0, 1)
-			if err != nil {
-				return err
-			}
-			memory, err := connect(ctx, cmd, reading)
-			if err != nil {
-				return err
-			}
-			defer memory.Close()
+		Action: inRoom(0, 1, reading, func(ctx context.Context, cmd *cli.Command, memory *connection, args []string) error {
 			held, err := roomPlace{memory}.Read(ctx)
 			if err != nil {
 				return err
@@ -55,6 +46,6 @@ func exportCommand() *cli.Command {
 				say(cmd, "%s exported", count(len(held.Values), "key"))
 			}
 			return errors.Join(err, incomplete)
-		},
+		}),
 	}
 }

@@ -13,16 +13,7 @@ func getCommand() *cli.Command {
 		Usage:     "print the value of a key",
 		ArgsUsage: "KEY",
 		Flags:     []cli.Flag{rawFlag("print the bytes of the value, with no line end")},
-		Action: func(ctx context.Context, cmd *cli.Command) error {
-			args, err := arguments(cmd, 1, 1)
-			if err != nil {
-				return err
-			}
-			memory, err := connect(ctx, cmd, reading)
-			if err != nil {
-				return err
-			}
-			defer memory.Close()
+		Action: inRoom(1, 1, reading, func(_ context.Context, cmd *cli.Command, memory *connection, args []string) error {
 			var value []byte
 			ok, err := memory.room.Get(args[0], &value)
 			switch {
@@ -35,6 +26,6 @@ func getCommand() *cli.Command {
 				return err
 			}
 			return writeJSON(cmd, printable(value))
-		},
+		}),
 	}
 }

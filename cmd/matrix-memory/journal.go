@@ -37,9 +37,7 @@ func readJournal(ctx context.Context, cmd *cli.Command, named string) (held plac
 	if conf, err = offline(conf, folder, file); err != nil {
 		return held, err
 	}
-	quiet := logrus.New()
-	quiet.SetOutput(io.Discard) // that nobody can be reached
-	options := []matrix.Option{matrix.WithLogger(quiet), matrix.WithEncoder(verbatim{}), matrix.WithHTTPClient(&http.Client{Transport: nobody{}})}
+	options := []matrix.Option{matrix.WithLogger(quiet()), matrix.WithEncoder(verbatim{}), matrix.WithHTTPClient(&http.Client{Transport: nobody{}})}
 	if conf.StorePath != "" {
 		options = append(options, encryption())
 	}
@@ -87,9 +85,7 @@ func offline(conf matrix.Config, folder, file string) (matrix.Config, error) {
 
 // knownTo returns whose a journal is, and which rooms it knows.
 func knownTo(file, key string) (account string, rooms []string, aliases map[string]string, err error) {
-	quiet := logrus.New()
-	quiet.SetOutput(io.Discard)
-	j, err := journal.OpenCopy(file, journal.Options{Key: key, Log: quiet})
+	j, err := journal.OpenCopy(file, journal.Options{Key: key, Log: quiet()})
 	if err != nil {
 		return "", nil, nil, err
 	}
@@ -126,6 +122,13 @@ func copyKeys(conf *matrix.Config, to string) error {
 	}
 	conf.StorePath = to
 	return nil
+}
+
+// quiet returns a log that nobody reads: a memory without its homeserver says much of that.
+func quiet() logrus.FieldLogger {
+	log := logrus.New()
+	log.SetOutput(io.Discard)
+	return log
 }
 
 // nobody answers no request.

@@ -20,6 +20,8 @@ import (
 type login struct {
 	*mautrix.Client
 	own bool // the device was made for the tool, and goes again with out
+
+	rooms []id.RoomID // that the bot is in, once that was asked
 }
 
 // logIn logs in with the bot's token, or as a device of the tool's own by password.
@@ -28,7 +30,7 @@ func logIn(ctx context.Context, conf matrix.Config, own bool, p purpose) (*login
 	if err != nil {
 		return nil, err
 	}
-	l := &login{client, own}
+	l := &login{Client: client, own: own}
 	if own {
 		err = l.byPassword(ctx, conf)
 	} else {

@@ -18,16 +18,7 @@ func lsCommand() *cli.Command {
 		ArgsUsage:   "[PREFIX]",
 		Description: "One key a line, sorted. A key that holds a line end or another control character stands in\nquotes, as in Go; with -json each is a JSON string.",
 		Flags:       []cli.Flag{jsonFlag("print lines of JSON: {\"key\":…,\"value\":…}, or \"error\" where a value can't be read")},
-		Action: func(ctx context.Context, cmd *cli.Command) error {
-			args, err := arguments(cmd, 0, 1)
-			if err != nil {
-				return err
-			}
-			memory, err := connect(ctx, cmd, reading)
-			if err != nil {
-				return err
-			}
-			defer memory.Close()
+		Action: inRoom(0, 1, reading, func(_ context.Context, cmd *cli.Command, memory *connection, args []string) error {
 			keys, err := memory.keys(strings.Join(args, ""))
 			if err != nil {
 				return err
@@ -43,7 +34,7 @@ func lsCommand() *cli.Command {
 				}
 			}
 			return failures(unreadable, "can't be read")
-		},
+		}),
 	}
 }
 
@@ -61,20 +52,20 @@ func (c *connection) list(cmd *cli.Command, key string) error {
 		_, err := fmt.Fprintln(cmd.Root().Writer, onOneLine(key))
 		return err
 	}
+	line := struct {
+		Key   string          `json:"key"`
+		Value json.RawMessage `json:"value,omitempty"`
+		Error string          `json:"error,omitempty"`
+	}{Key: key}
 	var value []byte
 	ok, err := c.room.Get(key, &value)
 	switch {
 	case err != nil && isAboutValue(err):
-		told := writeJSON(cmd, struct {
-			Key   string `json:"key"`
-			Error string `json:"error"`
-		}{key, err.Error()})
-		return cmp.Or(told, err)
+		line.Error = err.Error()
 	case err != nil, !ok: // somebody has deleted it meanwhile
 		return err
+	default:
+		line.Value = printable(value)
 	}
-	return writeJSON(cmd, struct {
-		Key   string          `json:"key"`
-		Value json.RawMessage `json:"value"`
-	}{key, printable(value)})
+	return cmp.Or(writeJSON(cmd, line), err)
 }

@@ -50,12 +50,9 @@ func statusCommand() *cli.Command {
 
 // namesOf returns how the rooms of the settings are called, the default room first.
 func namesOf(conf matrix.Config) []string {
-	home := conf.DefaultRoom
-	if home == "" {
-		home = "main"
-	}
-	names := slices.DeleteFunc(slices.Sorted(maps.Keys(conf.Rooms)), func(name string) bool { return name == home })
-	return append([]string{home}, names...)
+	first := home(conf)
+	names := slices.DeleteFunc(slices.Sorted(maps.Keys(conf.Rooms)), func(name string) bool { return name == first })
+	return append([]string{first}, names...)
 }
 
 // A status is what was found.

@@ -195,11 +195,14 @@ func (r *roomStatus) content(user id.UserID, conf matrix.Config, state []stateEv
 	}
 }
 
-// joined returns the rooms that the bot is in.
+// joined returns the rooms that the bot is in, as they are when it is asked first.
 func (l *login) joined(ctx context.Context) ([]id.RoomID, error) {
-	response, err := l.JoinedRooms(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("asking which rooms the bot is in: %w", err)
+	if l.rooms == nil {
+		response, err := l.JoinedRooms(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("asking which rooms the bot is in: %w", err)
+		}
+		l.rooms = response.JoinedRooms
 	}
-	return response.JoinedRooms, nil
+	return l.rooms, nil
 }

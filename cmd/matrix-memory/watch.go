@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"strings"
 
 	"github.com/urfave/cli/v3"
@@ -15,18 +14,9 @@ func watchCommand() *cli.Command {
 		ArgsUsage:   "[PREFIX]",
 		Description: "A line for each change from now on: when, who, key and new value. Changes of one key that come\nquicker than they are printed may be one line.",
 		Flags:       []cli.Flag{jsonFlag("print lines of JSON: {\"time\":…,\"sender\":…,\"event_id\":…,\"room\":…,\"key\":…,\"value\":…}; or \"deleted\", or \"error\"")},
-		Action: func(ctx context.Context, cmd *cli.Command) error {
-			args, err := arguments(cmd, 0, 1)
-			if err != nil {
-				return err
-			}
-			memory, err := connect(ctx, cmd, reading)
-			if err != nil {
-				return err
-			}
-			defer memory.Close()
+		Action: inRoom(0, 1, reading, func(ctx context.Context, cmd *cli.Command, memory *connection, args []string) error {
 			changes := memory.room.Watch(ctx, strings.Join(args, ""))
-			fmt.Fprintf(cmd.Root().ErrWriter, "matrix-memory: watching room %s, until Ctrl-C\n", memory.where())
+			say(cmd, "watching room %s, until Ctrl-C", memory.where())
 			for change, err := range changes {
 				if change.Room == "" {
 					return err
@@ -36,6 +26,6 @@ func watchCommand() *cli.Command {
 				}
 			}
 			return ctx.Err()
-		},
+		}),
 	}
 }
